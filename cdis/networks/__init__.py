@@ -1,0 +1,1 @@
+"""Flax Linen modules: parameters and shapes only."""

@@ -1,0 +1,1 @@
+"""Loss terms: arrays in, scalars out, each with the equation it implements."""

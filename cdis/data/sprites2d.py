@@ -1,0 +1,171 @@
+"""Sprites on a grid of factors, drawn by our own antialiased renderer: nothing to download.
+
+One shape of one colour on black. The factors of a variant, and so its images, are one `Grid`.
+"""
+
+import colorsys
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+
+class Factor(NamedTuple):
+    """One factor of variation: the physical value at each index, and whether its ends meet."""
+
+    name: str
+    values: tuple[float, ...]
+    circular: bool = False
+
+
+class Grid(NamedTuple):
+    """All images of a variant: the product of its factors, the last one running fastest.
+
+    Factors are named shape, hue (turns), scale (circumradius, pixels), orientation (turns), and
+    x and y (centre, pixels from the top left corner). What a grid does not vary is held at
+    `_FIXED`.
+    """
+
+    factors: tuple[Factor, ...]
+    image_shape: tuple[int, int, int]
+
+
+def _spaced(first: float, last: float, count: int) -> tuple[float, ...]:
+    return tuple(float(value) for value in np.linspace(first, last, count))
+
+
+def _turns(count: int) -> tuple[float, ...]:
+    return tuple(index / count for index in range(count))
+
+
+_SHAPE = Factor("shape", (0.0, 1.0, 2.0))
+_SCALE_32 = Factor("scale", _spaced(4.4, 8.0, 4))
+_X_32, _Y_32 = (Factor(axis, _spaced(9.0, 23.0, 8)) for axis in "xy")
+_SCALE_64 = Factor("scale", _spaced(8.0, 15.5, 6))
+_X_64, _Y_64 = (Factor(axis, _spaced(16.5, 47.5, 32)) for axis in "xy")
+
+GRIDS: dict[str, Grid] = {
+    "coloured": Grid(
+        (_SHAPE, Factor("hue", _turns(6)), _SCALE_32, _X_32, _Y_32),
+        (32, 32, 3),
+    ),
+    "oriented": Grid(
+        (_SHAPE, _SCALE_32, Factor("orientation", _turns(8), circular=True), _X_32, _Y_32),
+        (32, 32, 1),
+    ),
+    "dsprites_grid": Grid(
+        (_SHAPE, _SCALE_64, Factor("orientation", _turns(40), circular=True), _X_64, _Y_64),
+        (64, 64, 1),
+    ),
+}
+
+_FIXED = {"hue": 0.0, "orientation": 0.0}
+
+# The three shapes, none of which a turn by less than a whole one maps onto itself, as polygons
+# inside the unit circle.
+_ARROW = [
+    (1.0, 0.0),
+    (0.05, 0.95),
+    (0.05, 0.33),
+    (-0.94, 0.33),
+    (-0.94, -0.33),
+    (0.05, -0.33),
+    (0.05, -0.95),
+]
+_ELL = [(-0.5, -0.86), (0.51, -0.86), (0.51, -0.28), (0.08, -0.28), (0.08, 0.86), (-0.5, 0.86)]
+_BOWL = [
+    (1.16 * np.cos(angle) - 0.35, 0.93 * np.sin(angle))
+    for angle in np.linspace(-np.pi / 2, np.pi / 2, 10)
+]
+
+
+def _edges(polygons: list) -> np.ndarray:
+    """Polygons as [shape, edge, (from, to), (x, y)], padded to one length by repeated points."""
+    length = max(map(len, polygons))
+    points = np.array([polygon + [polygon[-1]] * (length - len(polygon)) for polygon in polygons])
+    return np.stack([points, np.roll(points, -1, axis=1)], axis=2).astype(np.float32)
+
+
+_EDGES = _edges([_ARROW, _ELL, _BOWL])
+
+
+def _draw(
+    shape: Array, scale: Array, orientation: Array, x: Array, y: Array, height: int, width: int
+) -> Float[Array, "h w"]:
+    """Coverage of each pixel by one shape: half a pixel minus the signed distance, clipped."""
+    rows, columns = jnp.mgrid[:height, :width] + 0.5
+    cosine, sine = jnp.cos(2 * jnp.pi * orientation), jnp.sin(2 * jnp.pi * orientation)
+    horizontal, vertical = (columns - x) / scale, (rows - y) / scale
+    px = cosine * horizontal + sine * vertical
+    py = cosine * vertical - sine * horizontal
+    squared_distance = jnp.full((height, width), jnp.inf)
+    inside = jnp.zeros((height, width), bool)
+    edges = jnp.asarray(_EDGES)[shape]
+    for edge in range(_EDGES.shape[1]):
+        (ax, ay), (bx, by) = edges[edge]
+        ex, ey, qx, qy = bx - ax, by - ay, px - ax, py - ay
+        along = jnp.clip((qx * ex + qy * ey) / jnp.maximum(ex * ex + ey * ey, 1e-9), 0, 1)
+        rest = (qx - along * ex) ** 2 + (qy - along * ey) ** 2
+        squared_distance = jnp.minimum(squared_distance, rest)
+        # A ray to the right crosses the edge: even-odd rule.
+        crosses = ((ay > py) != (by > py)) & ((qx * ey < qy * ex) == (ey > 0))
+        inside ^= crosses
+    distance = jnp.sqrt(squared_distance) * scale
+    return jnp.clip(0.5 - jnp.where(inside, -distance, distance), 0, 1)
+
+
+def _render(values: dict[str, Array], height: int, width: int, channels: int) -> UInt8[Array, "..."]:
+    names = ("shape", "scale", "orientation", "x", "y")
+    draw = jax.vmap(lambda *arguments: _draw(*arguments, height, width))
+    coverage = draw(*(values[name] for name in names))[..., None]
+    if channels == 3:
+        coverage = coverage * values["colour"][:, None, None, :]
+    return jnp.round(255 * coverage).astype(jnp.uint8)
+
+
+_render_jitted = jax.jit(_render, static_argnums=(1, 2, 3))
+_CHUNK = 512
+
+
+def render(
+    values: Float[np.ndarray, "n f"], names: tuple[str, ...], image_shape: tuple[int, int, int]
+) -> UInt8[np.ndarray, "n h w c"]:
+    """Draws one image per row of physical values, whose columns are `names`.
+
+    Antialiased by the signed distance to the shape's outline. Colours are fully saturated.
+    """
+    count = len(values)
+    columns = {name: np.full(count, value, np.float32) for name, value in _FIXED.items()}
+    columns |= {name: np.asarray(values[:, i], np.float32) for i, name in enumerate(names)}
+    hues, which = np.unique(columns.pop("hue"), return_inverse=True)
+    columns["colour"] = np.array([colorsys.hsv_to_rgb(h, 1, 1) for h in hues], np.float32)[which]
+    columns["shape"] = columns["shape"].astype(np.int32)
+    images = np.empty((count, *image_shape), np.uint8)
+    for start in range(0, count, _CHUNK):
+        # The last chunk is padded, so that only one shape is ever compiled.
+        rows = np.minimum(np.arange(start, start + _CHUNK), count - 1)
+        chunk = _render_jitted({k: v[rows] for k, v in columns.items()}, *image_shape)
+        images[start : start + _CHUNK] = np.asarray(chunk)[: count - start]
+    return images
+
+
+def grid_factors(grid: Grid) -> np.ndarray:
+    """All rows of factor indices of a grid: int32 [n, F], the last factor running fastest."""
+    sizes = [len(factor.values) for factor in grid.factors]
+    return np.stack(np.unravel_index(np.arange(np.prod(sizes)), sizes), axis=1).astype(np.int32)
+
+
+def grid_values(grid: Grid, factors: np.ndarray) -> np.ndarray:
+    """Physical values of rows of factor indices: float32 [n, F]."""
+    columns = [np.float32(f.values)[factors[:, i]] for i, f in enumerate(grid.factors)]
+    return np.stack(columns, axis=1)
+
+
+def grid_images(variant: str) -> tuple[np.ndarray, np.ndarray]:
+    """Every image of a variant and its factors: (uint8 [n, H, W, C], int32 [n, F])."""
+    grid = GRIDS[variant]
+    factors = grid_factors(grid)
+    names = tuple(factor.name for factor in grid.factors)
+    return render(grid_values(grid, factors), names, grid.image_shape), factors

@@ -1,0 +1,336 @@
+"""The causal transition layer of CT-VAE: parameters and shapes; the mathematics is in `cdis.ops`.
+
+Axis names: b images, s actions looked at together, g heads, n receiving and m sending nodes, k codes.
+"""
+
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from cdis.ops import graph
+
+#: Which action is looked at: one for each image, or each action in turn on every image, or none.
+Action = Int[Array, " b"] | Literal["all", "none"]
+
+
+class Transition(NamedTuple):
+    """What the layer says of each image and action (s = 1, or A for all actions)."""
+
+    logits: Float[Array, "b s n k"]  #: of each node's code after the action
+    mask: Float[Array, "b s n"]  #: 1 where the action hits the node
+    edges: Float[Array, "b s n n"]  #: probability of the edge into i from j
+    graph: Float[Array, "b s n n"]  #: the gates: edges present (1) or not (0)
+
+
+class CausalTransition(nn.Module):
+    """Predicts the codes after an action by message passing on a graph the action rewires.
+
+    Published form (arXiv 2302.00869, section 4): `embedding=0, mask="additive",
+    mechanism="shared", copy=False`, heads and widths as in the paper. The other values are
+    departures; `cdis.methods.ct_vae` lists them with their effect.
+
+    Attributes:
+      num_nodes: N.
+      num_codes: K.
+      num_actions: A.
+      embedding: width of a learned vector for each (node, code); 0: one-hot plus sinusoidal
+        position, as published.
+      mask: "additive" (published) or "table", one free logit for each (action, node, code).
+      edge_hidden: hidden width of the edge networks, one without action and one for each action.
+      message_heads: heads of the hidden message-passing layers; 0: 1 + A, as published.
+      message_hidden: width per head of each hidden layer.
+      mechanism: "shared": the last message-passing layer gives 1 + A blocks of K logits and a node
+        reads the one its state selects (published); "per_node": each (action, node) has a small
+        mechanism of its own, a table over the node's own code plus a readout of the messages.
+      copy: a node that is not hit and has no hit parent keeps its code, with a learned confidence.
+      noise: "off", "exo" (Gaussian noise on every node) or "endo" (a noise node, parent of all).
+    """
+
+    num_nodes: int
+    num_codes: int
+    num_actions: int
+    embedding: int = 0
+    mask: str = "additive"
+    edge_hidden: int = 800
+    message_heads: int = 0
+    message_hidden: tuple[int, ...] = (100,)
+    mechanism: str = "shared"
+    copy: bool = False
+    noise: str = "off"
+
+    @nn.compact
+    def __call__(
+        self,
+        one_hot: Float[Array, "b n k"],
+        action: Action,
+        *,
+        key: PRNGKeyArray | None = None,
+        identity_graph: bool = False,
+    ) -> Transition:
+        """Codes after `action`, for one-hot codes that may carry a straight-through gradient.
+
+        Args:
+          one_hot: codes of the nodes.
+          action: one action for each image (s = 1), "all" (s = A) or "none" (s = 1).
+          key: of gates and noise; None: deterministic gates (edge or hit where its probability is
+            above one half) and no noise.
+          identity_graph: every node is its own only parent, whatever the edge networks say.
+        """
+        keys = dict.fromkeys(("mask", "base", "acted", "noise"))
+        if key is not None:
+            keys = dict(zip(keys, jax.random.split(key, 4), strict=True))
+        nodes = self._node_features(one_hot, keys["noise"])
+        mask = self._mask(one_hot, action, keys["mask"])
+        edges, gates = self._edges(nodes, action, mask, keys)
+        if identity_graph:
+            gates = jnp.broadcast_to(jnp.eye(self.num_nodes), gates.shape)
+        logits = self._transition(one_hot, nodes, action, mask, edges, gates, keys["noise"])
+        return Transition(logits, mask, edges, gates)
+
+    def _node_features(self, one_hot, key):
+        if self.embedding:
+            table = self.param(
+                "node_embedding",
+                nn.initializers.normal(1.0),
+                (self.num_nodes, self.num_codes, self.embedding),
+            )
+            nodes = jnp.einsum("bnk,nkd->bnd", one_hot, table)
+        else:
+            nodes = one_hot + graph.sinusoidal_positions(self.num_nodes, self.num_codes)
+        if self.noise == "exo" and key is not None:
+            nodes += jax.random.normal(key, nodes.shape)
+        return nodes
+
+    def _mask(self, one_hot, action, key):
+        a, n, k = self.num_actions, self.num_nodes, self.num_codes
+        if self.mask == "table":
+            table = self.param("mask_table", nn.initializers.normal(0.5), (a, n, k))
+        else:
+            table = graph.additive_mask_logits(
+                self.param("mask_action", nn.initializers.lecun_normal(), (a, k)),
+                self.param("mask_position", nn.initializers.lecun_normal(), (k, k)),
+                self.param("mask_bias", nn.initializers.zeros, (k,)),
+                graph.sinusoidal_positions(n, k),
+            )
+        if isinstance(action, str) and action == "none":
+            return jnp.zeros((one_hot.shape[0], 1, n))
+        if isinstance(action, str):
+            return graph.intervention_mask(key, one_hot, table, None)
+        return graph.intervention_mask(key, one_hot, table, action)[:, None]
+
+    def _edges(self, nodes, action, mask, keys):
+        """Edge probabilities and gates; network 0 is for no action, 1 + a for action a."""
+        width, hidden, nets = nodes.shape[-1], self.edge_hidden, 1 + self.num_actions
+        # A pair's input has twice the width of one node's: half the variance for each side.
+        init = nn.initializers.variance_scaling(0.5, "fan_in", "normal", batch_axis=0)
+        to_target = self.param("edge_target", init, (nets, width, hidden))
+        to_source = self.param("edge_source", init, (nets, width, hidden))
+        bias = self.param("edge_bias", nn.initializers.zeros, (nets, hidden))
+        readout = self.param("edge_readout", nn.initializers.normal(hidden**-0.5), (nets, hidden))
+        offset = self.param("edge_offset", nn.initializers.zeros, (nets,))
+
+        def logits(select):
+            """`[B, S, N, N]` of the networks in `select`: `[S]` for all images or `[B, S]`."""
+            target = _project(nodes[:, None], to_target[select]) + bias[select][..., None, :]
+            source = _project(nodes[:, None], to_source[select])
+            target, source = target[:, :, None], source[:, :, None]
+            head = _with_batch(readout[select], select)[:, :, None]
+            zero = jnp.zeros((1, 1, 1, 1, 1), nodes.dtype)
+            scores = graph.pair_scores(target, source, head, zero, jnp.zeros_like(head))[:, :, 0]
+            return scores + _with_batch(offset[select], select)[..., None, None]
+
+        base = logits(jnp.zeros((1,), jnp.int32))
+        base_gates = graph.straight_through_bernoulli(keys["base"], base)
+        if _is(action, "none"):
+            return jax.nn.sigmoid(base), base_gates
+        acted = logits(1 + _selected(action, self.num_actions))
+        acted_gates = graph.straight_through_bernoulli(keys["acted"], acted)
+        return (
+            graph.intervened_edges(jax.nn.sigmoid(base), jax.nn.sigmoid(acted), mask),
+            graph.intervened_edges(base_gates, acted_gates, mask),
+        )
+
+    def _transition(self, one_hot, nodes, action, mask, edges, gates, key):
+        """Logits of the codes after the action: message passing, then each node's mechanism."""
+        weight = edges * gates
+        # A node is always among its own parents.
+        connected = jnp.maximum(gates, jnp.eye(self.num_nodes))
+        nodes, extra = nodes[:, None], self._extra_parents(nodes, action, key)
+        heads = self.message_heads or 1 + self.num_actions
+        for i, width in enumerate(self.message_hidden):
+            layer = _MessageWeights(heads, nodes.shape[-1], width, name=f"message_{i}")()
+            target, source, sent = (
+                jnp.einsum("bsnd,gde->bsgne", x, w)
+                for x, w in (
+                    (nodes, layer.target),
+                    (nodes, layer.source),
+                    (extra, layer.source),
+                )
+            )
+            received = graph.message_passing(
+                target, source, sent, layer.readout[None, None], layer.edge[None, None], weight, connected
+            )
+            nodes, extra = (
+                nn.leaky_relu(_merge_heads(x + layer.bias[:, None]), graph.LEAKY_SLOPE)
+                for x in (received, sent)
+            )
+        if self.mechanism == "shared":
+            idle, acted = self._shared_mechanism(nodes, extra, action, weight, connected)
+        else:
+            idle, acted = self._node_mechanisms(one_hot, nodes, action)
+        if self.copy:
+            confidence = self.param("copy", nn.initializers.constant(4.0), ())
+            disturbed = jnp.max(gates * mask[:, :, None, :], axis=-1)
+            kept = confidence * one_hot[:, None]
+            idle = kept + disturbed[..., None] * (idle - kept)
+        return idle + mask[..., None] * (acted - idle)
+
+    def _extra_parents(self, nodes, action, key):
+        """Features of the action node and, with endogenous noise, of the noise node."""
+        embedding = self.param(
+            "action_node", nn.initializers.normal(1.0), (self.num_actions, nodes.shape[-1])
+        )
+        if _is(action, "none"):
+            extra = jnp.zeros((1, 1, 1, nodes.shape[-1]))
+        else:
+            select = _selected(action, self.num_actions)
+            extra = _with_batch(embedding[select], select)[:, :, None]
+        if self.noise == "endo":
+            shape = (nodes.shape[0], extra.shape[1], 1, nodes.shape[-1])
+            noise = jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
+            extra = jnp.concatenate([jnp.broadcast_to(extra, shape), noise], axis=2)
+        return extra
+
+    def _shared_mechanism(self, nodes, extra, action, weight, connected):
+        """The last layer's block for no action and that of the action: of 1 + A, the two read."""
+        blocks = 1 + self.num_actions
+        layer = _MessageWeights(blocks, nodes.shape[-1], self.num_codes, name="message_out")()
+        idle = jnp.zeros((1,), jnp.int32)
+
+        def block(select):
+            parts = (
+                _project(nodes, layer.target[select])[:, :, None],
+                _project(nodes, layer.source[select])[:, :, None],
+                _project(extra, layer.source[select])[:, :, None],
+                _with_batch(layer.readout[select], select)[:, :, None],
+                _with_batch(layer.edge[select], select)[:, :, None],
+            )
+            received = graph.message_passing(*parts, weight, connected)[:, :, 0]
+            return received + _with_batch(layer.bias[select], select)[:, :, None]
+
+        if _is(action, "none"):
+            return block(idle), 0.0
+        return block(idle), block(1 + _selected(action, self.num_actions))
+
+    def _node_mechanisms(self, one_hot, messages, action):
+        """A mechanism for each (action, node): a table over its own code, a readout of messages."""
+        blocks, n, k = 1 + self.num_actions, self.num_nodes, self.num_codes
+        own = self.param("mechanism_own", nn.initializers.normal(0.1), (blocks, n, k, k))
+        width = messages.shape[-1]
+        init = nn.initializers.normal(width**-0.5)
+        read = self.param("mechanism_read", init, (blocks, n, width, k))
+        idle = jnp.einsum("bnk,nkl->bnl", one_hot, own[0])[:, None]
+        idle += jnp.einsum("bsnd,ndk->bsnk", messages, read[0])
+        if _is(action, "none"):
+            return idle, 0.0
+        if _is(action, "all"):
+            acted = jnp.einsum("bnk,ankl->banl", one_hot, own[1:])
+            return idle, acted + jnp.einsum("band,andk->bank", messages, read[1:])
+        acted = jnp.einsum("bnk,bnkl->bnl", one_hot, own[1 + action])
+        acted += jnp.einsum("bnd,bndk->bnk", messages[:, 0], read[1 + action])
+        return idle, acted[:, None]
+
+
+class _Message(NamedTuple):
+    """Weights of one message-passing layer; g heads (or blocks) of width e."""
+
+    target: Float[Array, "g d e"]
+    source: Float[Array, "g d e"]
+    readout: Float[Array, "g e"]
+    edge: Float[Array, "g e"]
+    bias: Float[Array, "g e"]
+
+
+class _MessageWeights(nn.Module):
+    """Owns the parameters of one message-passing layer."""
+
+    heads: int
+    features: int
+    width: int
+
+    @nn.compact
+    def __call__(self) -> _Message:
+        init = nn.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=0)
+        matrix, row = (self.heads, self.features, self.width), (self.heads, self.width)
+        small = nn.initializers.normal(self.width**-0.5)
+        return _Message(
+            self.param("target", init, matrix),
+            self.param("source", init, matrix),
+            self.param("readout", small, row),
+            self.param("edge", small, row),
+            self.param("bias", nn.initializers.zeros, row),
+        )
+
+
+def _is(action: Action, what: str) -> bool:
+    return isinstance(action, str) and action == what
+
+
+def _selected(action: Action, num_actions: int) -> Int[Array, " a"] | Int[Array, "b 1"]:
+    """Indices of the actions looked at: `[A]`, the same for all images, or `[B, 1]`."""
+    return jnp.arange(num_actions) if isinstance(action, str) else action[:, None]
+
+
+def _with_batch(x: Array, select: Array) -> Array:
+    """Rows picked by `select` with a leading image axis: `[1, S, ...]` or `[B, S, ...]`."""
+    return x[None] if select.ndim == 1 else x
+
+
+def _merge_heads(x: Float[Array, "b s g n h"]) -> Float[Array, "b s n g*h"]:
+    x = x.swapaxes(2, 3)
+    return x.reshape(*x.shape[:3], -1)
+
+
+def _project(x: Float[Array, "b #s n d"], weights: Array) -> Float[Array, "b s n e"]:
+    """Nodes times one matrix for each action, `[S, D, E]`, or image and action, `[B, S, D, E]`."""
+    if weights.ndim == 4:
+        return jnp.einsum("bnd,bsde->bsne", x[:, 0], weights)
+    if x.shape[1] == 1:
+        return jnp.einsum("bnd,sde->bsne", x[:, 0], weights)
+    if weights.shape[0] == 1:
+        return jnp.einsum("bsnd,de->bsne", x, weights[0])
+    return jnp.einsum("bsnd,sde->bsne", x, weights)
+
+
+class DenseTransition(nn.Module):
+    """The baseline without a graph: one dense network on all codes and the action.
+
+    Same call as `CausalTransition`; the mask is everything, the edges are complete.
+    """
+
+    num_nodes: int
+    num_codes: int
+    num_actions: int
+    hidden: tuple[int, ...] = (256, 256)
+
+    @nn.compact
+    def __call__(self, one_hot: Float[Array, "b n k"], action: Action, **_) -> Transition:
+        """As `CausalTransition.__call__`; gates and noise do not exist here."""
+        b, n, k = one_hot.shape
+        embedding = self.param(
+            "action", nn.initializers.normal(1.0), (self.num_actions, self.hidden[0])
+        )
+        x = nn.Dense(self.hidden[0])(one_hot.reshape(b, 1, n * k))
+        if not _is(action, "none"):
+            select = _selected(action, self.num_actions)
+            x = x + _with_batch(embedding[select], select)
+        for width in self.hidden[1:]:
+            x = nn.Dense(width)(nn.leaky_relu(x, graph.LEAKY_SLOPE))
+        x = nn.Dense(n * k)(nn.leaky_relu(x, graph.LEAKY_SLOPE))
+        confidence = self.param("copy", nn.initializers.constant(4.0), ())
+        logits = x.reshape(*x.shape[:2], n, k) + confidence * one_hot[:, None]
+        mask, edges = jnp.ones(logits.shape[:3]), jnp.ones((*logits.shape[:3], n))
+        return Transition(logits, mask, edges, edges)

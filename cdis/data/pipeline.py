@@ -1,0 +1,155 @@
+"""Batches as a Grain source whose order is a pure function of (seed, step).
+
+Nothing is remembered from one batch to the next, so a run may start at any step, at no cost, and
+several processes may each take their part of the same batches.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import grain
+import numpy as np
+from jaxtyping import Int64
+
+from cdis.data.transitions import Transitions
+from cdis.errors import UserError
+
+_ROUNDS = 6
+
+
+def _permute(
+    position: Int64[np.ndarray, " b"], size: int, seed: int, epoch: int
+) -> Int64[np.ndarray, " b"]:
+    """Where a pseudo-random permutation of range(size), chosen by (seed, epoch), sends positions.
+
+    A balanced Feistel network permutes the smallest power of four that holds `size`; a value that
+    falls outside is sent through again until it falls inside (cycle walking; Black and Rogaway,
+    "Ciphers with Arbitrary Finite Domains", 2002). No table of the permutation is ever made.
+    """
+    half = np.uint64(max(1, (int(size - 1).bit_length() + 1) // 2))
+    mask = np.uint64((1 << int(half)) - 1)
+    keys = np.random.SeedSequence([seed, epoch]).generate_state(2 * _ROUNDS, np.uint64)
+    # Odd multipliers, as in multiply-shift hashing: the high bits depend on all the low ones.
+    keys = keys.reshape(_ROUNDS, 2) | np.array([0, 1], np.uint64)
+    value = position.astype(np.uint64)
+    outside = np.ones(len(value), bool)
+    while outside.any():
+        left, right = value[outside] >> half, value[outside] & mask
+        for offset, multiplier in keys:
+            mixed = (right + offset) * multiplier
+            mixed = (mixed ^ (mixed >> np.uint64(32))) * multiplier
+            left, right = right, left ^ ((mixed >> np.uint64(40)) & mask)
+        value[outside] = (left << half) | right
+        outside = value >= size
+    return value.astype(np.int64)
+
+
+def order(size: int, *, seed: int, start: int, count: int) -> Int64[np.ndarray, " count"]:
+    """Elements `start` to `start + count` of an endless stream over range(size).
+
+    Each run of `size` elements from a multiple of `size` on (an epoch) is a fresh permutation.
+    """
+    position = np.arange(start, start + count)
+    epoch, within = position // size, position % size
+    for number in np.unique(epoch):
+        now = epoch == number
+        within[now] = _permute(within[now], size, seed, int(number))
+    return within
+
+
+class BatchSource:
+    """A Grain random-access source; element `step` is the whole batch of that step."""
+
+    def __init__(
+        self,
+        columns: Mapping[str, np.ndarray],
+        rows: np.ndarray | Transitions,
+        *,
+        batch_size: int,
+        seed: int,
+        num_batches: int,
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
+        size = len(rows.x if isinstance(rows, Transitions) else rows)
+        if size == 0:
+            raise UserError(
+                "There is nothing to make batches of: the split holds no images, or no pairs of "
+                "images one step apart. Use a larger grid of factors."
+            )
+        if batch_size % process_count:
+            raise UserError(
+                f"A batch of {batch_size} cannot be shared equally by {process_count} processes. "
+                "Choose a batch_size that the number of processes divides."
+            )
+        # A plain view: indexing a np.memmap builds a np.memmap, slowly.
+        self._columns = {name: np.asarray(column) for name, column in columns.items()}
+        self._rows = rows
+        self._size = size
+        self._batch_size = batch_size
+        self._share = batch_size // process_count
+        self._offset = process_index * self._share
+        self._seed = seed
+        self._num_batches = num_batches
+
+    def __len__(self) -> int:
+        return self._num_batches
+
+    def __getitem__(self, step: int) -> dict[str, Any]:
+        start = int(step) * self._batch_size + self._offset
+        chosen = order(self._size, seed=self._seed, start=start, count=self._share)
+        if isinstance(self._rows, Transitions):
+            return {
+                "x": self._gather(self._rows.x[chosen]),
+                "y": self._gather(self._rows.y[chosen]),
+                "action": self._rows.action[chosen],
+            }
+        return {"x": self._gather(self._rows[chosen])}
+
+    def _gather(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: column[image] for name, column in self._columns.items()}
+
+
+def batches(
+    columns: Mapping[str, np.ndarray],
+    rows: np.ndarray | Transitions,
+    *,
+    batch_size: int,
+    seed: int,
+    num_batches: int,
+    start: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 2,
+    prefetch: int = 4,
+) -> grain.IterDataset:
+    """Batches `start`, ..., `num_batches - 1` of an endless, seeded, reshuffled stream.
+
+    Args:
+      columns: arrays over all images of the data set, such as {"image": images}; rows are
+        gathered from them, so they may be memory maps.
+      rows: indices of images (batches {"x": {column: [B, ...]}}), or `Transitions` (batches
+        {"x": {column: [B, ...]}, "y": {column: [B, ...]}, "action": int32 [B]}).
+      batch_size: B over all processes; each process gets B / process_count, in order.
+      seed: chooses the order. Batch `step` depends on (seed, step) alone.
+      num_batches: length of the whole run, whatever `start` is.
+      start: the first step wanted.
+      process_index: which share of each batch is this process's.
+      process_count: in how many shares each batch is cut.
+      threads: that gather batches ahead; 0 gathers in the caller's own.
+      prefetch: how many batches they keep ready.
+
+    Raises:
+      UserError: there are no rows, or process_count does not divide batch_size.
+    """
+    source = BatchSource(
+        columns,
+        rows,
+        batch_size=batch_size,
+        seed=seed,
+        num_batches=num_batches,
+        process_index=process_index,
+        process_count=process_count,
+    )
+    steps = grain.MapDataset.source(source).slice(slice(start, None))
+    return steps.to_iter_dataset(grain.ReadOptions(threads, prefetch if threads else 0))

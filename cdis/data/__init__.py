@@ -1,0 +1,59 @@
+"""Data sets by name. `load` prepares what is missing and knows nothing of methods."""
+
+import os
+from pathlib import Path
+
+from cdis.data.info import Dataset, Info, near_miss
+from cdis.data.sprites2d import Sprites2d
+from cdis.data.store import Store
+from cdis.errors import UserError
+
+__all__ = ["Dataset", "Info", "info", "load", "names", "prepare"]
+
+# A new data set is a module of its own and a line here.
+_BUILDERS = (Sprites2d,)
+
+_BY_NAME = {
+    builder.facts(config).name: (builder, config)
+    for builder in _BUILDERS
+    for config in builder.BUILDER_CONFIGS
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names of all data sets."""
+    return tuple(_BY_NAME)
+
+
+def info(name: str) -> Info:
+    """What a data set is, prepared or not."""
+    return _store(name, None).info
+
+
+def prepare(name: str, data_dir: str | None = None) -> None:
+    """Makes a data set ready to load: nothing is done if it is.
+
+    Args:
+      name: one of `names()`.
+      data_dir: where data sets are kept; by default $CDIS_DATA_DIR, else $TFDS_DATA_DIR, else
+        ~/tensorflow_datasets.
+
+    Raises:
+      UserError: an unknown name, damaged files, or a directory that cannot be written to.
+    """
+    _store(name, data_dir).prepare()
+
+
+def load(name: str, data_dir: str | None = None) -> Dataset:
+    """A data set, its images mapped from disk; prepares it first if need be. See `prepare`."""
+    return _store(name, data_dir).load()
+
+
+def _store(name: str, data_dir: str | None) -> Store:
+    if name not in _BY_NAME:
+        raise UserError(
+            f"There is no data set {name!r}{near_miss(name, names())}. "
+            f"The data sets are {', '.join(names())}."
+        )
+    chosen = data_dir or os.environ.get("CDIS_DATA_DIR") or os.environ.get("TFDS_DATA_DIR")
+    return Store(*_BY_NAME[name], Path(chosen or "~/tensorflow_datasets").expanduser())

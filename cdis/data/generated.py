@@ -1,0 +1,130 @@
+"""Data sets that are drawn, not downloaded: the tfds builder they have in common."""
+
+import abc
+import io
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from cdis.data.info import Info
+
+SPLITS = ("train", "validation", "test")
+_SHARES = (0.70, 0.15)
+_CHUNK = 4096
+_REPORT_SECONDS = 5.0
+
+
+def split_of(count: int, seed: int) -> np.ndarray:
+    """The split of each of `count` images, as its place in `SPLITS`: uint8 [n], 70/15/15.
+
+    Ordered by raw Philox output, which NumPy promises never to change: a split is for ever.
+    """
+    order = np.argsort(np.random.Philox(key=seed).random_raw(count), kind="stable")
+    ends = np.cumsum([round(share * count) for share in _SHARES])
+    split = np.empty(count, np.uint8)
+    split[order] = np.searchsorted(ends, np.arange(count), side="right")
+    return split
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """A uint8 image [H, W, 1 or 3] as PNG; lightly compressed, since drawn images are flat."""
+    with io.BytesIO() as buffer:
+        pixels = image[..., 0] if image.shape[-1] == 1 else image
+        Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()
+
+
+class GeneratedBuilder(tfds.core.GeneratorBasedBuilder):
+    """A tfds builder whose examples are functions of their index.
+
+    A data set derives from it, names its variants in `BUILDER_CONFIGS` and defines `facts` and
+    `examples`. Features: image; factors, an int32 index per factor; values, the float32 physical
+    value of each; index, the image's own number, by which it is found again.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    SPLIT_SEED: ClassVar[int] = 0
+    # Where tfds looks for checksums of downloads. There are none, and to find the place it would
+    # import importlib_resources, which it does not always install.
+    code_path = None
+
+    @classmethod
+    @abc.abstractmethod
+    def facts(cls, config: Any) -> Info:
+        """What the variant is; known without a builder, and so without a data directory."""
+
+    @abc.abstractmethod
+    def examples(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Images uint8 [b, H, W, C], factors int32 [b, F] and values float32 [b, F] by index."""
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        facts = self.facts(self.builder_config)
+        row = (facts.num_factors,)
+        features = {
+            "image": tfds.features.Image(shape=facts.image_shape, encoding_format="png"),
+            "factors": tfds.features.Tensor(shape=row, dtype=np.int32),
+            "values": tfds.features.Tensor(shape=row, dtype=np.float32),
+            "index": tfds.features.Scalar(dtype=np.int64),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=facts.description,
+            features=tfds.features.FeaturesDict(features),
+            citation=facts.citation,
+            license=facts.licence,
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
+        del dl_manager  # Nothing is downloaded.
+        facts = self.facts(self.builder_config)
+        count = int(np.prod(facts.factor_sizes))
+        split = split_of(count, self.SPLIT_SEED)
+        progress = _Progress(facts.name, count)
+        return {
+            name: self._generate_examples(np.flatnonzero(split == number), progress)
+            for number, name in enumerate(SPLITS)
+        }
+
+    def _generate_examples(
+        self, index: np.ndarray, progress: "_Progress"
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        for start in range(0, len(index), _CHUNK):
+            chunk = index[start : start + _CHUNK]
+            for number, image, factors, values in zip(chunk, *self.examples(chunk), strict=True):
+                yield (
+                    int(number),
+                    {
+                        "image": encode_png(image),
+                        "factors": factors,
+                        "values": values,
+                        "index": number,
+                    },
+                )
+            progress.advance(len(chunk))
+
+
+class _Progress:
+    """Tells on stderr how far a long preparation has come."""
+
+    def __init__(self, name: str, count: int):
+        self._name, self._count, self._done = name, count, 0
+        self._begun = self._told = time.monotonic()
+
+    def advance(self, images: int) -> None:
+        self._done += images
+        now = time.monotonic()
+        if now - self._told < _REPORT_SECONDS:
+            return
+        self._told = now
+        rate = self._done / (now - self._begun)
+        print(
+            f"{self._name}: {self._done:,} of {self._count:,} images drawn, {rate:,.0f} a second, "
+            f"{(self._count - self._done) / rate:.0f} s left",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,0 +1,242 @@
+"""Prepared data on disk: tfds record files, and beside them a decoded, memory-mapped copy.
+
+A data set is prepared under a temporary name and renamed when whole, and so is the decoded copy;
+a lock keeps two processes from doing either at once. What was killed half-way is swept up by the
+next preparation.
+"""
+
+import contextlib
+import errno
+import fcntl
+import io
+import json
+import logging
+import os
+import shutil
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from cdis.data.generated import SPLITS, GeneratedBuilder
+from cdis.data.info import Dataset, Info
+from cdis.errors import UserError
+
+_CACHE = "decoded"
+_SAMPLED = 1024
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+class Store:
+    """One data set in one data directory."""
+
+    def __init__(self, builder_class: type[GeneratedBuilder], config: Any, data_dir: Path):
+        self.info = builder_class.facts(config)
+        self._builder_class = builder_class
+        self._config = config
+        self._data_dir = data_dir
+        self._home = data_dir / builder_class.name / config.name
+        self._path = self._home / str(builder_class.VERSION)
+
+    def prepare(self) -> None:
+        """Draws the data set and decodes it, unless that has been done; `UserError` if it cannot."""
+        if self._path.exists() and self._read_cache() is not None:
+            return
+        try:
+            with self._locked():
+                if not self._path.exists():
+                    self._generate()
+                if self._read_cache() is None:
+                    self._write_cache()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def load(self) -> Dataset:
+        """The data set, prepared if need be; decoded into memory where nothing may be written."""
+        if not self._path.exists():
+            self.prepare()
+        dataset = self._read_cache()
+        if dataset is None:
+            try:
+                with self._locked():
+                    dataset = self._read_cache()
+                    if dataset is None:
+                        self._write_cache()
+                        dataset = self._read_cache()
+            except OSError as error:
+                if error.errno not in _READ_ONLY:
+                    raise self._unwritable(error) from error
+        if dataset is None:
+            logging.getLogger(__name__).warning(
+                "%s may not be written to: %s is decoded anew each time.", self._path, self.info.name
+            )
+            images = np.empty((self._count, *self.info.image_shape), np.uint8)
+            factors, split = self._decode(lambda index, image: images.__setitem__(index, image))
+            dataset = _dataset(self.info, images, factors, split)
+        return dataset
+
+    # Preparation
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Holds the data set's lock; the system lets go of it when a process dies."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        with open(self._home / ".lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _generate(self) -> None:
+        print(f"Preparing {self.info.name} in {self._data_dir}", file=sys.stderr, flush=True)
+        for leftover in self._home.glob(f"incomplete.*_{self._path.name}"):
+            shutil.rmtree(leftover)
+        with _quiet():
+            self._builder().download_and_prepare(
+                file_format="array_record",
+                download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+            )
+
+    def _builder(self) -> GeneratedBuilder:
+        return self._builder_class(data_dir=self._data_dir, config=self._config.name)
+
+    @property
+    def _count(self) -> int:
+        return int(np.prod(self.info.factor_sizes))
+
+    # The decoded copy
+
+    def _records(self) -> dict[str, int]:
+        return {path.name: path.stat().st_size for path in self._path.glob("*.array_record-*")}
+
+    def _read_cache(self) -> Dataset | None:
+        """The decoded copy, or None if there is none that belongs to the record files as they are."""
+        folder = self._path / _CACHE
+        try:
+            about = json.loads((folder / "about.json").read_text())
+            if about["records"] != self._records():
+                return None
+            # As a plain array: indexing a np.memmap would make np.memmaps.
+            images = np.asarray(np.load(folder / "images.npy", mmap_mode="r"))
+            factors = np.load(folder / "factors.npy")
+            split = np.load(folder / "split.npy")
+            whole = images.shape == (self._count, *self.info.image_shape)
+            if whole and about["checksum"] == _checksum(images, factors, split):
+                return _dataset(self.info, images, factors, split)
+        except (OSError, ValueError, KeyError, TypeError, EOFError):
+            pass
+        return None
+
+    def _write_cache(self) -> None:
+        folder, draft = self._path / _CACHE, self._path / f"{_CACHE}.incomplete"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        try:
+            with open(draft / "images.npy", "w+b", buffering=0) as file:
+                shape = (self._count, *self.info.image_shape)
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                start = file.tell()
+
+                # Written, not stored through a map: a full disk is then an error, not a crash.
+                def write(index: int, image: np.ndarray) -> None:
+                    file.seek(start + index * image.nbytes)
+                    file.write(image.tobytes())
+
+                factors, split = self._decode(write)
+                os.fsync(file.fileno())
+            np.save(draft / "factors.npy", factors)
+            np.save(draft / "split.npy", split)
+            images = np.load(draft / "images.npy", mmap_mode="r")
+            checksum = _checksum(images, factors, split)
+            about = {"records": self._records(), "checksum": checksum}
+            (draft / "about.json").write_text(json.dumps(about))
+            if folder.exists():
+                shutil.rmtree(folder)
+            draft.rename(folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _decode(self, keep: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Reads every record: calls keep(index, image), returns (factors, split) by index."""
+        factors = np.full((self._count, self.info.num_factors), -1, np.int32)
+        split = np.full(self._count, len(SPLITS), np.uint8)
+        for number, name in enumerate(SPLITS):
+            for example in self._examples(name):
+                index, image = int(example["index"]), example["image"]
+                row = example["factors"]
+                if not (0 <= index < self._count and split[index] == len(SPLITS)):
+                    raise self._broken(f"image {index} is there twice or should not be")
+                if image.shape != self.info.image_shape or row.shape != factors[index].shape:
+                    raise self._broken(f"image {index} has another shape or other factors")
+                keep(index, image)
+                factors[index], split[index] = row, number
+        missing = int((split == len(SPLITS)).sum())
+        if missing:
+            raise self._broken(f"{missing:,} of {self._count:,} images are missing")
+        return factors, split
+
+    def _examples(self, split: str) -> Iterator[dict[str, Any]]:
+        # Whatever a reader makes of damaged files (Riegeli, protobuf, Pillow and JSON each have
+        # errors of their own), it means the same to the user.
+        try:
+            with _quiet():
+                source = self._builder().as_data_source(split=split)
+            chunks = range(0, len(source), _SAMPLED)
+        except Exception as error:
+            raise self._broken(str(error)) from error
+        for start in chunks:
+            try:
+                with _quiet():
+                    rows = range(start, min(start + _SAMPLED, len(source)))
+                    examples = source.__getitems__(list(rows))
+            except Exception as error:
+                raise self._broken(str(error)) from error
+            yield from examples
+
+    # Errors
+
+    def _broken(self, why: str) -> UserError:
+        return UserError(
+            f"The files of {self.info.name} in {self._path} are incomplete or damaged "
+            f"({_one_line(why)}). Delete that folder and run: cdis data prepare {self.info.name}"
+        )
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(
+            f"{self.info.name} could not be prepared in {self._data_dir}: {_one_line(str(error))}. "
+            "Nothing half-made is left in use. Make room there or make it writable, or choose "
+            "another folder with --data_dir or the environment variable CDIS_DATA_DIR."
+        )
+
+
+def _dataset(info: Info, images: np.ndarray, factors: np.ndarray, split: np.ndarray) -> Dataset:
+    splits = {name: np.flatnonzero(split == number) for number, name in enumerate(SPLITS)}
+    return Dataset(info, images, factors, splits)
+
+
+def _checksum(images: np.ndarray, factors: np.ndarray, split: np.ndarray) -> int:
+    """Of all labels and of some thousand images, evenly spaced: quick even for a large set."""
+    total = zlib.crc32(factors.tobytes(), zlib.crc32(split.tobytes()))
+    return zlib.crc32(images[:: len(images) // _SAMPLED + 1].tobytes(), total)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300].rstrip(".")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps tfds from printing banners, progress bars and advice about TensorFlow and OpenCV."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()
+        logger.setLevel(level)

@@ -58,8 +58,9 @@ class GeneratedBuilder(tfds.core.GeneratorBasedBuilder):
     def facts(cls, config: Any) -> Info:
         """What the variant is; known without a builder, and so without a data directory."""
 
+    @classmethod
     @abc.abstractmethod
-    def examples(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def examples(cls, config: Any, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Images uint8 [b, H, W, C], factors int32 [b, F] and values float32 [b, F] by index."""
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -95,7 +96,8 @@ class GeneratedBuilder(tfds.core.GeneratorBasedBuilder):
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         for start in range(0, len(index), _CHUNK):
             chunk = index[start : start + _CHUNK]
-            for number, image, factors, values in zip(chunk, *self.examples(chunk), strict=True):
+            drawn = self.examples(self.builder_config, chunk)
+            for number, image, factors, values in zip(chunk, *drawn, strict=True):
                 yield (
                     int(number),
                     {

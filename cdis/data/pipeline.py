@@ -58,7 +58,7 @@ def order(size: int, *, seed: int, start: int, count: int) -> Int64[np.ndarray, 
 
 
 class BatchSource:
-    """A Grain random-access source; element `step` is the whole batch of that step."""
+    """A Grain random-access source; element `index` is a whole batch."""
 
     def __init__(
         self,
@@ -95,8 +95,8 @@ class BatchSource:
     def __len__(self) -> int:
         return self._num_batches
 
-    def __getitem__(self, step: int) -> dict[str, Any]:
-        start = int(step) * self._batch_size + self._offset
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        start = int(index) * self._batch_size + self._offset
         chosen = order(self._size, seed=self._seed, start=start, count=self._share)
         if isinstance(self._rows, Transitions):
             return {

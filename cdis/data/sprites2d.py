@@ -5,7 +5,9 @@ One shape of one colour on black. The factors of a variant, and so its images, a
 
 import colorsys
 import dataclasses
-from typing import NamedTuple
+import functools
+import math
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -126,10 +128,12 @@ def _draw(
     return jnp.clip(0.5 - jnp.where(inside, -distance, distance), 0, 1)
 
 
-def _render(values: dict[str, Array], height: int, width: int, channels: int) -> UInt8[Array, "..."]:
-    names = ("shape", "scale", "orientation", "x", "y")
-    draw = jax.vmap(lambda *arguments: _draw(*arguments, height, width))
-    coverage = draw(*(values[name] for name in names))[..., None]
+def _render(
+    values: dict[str, Array], height: int, width: int, channels: int
+) -> UInt8[Array, "b h w c"]:
+    geometry = {name: values[name] for name in ("shape", "scale", "orientation", "x", "y")}
+    draw = functools.partial(_draw, height=height, width=width)
+    coverage = jax.vmap(lambda row: draw(**row))(geometry)[..., None]
     if channels == 3:
         coverage = coverage * values["colour"][:, None, None, :]
     return jnp.round(255 * coverage).astype(jnp.uint8)
@@ -147,7 +151,9 @@ def render(
     Antialiased by the signed distance to the shape's outline. Colours are fully saturated.
     """
     count = len(values)
-    columns = {name: np.full(count, value, np.float32) for name, value in _FIXED.items()}
+    columns: dict[str, np.ndarray] = {
+        name: np.full(count, value, np.float32) for name, value in _FIXED.items()
+    }
     columns |= {name: np.asarray(values[:, i], np.float32) for i, name in enumerate(names)}
     hues, which = np.unique(columns.pop("hue"), return_inverse=True)
     columns["colour"] = np.array([colorsys.hsv_to_rgb(h, 1, 1) for h in hues], np.float32)[which]
@@ -161,15 +167,15 @@ def render(
     return images
 
 
-def grid_factors(grid: Grid) -> np.ndarray:
-    """All rows of factor indices of a grid: int32 [n, F], the last factor running fastest."""
+def grid_factors(grid: Grid, index: np.ndarray) -> np.ndarray:
+    """Factor indices of the images numbered `index`, the last factor running fastest: int32."""
     sizes = [len(factor.values) for factor in grid.factors]
-    return np.stack(np.unravel_index(np.arange(np.prod(sizes)), sizes), axis=1).astype(np.int32)
+    return np.stack(np.unravel_index(index, sizes), axis=1).astype(np.int32)
 
 
 def grid_examples(grid: Grid, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Draws rows of factor indices: (images uint8 [b, H, W, C], values float32 [b, F])."""
-    columns = [np.float32(f.values)[factors[:, i]] for i, f in enumerate(grid.factors)]
+    columns = [np.array(f.values, np.float32)[factors[:, i]] for i, f in enumerate(grid.factors)]
     values = np.stack(columns, axis=1)
     names = tuple(factor.name for factor in grid.factors)
     return render(values, names, grid.image_shape), values
@@ -177,22 +183,24 @@ def grid_examples(grid: Grid, factors: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def grid_images(variant: str) -> tuple[np.ndarray, np.ndarray]:
     """Every image of a variant and its factors: (uint8 [n, H, W, C], int32 [n, F])."""
-    factors = grid_factors(GRIDS[variant])
-    return grid_examples(GRIDS[variant], factors)[0], factors
+    grid = GRIDS[variant]
+    count = math.prod(len(factor.values) for factor in grid.factors)
+    factors = grid_factors(grid, np.arange(count))
+    return grid_examples(grid, factors)[0], factors
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, kw_only=True)
 class Variant(tfds.core.BuilderConfig):
     """A tfds configuration that is one grid."""
 
-    grid: Grid | None = None
+    grid: Grid
 
 
 class Sprites2d(GeneratedBuilder):
     """The grids of this module as tfds data sets, sprites2d/coloured and so on."""
 
     name = "sprites2d"
-    BUILDER_CONFIGS = [Variant(name=name, grid=grid) for name, grid in GRIDS.items()]
+    BUILDER_CONFIGS: ClassVar = [Variant(name=name, grid=grid) for name, grid in GRIDS.items()]
 
     @classmethod
     def facts(cls, config: Variant) -> Info:
@@ -208,8 +216,10 @@ class Sprites2d(GeneratedBuilder):
             description=_DESCRIPTION,
         )
 
-    def examples(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        grid = self.builder_config.grid
-        factors = grid_factors(grid)[index]
-        images, values = grid_examples(grid, factors)
+    @classmethod
+    def examples(
+        cls, config: Variant, index: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        factors = grid_factors(config.grid, index)
+        images, values = grid_examples(config.grid, factors)
         return images, factors, values

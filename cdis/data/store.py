@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,40 +43,37 @@ class Store:
         self._path = self._home / str(builder_class.VERSION)
 
     def prepare(self) -> None:
-        """Draws the data set and decodes it, unless that has been done; `UserError` if it cannot."""
-        if self._path.exists() and self._read_cache() is not None:
-            return
+        """Draws the data set and decodes it, unless that has been done."""
         try:
-            with self._locked():
-                if not self._path.exists():
-                    self._generate()
-                if self._read_cache() is None:
-                    self._write_cache()
+            self._ready()
         except OSError as error:
             raise self._unwritable(error) from error
 
     def load(self) -> Dataset:
         """The data set, prepared if need be; decoded into memory where nothing may be written."""
-        if not self._path.exists():
-            self.prepare()
+        try:
+            return self._ready()
+        except OSError as error:
+            if not (self._path.exists() and error.errno in _READ_ONLY):
+                raise self._unwritable(error) from error
+        logging.getLogger(__name__).warning(
+            "%s cannot be written to, so %s is decoded at every start.", self._path, self.info.name
+        )
+        images = np.empty((self._count, *self.info.image_shape), np.uint8)
+        factors, split = self._decode(images.__setitem__)
+        return _dataset(self.info, images, factors, split)
+
+    def _ready(self) -> Dataset:
         dataset = self._read_cache()
         if dataset is None:
-            try:
-                with self._locked():
-                    dataset = self._read_cache()
-                    if dataset is None:
-                        self._write_cache()
-                        dataset = self._read_cache()
-            except OSError as error:
-                if error.errno not in _READ_ONLY:
-                    raise self._unwritable(error) from error
+            with self._locked():
+                if not self._path.exists():
+                    self._generate()
+                if self._read_cache() is None:
+                    self._write_cache()
+            dataset = self._read_cache()
         if dataset is None:
-            logging.getLogger(__name__).warning(
-                "%s may not be written to: %s is decoded anew each time.", self._path, self.info.name
-            )
-            images = np.empty((self._count, *self.info.image_shape), np.uint8)
-            factors, split = self._decode(lambda index, image: images.__setitem__(index, image))
-            dataset = _dataset(self.info, images, factors, split)
+            raise self._broken("what was decoded cannot be read back")
         return dataset
 
     # Preparation
@@ -93,14 +90,20 @@ class Store:
         print(f"Preparing {self.info.name} in {self._data_dir}", file=sys.stderr, flush=True)
         for leftover in self._home.glob(f"incomplete.*_{self._path.name}"):
             shutil.rmtree(leftover)
-        with _quiet():
-            self._builder().download_and_prepare(
-                file_format="array_record",
-                download_config=tfds.download.DownloadConfig(try_download_gcs=False),
-            )
+        try:
+            with _quiet():
+                self._builder().download_and_prepare(
+                    file_format="array_record",
+                    download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+                )
+        except RuntimeError as error:
+            # How ArrayRecord reports a write that failed: the error names the file.
+            if f"writing {self._home}" in str(error):
+                raise OSError(str(error)) from error
+            raise
 
-    def _builder(self) -> GeneratedBuilder:
-        return self._builder_class(data_dir=self._data_dir, config=self._config.name)
+    def _builder(self) -> Any:  # tfds's own annotations are too loose to check against
+        return self._builder_class(data_dir=self._data_dir, config=self._config)
 
     @property
     def _count(self) -> int:
@@ -112,7 +115,7 @@ class Store:
         return {path.name: path.stat().st_size for path in self._path.glob("*.array_record-*")}
 
     def _read_cache(self) -> Dataset | None:
-        """The decoded copy, or None if there is none that belongs to the record files as they are."""
+        """The decoded copy, or None if none belongs to the record files as they now are."""
         folder = self._path / _CACHE
         try:
             about = json.loads((folder / "about.json").read_text())
@@ -159,7 +162,7 @@ class Store:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
-    def _decode(self, keep: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _decode(self, keep: Callable[[int, np.ndarray], object]) -> tuple[np.ndarray, np.ndarray]:
         """Reads every record: calls keep(index, image), returns (factors, split) by index."""
         factors = np.full((self._count, self.info.num_factors), -1, np.int32)
         split = np.full(self._count, len(SPLITS), np.uint8)
@@ -183,7 +186,7 @@ class Store:
         # errors of their own), it means the same to the user.
         try:
             with _quiet():
-                source = self._builder().as_data_source(split=split)
+                source = self._builder().as_data_source(split)
             chunks = range(0, len(source), _SAMPLED)
         except Exception as error:
             raise self._broken(str(error)) from error
@@ -206,9 +209,10 @@ class Store:
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(
-            f"{self.info.name} could not be prepared in {self._data_dir}: {_one_line(str(error))}. "
-            "Nothing half-made is left in use. Make room there or make it writable, or choose "
-            "another folder with --data_dir or the environment variable CDIS_DATA_DIR."
+            f"{self.info.name} could not be prepared in {self._data_dir}: "
+            f"{_one_line(error.strerror or str(error))}. Nothing half-made is left in use. Make room "
+            "there or make it writable, or choose another folder with --data_dir or the "
+            "environment variable CDIS_DATA_DIR."
         )
 
 

@@ -1,0 +1,143 @@
+"""A trained method at work on the user's own images: which action, and what if."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from cdis import data
+from cdis.data import Info
+from cdis.errors import UserError
+from cdis.files import write_bytes
+from cdis.methods.base import Method, Variables
+from cdis.train.checkpoint import read_config, restore
+from cdis.train.loop import make_method
+
+_MODES = {1: "L", 3: "RGB"}
+_SPELLED = {"L": "greyscale (mode L)", "RGB": "colour (mode RGB)"}
+
+
+class Trained(NamedTuple):
+    """A method with what it has learnt, and the data set it has learnt from."""
+
+    method: Method
+    variables: Variables
+    info: Info
+
+
+def retrieve(workdir: str, x: str, y: str) -> dict[str, float]:
+    """Probability of each action to be the one that leads from image `x` to image `y`.
+
+    Args:
+      workdir: of a trained method.
+      x: path of an image.
+      y: path of another, one action away.
+
+    Returns:
+      action name -> probability, the likeliest first.
+
+    Raises:
+      UserError: no usable workdir or image, or a method that cannot tell actions.
+    """
+    info = _info(workdir)
+    before, after = read_image(x, info), read_image(y, info)
+    trained = _load(workdir)
+    score = _ability(trained.method.retrieve, workdir, "tell actions")
+    probabilities = np.asarray(jax.jit(score)(trained.variables, before[None], after[None])[0])
+    order = np.argsort(-probabilities, kind="stable")
+    return {info.action_names[action]: float(probabilities[action]) for action in order}
+
+
+def intervene(workdir: str, x: str, action: str, out: str, *, overwrite: bool = False) -> None:
+    """Writes to `out` what image `x` would be like after `action`, as a PNG.
+
+    The file is written whole or not at all.
+
+    Raises:
+      UserError: no usable workdir or image, an unknown action, a method that cannot intervene, or
+        an `out` that exists (unless `overwrite`) or cannot be written.
+    """
+    info = _info(workdir)
+    index = info.action_index(action)
+    image = read_image(x, info)
+    check_free(out, overwrite)
+    trained = _load(workdir)
+    change = _ability(trained.method.intervene, workdir, "intervene")
+    changed = jax.jit(change)(trained.variables, image[None], jnp.array([index], jnp.int32))[0]
+    write_image(out, np.asarray(jnp.clip(jnp.round((changed + 1) * 127.5), 0, 255), np.uint8))
+
+
+def read_image(path: str, info: Info) -> UInt8[np.ndarray, "h w c"]:
+    """An image file as the data set's images are; `UserError` if its size or mode is another's."""
+    height, width, channels = info.image_shape
+    wanted = _MODES[channels]
+    try:
+        with Image.open(path) as file:
+            mode, size = file.mode, file.size
+            pixels = np.asarray(file)
+    # A damaged file is any of these to Pillow.
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise UserError(
+            f"{path} cannot be read as an image: {error}. Give a PNG of {width} x {height} pixels, "
+            f"{_SPELLED[wanted]}."
+        ) from error
+    if mode != wanted or size != (width, height):
+        raise UserError(
+            f"{path} is {size[0]} x {size[1]} pixels, {_SPELLED.get(mode, f'mode {mode}')}; the "
+            f"images of {info.name}, on which this was trained, are {width} x {height} pixels, "
+            f"{_SPELLED[wanted]}. Convert it, or give another image."
+        )
+    return pixels.reshape(info.image_shape)
+
+
+def write_image(path: str, pixels: UInt8[np.ndarray, "h w c"]) -> None:
+    """Writes a PNG, whole or not at all; `UserError` if it cannot be written."""
+    content = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(content, "PNG")
+    try:
+        write_bytes(Path(path), content.getvalue())
+    except OSError as error:
+        raise UserError(
+            f"{path} could not be written: {error.strerror}. Make room there or allow writing, or "
+            "choose another --out."
+        ) from error
+
+
+def check_free(path: str, overwrite: bool) -> None:
+    """`UserError` unless a PNG may be written to `path`."""
+    out = Path(path)
+    if out.suffix.lower() != ".png":
+        raise UserError(f"{out} does not end in .png, and PNG is what is written. Rename --out.")
+    if not out.parent.is_dir():
+        raise UserError(f"There is no folder {out.parent} to write {out.name} to. Make it first.")
+    if out.is_dir():
+        raise UserError(f"{out} is a folder. Give --out the name of a file.")
+    if out.exists() and not overwrite:
+        raise UserError(
+            f"{out} exists and was left as it is. Choose another --out, or add --overwrite."
+        )
+
+
+def _info(workdir: str) -> Info:
+    return data.info(read_config(workdir).data.name)
+
+
+def _load(workdir: str) -> Trained:
+    config, variables, _ = restore(workdir)
+    info = data.info(config.data.name)
+    return Trained(make_method(config, info), variables, info)
+
+
+def _ability(function: Callable[..., Any] | None, workdir: str, what: str) -> Callable[..., Any]:
+    if function is None:
+        raise UserError(
+            f"The method that was trained in {workdir} cannot {what}. Give the --workdir of one "
+            "that can, such as CT-VAE."
+        )
+    return function

@@ -1,0 +1,385 @@
+"""The command line: flags and help only; the work is done by the modules that it calls.
+
+Nothing that is slow to import is imported here, so that ``--help`` answers at once.
+"""
+
+import difflib
+import errno
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from absl import flags, logging
+
+import cdis
+from cdis.errors import UserError
+
+_HELP = """\
+cdis: causal disentanglement in JAX.
+
+Usage: cdis COMMAND [FLAGS AND ARGUMENTS, IN ANY ORDER]
+
+{commands}
+
+A first run, from data to numbers and pictures:
+  cdis train --config experiments/ct_vae/quickstart.py --workdir runs/quickstart
+  cdis evaluate --workdir runs/quickstart
+  cdis report --workdir runs/quickstart
+
+cdis COMMAND --help tells what a command does, with examples; cdis --version tells the version.
+"""
+
+_TRAIN = """\
+Trains a method as an experiment file says; goes on where a stopped run was.
+
+Usage: cdis train --config FILE.py[:VARIANT] --workdir DIR [--config.FIELD=VALUE ...]
+
+  --config FILE.py[:VARIANT]  the experiment; most have a tiny variant "smoke" to try things with
+  --config.FIELD=VALUE        change one field of it; FIELD is dotted, as in stages.ct.steps
+  --workdir DIR               gets config.json, checkpoints/, log.jsonl and TensorBoard events
+  --data_dir DIR              where data sets are kept ($CDIS_DATA_DIR, else $TFDS_DATA_DIR,
+                              else ~/tensorflow_datasets); a missing one is made
+
+Examples:
+  cdis train --config experiments/ct_vae/quickstart.py --workdir runs/quickstart
+  cdis train --config experiments/ct_vae/quickstart.py:smoke --workdir /tmp/smoke
+  cdis train --config experiments/ct_vae/quickstart.py --workdir runs/seed1 --config.seed=1
+
+Stopped by Ctrl-C, SIGTERM or a crash? The same command again goes on from the last checkpoint and
+ends with the parameters of a run that was never stopped. A workdir belongs to one config: with
+another, nothing is touched. Every field is in the experiment file and in DIR/config.json.
+"""
+
+_EVALUATE = """\
+Measures a trained workdir on held-out images and writes DIR/metrics.json.
+
+Usage: cdis evaluate --workdir DIR
+
+  --workdir DIR   of an earlier cdis train
+  --data_dir DIR  where data sets are kept (see cdis train --help)
+
+Example:
+  cdis evaluate --workdir runs/quickstart
+
+Directed retrieval counts the action (which factor, which way), undirected only the factor. What an
+intervention or a reconstruction shows is read by a predictor trained on real images alone.
+"""
+
+_REPORT = """\
+Draws an evaluated workdir: pictures, and one self-contained page.
+
+Usage: cdis report --workdir DIR
+
+  --workdir DIR   of an earlier cdis evaluate; gets pictures/*.png and report/index.html
+  --data_dir DIR  where data sets are kept (see cdis train --help)
+
+Example:
+  cdis report --workdir runs/quickstart
+"""
+
+_RETRIEVE = """\
+Tells which action leads from one image to another, with the probability of each.
+
+Usage: cdis retrieve --workdir DIR X.png Y.png
+
+  --workdir DIR  of an earlier cdis train
+  --json         print one JSON object: {"action": ..., "probabilities": {...}}
+
+Examples:
+  cdis retrieve --workdir runs/quickstart before.png after.png
+  cdis retrieve --workdir runs/quickstart --json before.png after.png
+
+Both images must be of the size and mode of the data set that was trained on.
+"""
+
+_INTERVENE = """\
+Draws what an image would be like after an action.
+
+Usage: cdis intervene --workdir DIR X.png --action NAME --out Y.png
+
+  --workdir DIR  of an earlier cdis train
+  --action NAME  factor and direction, such as hue+1 or x-1; cdis data show NAME lists them
+  --out Y.png    the picture to write; an existing file is kept unless --overwrite is given
+  --overwrite    write over an existing file
+
+Examples:
+  cdis intervene --workdir runs/quickstart before.png --action hue+1 --out after.png
+  cdis retrieve --workdir runs/quickstart before.png after.png
+"""
+
+_DATA = """\
+Lists, prepares and shows data sets.
+
+Usage: cdis data list
+       cdis data prepare NAME
+       cdis data show NAME [--out SHEET.png]
+
+  list             every data set, with its images and factors
+  prepare NAME     make it ready now; cdis train does so by itself when needed
+  show NAME        its factors, actions, licence and source
+  --out SHEET.png  also draw samples, each factor's values and counts on one sheet
+  --overwrite      write over an existing sheet
+  --data_dir DIR   where data sets are kept ($CDIS_DATA_DIR, else $TFDS_DATA_DIR,
+                   else ~/tensorflow_datasets)
+
+Examples:
+  cdis data list
+  cdis data prepare sprites2d/coloured
+  cdis data show sprites2d/coloured --out coloured.png
+"""
+
+_PLACES_TO_MEND = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+
+
+class Command(NamedTuple):
+    """What a command is called with and what it does."""
+
+    help: str  #: the first line is its summary
+    run: Callable[..., None]
+    required: tuple[str, ...] = ()  #: flags with a value
+    optional: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ()  #: flags without one
+    arguments: tuple[str, ...] = ()  #: what else it takes, in this order
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """All flags."""
+        return self.required + self.optional + self.switches
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command and returns the exit status: 0, or 2 if the user has something to mend."""
+    logging.set_verbosity(logging.WARNING)
+    try:
+        _run(sys.argv[1:] if arguments is None else arguments)
+    except UserError as error:
+        print(f"cdis: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in _PLACES_TO_MEND:
+            raise
+        place = error.filename or "a file could not be written"
+        print(
+            f"cdis: {error.strerror}: {place}. Make room or allow access there, or choose another "
+            "place, and run the command again.",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("cdis: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def headlines(metrics: dict[str, Any]) -> list[str]:
+    """The numbers of metrics.json that matter most, a line each, as far as they were measured."""
+    lines = []
+    if (section := metrics.get("action_retrieval")) is not None:
+        lines.append(
+            f"action retrieval      {section['directed']:.3f} directed, "
+            f"{section['undirected']:.3f} undirected, of {section['num_pairs']:,} held-out pairs "
+            f"(chance {section['chance_directed']:.3f}, {section['chance_undirected']:.3f})"
+        )
+    if (section := metrics.get("interventions")) is not None:
+        lines.append(
+            f"interventions         {section['named_factor_moved']:.3f} moved the named factor one "
+            f"step, {section['other_factors_kept']:.3f} of the other factors kept"
+        )
+    if (section := metrics.get("reconstruction")) is not None:
+        lines.append(
+            f"reconstructions       {section['factor_accuracy']:.3f} of factors read right, "
+            f"mean squared error {section['mse']:.5f}"
+        )
+    if (section := metrics.get("codes")) is not None:
+        lines.append(f"codes in use          {section['used']:.3f} (perplexity / codes)")
+    if (section := metrics.get("timing")) is not None:
+        lines.append(f"training took         {section['train_seconds']:.0f} s")
+    return lines
+
+
+def _run(arguments: list[str]) -> None:
+    name, *rest = arguments or ["--help"]
+    if name in ("-h", "--help"):
+        summaries = {key.split()[0]: command.help for key, command in COMMANDS.items()}
+        listed = [f"  {key:11}{text.splitlines()[0]}" for key, text in summaries.items()]
+        print(_HELP.format(commands="\n".join(listed)), end="")
+        return
+    if name == "--version":
+        print(f"cdis {cdis.__version__}")
+        return
+    if name == "data":
+        if not rest or rest[0] in ("-h", "--help"):
+            print(_DATA, end="")
+            return
+        name, rest = f"data {rest[0]}", rest[1:]
+    if name not in COMMANDS:
+        what = "flag" if name.startswith("-") else "command"
+        raise UserError(
+            f"There is no {what} {name!r}{_near(name, COMMANDS)}. The command comes first, one of "
+            f"{', '.join(COMMANDS)}. See cdis --help."
+        )
+    command = COMMANDS[name]
+    if "-h" in rest or "--help" in rest:
+        print(command.help, end="")
+        return
+    overrides, rest = _take_overrides(rest) if "config" in command.flags else ({}, rest)
+    values, others = _parse(name, rest)
+    command.run(values, *others, **({"overrides": overrides} if "config" in command.flags else {}))
+
+
+def _parse(name: str, arguments: list[str]) -> tuple[flags.FlagValues, list[str]]:
+    """The flags of a command and its other arguments, in whatever order they were given."""
+    command, see = COMMANDS[name], f"See cdis {name} --help."
+    values = flags.FlagValues()
+    values.set_gnu_getopt(True)
+    for flag in command.required + command.optional:
+        flags.DEFINE_string(flag, None, "", flag_values=values)
+    for flag in command.switches:
+        flags.DEFINE_bool(flag, False, "", flag_values=values)
+    try:
+        others = values(["cdis", *arguments])[1:]
+    except flags.UnrecognizedFlagError as error:
+        near = _near(f"--{error.flagname}", [f"--{flag}" for flag in command.flags])
+        raise UserError(f"cdis {name} has no flag --{error.flagname}{near}. {see}") from error
+    except flags.Error as error:
+        raise UserError(f"cdis {name}: {error}. {see}") from error
+    for flag in command.required:
+        if not values[flag].value:
+            raise UserError(f"cdis {name} needs --{flag}. {see}")
+    if len(others) != len(command.arguments):
+        wanted = " and ".join(command.arguments) or "nothing"
+        given = ", ".join(others) or "nothing"
+        raise UserError(f"Beside flags, cdis {name} takes {wanted}, but was given {given}. {see}")
+    return values, others
+
+
+def _take_overrides(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Takes ``--config.FIELD=VALUE`` and ``--config.FIELD VALUE`` out of the arguments."""
+    overrides, others, remaining = {}, [], iter(arguments)
+    for argument in remaining:
+        found = re.fullmatch(r"--?config\.([^=]+)(?:=(.*))?", argument, re.DOTALL)
+        if found is None:
+            others.append(argument)
+            continue
+        field, value = found.groups()
+        overrides[field] = next(remaining, None) if value is None else value
+        if overrides[field] is None:
+            raise UserError(f"{argument} needs a value. See cdis train --help.")
+    return overrides, others
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _train(values: flags.FlagValues, overrides: dict[str, str]) -> None:
+    from cdis.config import load_config
+
+    config = load_config(values.config, overrides)  # its errors come before JAX is imported
+
+    from cdis.train.loop import train
+
+    train(config, values.workdir, values.data_dir)
+
+
+def _evaluate(values: flags.FlagValues) -> None:
+    from cdis.evaluate import evaluate
+
+    print("\n".join(headlines(evaluate(values.workdir, values.data_dir))))
+    print(f"All numbers: {values.workdir}/metrics.json")
+
+
+def _report(values: flags.FlagValues) -> None:
+    from cdis.report import report, write_pictures
+
+    for picture in write_pictures(values.workdir, values.data_dir):
+        print(f"Picture: {picture}")
+    print(f"Page: {report(values.workdir, values.data_dir)}")
+
+
+def _retrieve(values: flags.FlagValues, x: str, y: str) -> None:
+    from cdis.apply import retrieve
+
+    probabilities = retrieve(values.workdir, x, y)
+    action = next(iter(probabilities))
+    if values.json:
+        print(json.dumps({"action": action, "probabilities": probabilities}))
+        return
+    print(f"{action}\n")
+    width = max(map(len, probabilities))
+    for name, probability in probabilities.items():
+        print(f"{name:{width}}  {probability:.4f}")
+
+
+def _intervene(values: flags.FlagValues, x: str) -> None:
+    from cdis.apply import intervene
+
+    intervene(values.workdir, x, values.action, values.out, overwrite=values.overwrite)
+    print(f"Wrote {values.out}")
+
+
+def _data_list(_: flags.FlagValues) -> None:
+    from cdis import data
+
+    for name in data.names():
+        info = data.info(name)
+        shape = " x ".join(map(str, info.image_shape))
+        grid = zip(info.factor_names, info.factor_sizes, strict=True)
+        factors = ", ".join(f"{factor} {size}" for factor, size in grid)
+        print(f"{name:24}{math.prod(info.factor_sizes):>8,} images, {shape}: {factors}")
+
+
+def _data_prepare(values: flags.FlagValues, name: str) -> None:
+    from cdis import data
+
+    data.prepare(name, values.data_dir)
+    print(f"{name} is ready")
+
+
+def _data_show(values: flags.FlagValues, name: str) -> None:
+    from cdis import data
+
+    info = data.info(name)
+    if values.out:
+        from cdis.apply import check_free
+        from cdis.data.show import write_sheet
+
+        check_free(values.out, values.overwrite)
+        write_sheet(name, values.data_dir, values.out)
+    print(f"{name}: {info.description}\n")
+    for factor, size, circular in zip(
+        info.factor_names, info.factor_sizes, info.circular, strict=True
+    ):
+        print(f"  {factor:12} {size:3} values{', circular' if circular else ''}")
+    print(f"\nActions: {', '.join(info.action_names)}")
+    print(f"Licence: {info.licence}")
+    if info.citation:
+        print(f"Source: {info.citation}")
+    if values.out:
+        print(f"Wrote {values.out}")
+
+
+COMMANDS = {
+    "train": Command(_TRAIN, _train, ("config", "workdir"), ("data_dir",)),
+    "evaluate": Command(_EVALUATE, _evaluate, ("workdir",), ("data_dir",)),
+    "report": Command(_REPORT, _report, ("workdir",), ("data_dir",)),
+    "retrieve": Command(
+        _RETRIEVE, _retrieve, ("workdir",), switches=("json",), arguments=("X.png", "Y.png")
+    ),
+    "intervene": Command(
+        _INTERVENE,
+        _intervene,
+        ("workdir", "action", "out"),
+        switches=("overwrite",),
+        arguments=("X.png",),
+    ),
+    "data list": Command(_DATA, _data_list),
+    "data prepare": Command(_DATA, _data_prepare, (), ("data_dir",), arguments=("NAME",)),
+    "data show": Command(
+        _DATA, _data_show, (), ("data_dir", "out"), switches=("overwrite",), arguments=("NAME",)
+    ),
+}

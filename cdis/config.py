@@ -1,0 +1,180 @@
+"""Experiment configs: the fragment they start from, loading, overriding, JSON and comparison.
+
+An experiment file has one function, ``get_config(variant="") -> ConfigDict``. It starts from
+`common`, describes each stage of its method with `stage`, and is complete: no other file changes
+what it says. Loaded configs are locked, so that a mistyped field fails instead of being ignored.
+"""
+
+import ast
+import difflib
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from cdis.errors import UserError
+
+
+def common() -> ConfigDict:
+    """What every experiment has; a file fills in `method`, `data.name`, `stages` and `model`."""
+    return ConfigDict(
+        {
+            "method": "",  # module with make(config, info) -> Method
+            "seed": 0,
+            "data": {"name": ""},
+            "parallel": "auto",  # "auto" | "jit" | "pmap" | "sharding"
+            "log_every": 100,  # steps
+            "validate_every": 1000,
+            "validation_batches": 8,  # the same ones every time
+            "checkpoint_every": 1000,
+            "stages": {},
+            "model": {},
+        }
+    )
+
+
+def stage(
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    schedule: str = "constant",
+    warmup_steps: int = 0,
+    decay_per_epoch: float = 1.0,
+    weight_decay: float = 0.0,
+    clip_norm: float = 0.0,
+) -> ConfigDict:
+    """Settings of one training stage (AdamW).
+
+    `schedule` is "constant", "cosine" (to zero at the last step) or "exponential" (times
+    `decay_per_epoch` after every epoch); `warmup_steps` rise linearly; `clip_norm` bounds the
+    gradient's global norm (0: no bound). `batch_size` counts the examples of all devices.
+    """
+    return ConfigDict(
+        {
+            "steps": steps,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "schedule": schedule,
+            "warmup_steps": warmup_steps,
+            "decay_per_epoch": decay_per_epoch,
+            "weight_decay": weight_decay,
+            "clip_norm": clip_norm,
+        }
+    )
+
+
+def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
+    """The locked config of ``FILE.py`` or ``FILE.py:VARIANT`` with `overrides` applied.
+
+    Raises `UserError` if the file, its get_config, the variant or an overridden field is missing.
+    """
+    file, _, variant = path.partition(":")
+    if not Path(file).is_file():
+        raise UserError(
+            f"There is no config file {file!r}. Give the path of an experiment, such as "
+            "experiments/ct_vae/quickstart.py, optionally followed by :VARIANT."
+        )
+    spec = importlib.util.spec_from_file_location("cdis_experiment", file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"The config file {file!r} is not a Python file; its name must end in .py.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise UserError(
+            f"{file!r} has no function get_config(variant) and so is not an experiment; "
+            "see experiments/ for examples."
+        )
+    config = module.get_config(variant) if variant else module.get_config()
+    override(config, overrides or {})
+    return config.lock()
+
+
+def override(config: ConfigDict, values: Mapping[str, Any]) -> None:
+    """Set fields by dotted name, in place; strings are read as the type of the present value.
+
+    Raises `UserError` for a name that the config lacks (naming the nearest one) and for a value
+    of another type.
+    """
+    fields = dict(_flatten(config.to_dict()))
+    for name, value in values.items():
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1, cutoff=0.0)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise UserError(
+                f"The config has no field {name!r}.{hint} Its fields are: {', '.join(fields)}."
+            )
+        value = _read(name, value, fields[name])
+        *parents, last = name.split(".")
+        node = config
+        for parent in parents:
+            node = node[parent]
+        with node.unlocked():
+            node[last] = value
+
+
+def to_json(config: ConfigDict) -> str:
+    """The config as indented JSON; `from_json` gives it back (lists as tuples)."""
+    return json.dumps(config.to_dict(), indent=2)
+
+
+def from_json(text: str) -> ConfigDict:
+    """The locked config that `to_json` wrote. Raises ValueError if `text` is not such JSON."""
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError("a config is a JSON object")
+    return ConfigDict(_tuples(values)).lock()
+
+
+def differences(there: ConfigDict, here: ConfigDict) -> list[str]:
+    """One line for each field in which two configs differ: ``name: X there, Y here``."""
+    first = dict(_flatten(json.loads(to_json(there))))
+    second = dict(_flatten(json.loads(to_json(here))))
+    lines = []
+    for name in first | second:
+        old, new = first.get(name, "(no such field)"), second.get(name, "(no such field)")
+        if old != new:
+            lines.append(f"{name}: {old!r} there, {new!r} here")
+    return lines
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _read(name: str, value: Any, present: Any) -> Any:
+    """`value` as the type of `present`; anything goes where `present` is None."""
+    kind = type(present)
+    if isinstance(value, str) and kind is not str:
+        try:
+            value = ast.literal_eval(value.capitalize() if kind is bool else value)
+        except (SyntaxError, ValueError):
+            if present is not None:
+                raise _wrong_type(name, value, present) from None
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is tuple and isinstance(value, list):
+        return tuple(value)
+    if present is not None and type(value) is not kind:
+        raise _wrong_type(name, value, present)
+    return value
+
+
+def _wrong_type(name: str, value: Any, present: Any) -> UserError:
+    return UserError(
+        f"The config field {name!r} holds a {type(present).__name__} (such as {present!r}) and "
+        f"cannot be set to {value!r}."
+    )

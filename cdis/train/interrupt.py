@@ -1,0 +1,29 @@
+"""A clean end on SIGTERM (a scheduler's notice) and SIGINT (Ctrl-C)."""
+
+import signal
+import threading
+
+
+class Interrupt:
+    """While entered, `received` names the signal that asks the run to end, or is None.
+
+    A second signal acts as it would without this. Threads other than the main one get no signals.
+    """
+
+    def __init__(self):
+        self.received: str | None = None
+        self._previous = {}
+
+    def __enter__(self) -> "Interrupt":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_) -> None:
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
+    def _note(self, number: int, _) -> None:
+        self.received = signal.Signals(number).name
+        self.__exit__()

@@ -1,0 +1,169 @@
+"""What a run tells: a line now and then, log.jsonl and TensorBoard events."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tensorboardX import SummaryWriter
+
+from cdis.errors import UserError
+from cdis.train.checkpoint import write_atomically
+
+FILE = "log.jsonl"
+_SHOWN = 6
+
+
+class Window:
+    """Means of the metrics since the last line of the log.
+
+    Metrics stay on the device until `drain`, so that no step waits for another. `totals` are what
+    a checkpoint keeps, so that a resumed run logs what an uninterrupted one would.
+    """
+
+    def __init__(self, totals: dict[str, Any] | None = None):
+        self._count: int = totals["count"] if totals else 0
+        self._sums: dict[str, float] = dict(totals["sums"]) if totals else {}
+        self._pending: list[tuple[int, dict[str, jax.Array]]] = []
+
+    def add(self, step: int, metrics: dict[str, jax.Array]) -> None:
+        self._pending.append((step, metrics))
+
+    def drain(self) -> None:
+        """Fetch what is pending. Raises `UserError` naming the first step and metric not finite."""
+        for step, metrics in jax.device_get(self._pending):
+            for name, value in metrics.items():
+                if not np.isfinite(value):
+                    raise UserError(
+                        f"Training diverged: {name!r} is {value} at step {step}. The last "
+                        "checkpoint is from before that step and is kept. Lower the learning rate, "
+                        "lengthen warmup_steps or set clip_norm, and train into another --workdir."
+                    )
+                self._sums[name] = self._sums.get(name, 0.0) + float(value)
+            self._count += 1
+        self._pending = []
+
+    def totals(self) -> dict[str, Any]:
+        """Drained sums, as JSON."""
+        self.drain()
+        return {"count": self._count, "sums": self._sums}
+
+    def means(self) -> dict[str, float]:
+        """Drained means; the window starts anew."""
+        self.drain()
+        means = {name: total / self._count for name, total in self._sums.items()}
+        self._count, self._sums = 0, {}
+        return means
+
+
+class Rate:
+    """Steps per second, time spent on anything else left out."""
+
+    def __init__(self, step: int):
+        self._step, self._time = step, time.monotonic()
+
+    def restart(self, step: int) -> float:
+        """Count from now on; returns the seconds that have been counted."""
+        seconds = max(time.monotonic() - self._time, 1e-9)
+        self._step, self._time = step, time.monotonic()
+        return seconds
+
+    def measure(self, step: int) -> float:
+        """Steps per second since the last `restart` or `measure`."""
+        steps = step - self._step
+        return steps / self.restart(step)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time spent inside."""
+        began = time.monotonic()
+        yield
+        self._time += time.monotonic() - began
+
+
+class Log:
+    """log.jsonl (one object a line), TensorBoard events and the terminal, from one process.
+
+    Lines after `step`, which a killed run wrote and a resumed one writes again, are dropped.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, step: int, *, enabled: bool = True):
+        self._enabled = enabled
+        if not enabled:
+            return
+        self._path = Path(workdir) / FILE
+        _drop_after(self._path, step)
+        # purge_step hides what earlier event files hold from that step on.
+        self._events = SummaryWriter(str(workdir), purge_step=step + 1 if step else None)
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._enabled:
+            self._events.close()
+
+    def write(self, step: int, stage: str, metrics: dict[str, float]) -> None:
+        """One line of log.jsonl and one point of each TensorBoard curve."""
+        if not self._enabled:
+            return
+        line = {"step": step, "stage": stage, "time": time.time(), **metrics}
+        with open(self._path, "a") as file:
+            file.write(json.dumps(line) + "\n")
+        for name, value in metrics.items():
+            self._events.add_scalar(name if "/" in name else f"train/{name}", value, step)
+        self._events.flush()
+
+    def say(self, text: str) -> None:
+        """A line on the terminal."""
+        if self._enabled:
+            print(text, flush=True)
+
+    def progress(
+        self, stage: str, done: int, settings: ConfigDict, rate: float, metrics: dict[str, float]
+    ) -> None:
+        """Stage, steps done, speed, time left in the stage and the main metrics on the terminal."""
+        names = sorted(metrics, key=lambda name: name != "loss")[:_SHOWN]
+        shown = "  ".join(f"{name} {metrics[name]:.4g}" for name in names)
+        left = duration((settings.steps - done) / rate) if rate else "?"
+        self.say(
+            f"{stage} {done}/{settings.steps}  {rate:.1f} steps/s  "
+            f"{rate * settings.batch_size:.0f} examples/s  {left} left  {shown}"
+        )
+
+
+def mean(metrics: list[dict[str, jax.Array]]) -> dict[str, float]:
+    """The mean of each metric, fetched from the device."""
+    fetched = jax.device_get(metrics)
+    return {name: float(np.mean([one[name] for one in fetched])) for name in fetched[0]}
+
+
+def duration(seconds: float) -> str:
+    """``m:ss`` or ``h:mm:ss``."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def read_log(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+    """The lines of a workdir's log.jsonl; a last line that a kill cut short is left out."""
+    path = Path(workdir) / FILE
+    lines = []
+    for text in path.read_text().splitlines() if path.exists() else ():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+def _drop_after(path: Path, step: int) -> None:
+    if path.exists():
+        kept = [line for line in read_log(path.parent) if line["step"] <= step]
+        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -1,0 +1,232 @@
+"""The training loop: one straight function for every method."""
+
+import importlib
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from functools import partial
+from itertools import accumulate
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from cdis import data
+from cdis.config import to_json
+from cdis.data.info import Dataset, Info
+from cdis.data.pipeline import batches
+from cdis.data.transitions import Transitions, build
+from cdis.errors import UserError
+from cdis.methods.base import Batch, Method, Stage, Variables
+from cdis.train import parallel
+from cdis.train.checkpoint import Checkpoints, claim, full_disk_is_the_users, match
+from cdis.train.interrupt import Interrupt
+from cdis.train.log import Log, Rate, Window, mean
+from cdis.train.optimizer import make_optimizer
+from cdis.train.prefetch import prefetch
+from cdis.train.state import State, split
+from cdis.train.update import INIT_KEY, make_update, make_validate
+
+_CHUNK = 256  # images that `precompute` sees at a time
+
+
+def train(config: ConfigDict, workdir: str | os.PathLike, data_dir: str | None = None) -> State:
+    """Train all stages of ``config.method``, from where `workdir` left off.
+
+    The same call goes on after any interruption and ends with the same state, bit for bit on one
+    device, as a run that was never interrupted: random numbers are a function of (seed, step), as
+    is the order of the data. SIGTERM and SIGINT save and return early; ``state.step`` tells.
+
+    Raises `UserError` for what the user can mend: a field of the config without sense, a workdir of
+    another config, a damaged or foreign checkpoint, a full disk, a loss that is not finite.
+    """
+    parallel.initialise()
+    layout = parallel.choose(config.parallel)
+    dataset = data.load(config.data.name, data_dir)
+    method = make_method(config, dataset.info)
+    _check(config, method, layout)
+    ends = tuple(accumulate(config.stages[stage.name].steps for stage in method.stages))
+    starts = (0, *ends[:-1])
+    key = jax.random.fold_in(jax.random.key(config.seed), INIT_KEY)
+    init = partial(method.init, key, _example(dataset))
+    claim(workdir, config)
+    parallel.barrier("workdir claimed")
+
+    with ExitStack() as stack:
+        stack.enter_context(full_disk_is_the_users(workdir))
+        checkpoints = stack.enter_context(Checkpoints(workdir, keep=starts))
+        interrupt = stack.enter_context(Interrupt())
+        step, seconds, window = checkpoints.latest() or 0, 0.0, Window()
+        if step:
+            saved = checkpoints.load(step)
+            state = match(saved, _template(config, method, saved.facts["stage"], init))
+            seconds, window = saved.facts["train_seconds"], Window(saved.facts["window"])
+        else:
+            state = State(jax.jit(init)(), None, np.int32(0))
+        began = time.monotonic() - seconds
+        log = stack.enter_context(Log(workdir, step, enabled=parallel.is_primary()))
+        if step == ends[-1]:
+            log.say(f"Training in {workdir} is finished ({step} steps); there is nothing to do.")
+        elif step:
+            log.say(f"Going on from step {step} of {ends[-1]} in {workdir}.")
+
+        for stage, start, end in zip(method.stages, starts, ends, strict=True):
+            if step >= end:
+                continue
+            settings = config.stages[stage.name]
+            columns = {"image": dataset.images, "factors": dataset.factors}
+            if stage.precompute is not None:
+                # From the variables that the stage began with, wherever in it the run resumes.
+                log.say(f"{stage.name}: preparing {len(dataset.images)} images")
+                variables = state.variables if step == start else _at(start, checkpoints, init)
+                columns |= _precompute(stage.precompute, variables, dataset.images)
+            columns = {name: columns[name] for name in stage.columns}
+            rows = _rows(stage, dataset, "train")
+            feed = partial(
+                batches,
+                columns,
+                batch_size=settings.batch_size,
+                seed=config.seed,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+            )
+            validation = []
+            if config.validate_every:
+                held_out = _rows(stage, dataset, "validation")
+                fixed = feed(held_out, num_batches=config.validation_batches)
+                validation = [layout.put_batch(batch) for batch in fixed]
+
+            examples = len(rows.action if isinstance(rows, Transitions) else rows)
+            optimizer = make_optimizer(settings, max(1, examples // settings.batch_size))
+            if step == start:
+                variables = jax.device_get(state.variables)
+                trained, _ = split(variables["params"], stage)
+                state = State(variables, jax.jit(optimizer.init)(trained), np.int32(step))
+            state = layout.put_state(state)
+            options = {"seed": config.seed, "start": start, "axis_name": layout.axis_name}
+            update = layout.compile(make_update(stage, optimizer, **options), True)
+            validate = layout.compile(make_validate(stage, **options), False)
+
+            log.say(f"{stage.name}: {end - step} steps of {settings.batch_size} {stage.inputs}")
+            training = feed(rows, start=step - start, num_batches=end - start)
+            rate, compiling = Rate(step), True
+            for batch in stack.enter_context(closing(prefetch(training, layout.put_batch))):
+                state, metrics = update(state, batch)
+                step += 1
+                window.add(step, metrics)
+                if compiling:
+                    jax.block_until_ready(metrics)
+                    log.say(f"{stage.name}: compiled and ready in {rate.restart(step):.1f} s")
+                    compiling = False
+
+                logging = step == end or _due(step, config.log_every)
+                if logging:
+                    means, speed = window.means(), rate.measure(step)
+                    log.write(step, stage.name, means | {"steps_per_second": speed})
+                    log.progress(stage.name, step - start, settings, speed, means)
+
+                if validation and (step == end or _due(step, config.validate_every)):
+                    with rate.paused():
+                        results = mean([validate(state, batch) for batch in validation])
+                        results = {f"validation/{name}": x for name, x in results.items()}
+                        log.write(step, stage.name, results)
+
+                stop = bool(interrupt.received)
+                if jax.process_count() > 1:  # agree on the step, and ask only where all wait anyway
+                    stop = logging and parallel.any_process(stop)
+                if step == end or stop or _due(step, config.checkpoint_every):
+                    with rate.paused():
+                        facts = {
+                            "step": step,
+                            "stage": stage.name,
+                            "data": {"seed": config.seed, "batch": step - start},
+                            "train_seconds": time.monotonic() - began,
+                            "window": window.totals(),
+                            "config": json.loads(to_json(config)),
+                        }
+                        checkpoints.save(state, facts)
+                if stop and step < ends[-1]:
+                    log.say(
+                        f"{interrupt.received or 'A signal'} received: saved step {step} in "
+                        f"{workdir}. Run the same command again to go on."
+                    )
+                    return state
+    return state
+
+
+def make_method(config: ConfigDict, info: Info) -> Method:
+    """The method that ``config.method`` names. Raises `UserError` if there is no such module."""
+    try:
+        module = importlib.import_module(config.method)
+    except (ModuleNotFoundError, ValueError) as error:
+        missing = getattr(error, "name", None) or config.method
+        if not (config.method + ".").startswith(missing + "."):
+            raise  # the method is there; something that it imports is not
+        raise UserError(
+            f"config.method names a module that does not exist, {config.method!r}; "
+            'name one with make(config, info), such as "cdis.methods.ct_vae".'
+        ) from error
+    return module.make(config, info)
+
+
+def _check(config: ConfigDict, method: Method, layout: parallel.Layout) -> None:
+    """Raise `UserError` if the stages of the config do not fit the method or the devices."""
+    names = [stage.name for stage in method.stages]
+    if sorted(names) != sorted(config.stages):
+        raise UserError(
+            f"{config.method} has the stages {names}, but config.stages describes "
+            f"{list(config.stages)}; describe each stage of the method and no other."
+        )
+    for name in names:
+        settings = config.stages[name]
+        for field in ("steps", "batch_size"):
+            if settings[field] < 1:
+                raise UserError(f"config.stages.{name}.{field} is {settings[field]}, not above 0.")
+        if settings.batch_size % layout.num_devices:
+            raise UserError(
+                f"config.stages.{name}.batch_size is {settings.batch_size}, which the "
+                f"{layout.num_devices} devices cannot share equally; make it a multiple of them."
+            )
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _example(dataset: Dataset) -> Batch:
+    """Two pairs of images, for shapes."""
+    images = {"image": np.asarray(dataset.images[:2]), "factors": np.asarray(dataset.factors[:2])}
+    return {"x": images, "y": images, "action": np.zeros(2, np.int32)}
+
+
+def _template(config: ConfigDict, method: Method, name: str, init: Callable) -> State:
+    """Shapes of the state in the stage of that name."""
+    stage = next(stage for stage in method.stages if stage.name == name)
+    variables = jax.eval_shape(init)
+    trained, _ = split(variables["params"], stage)
+    optimizer = make_optimizer(config.stages[name], 1)
+    return State(variables, jax.eval_shape(optimizer.init, trained), np.int32(0))
+
+
+def _at(step: int, checkpoints: Checkpoints, init: Callable) -> Variables:
+    """The variables that the stage beginning after `step` began with."""
+    return checkpoints.load(step).nested_variables() if step else jax.jit(init)()
+
+
+def _rows(stage: Stage, dataset: Dataset, name: str) -> np.ndarray | Transitions:
+    index = dataset.splits[name]
+    return index if stage.inputs == "images" else build(dataset.factors, dataset.info, index)
+
+
+def _precompute(f: Callable, variables: Variables, images: np.ndarray) -> dict[str, np.ndarray]:
+    """``f(variables, images)`` in chunks of one size, so that it compiles once."""
+    f, variables = jax.jit(f), jax.device_put(jax.device_get(variables), jax.local_devices()[0])
+    chunks = []
+    for first in range(0, len(images), _CHUNK):
+        index = np.minimum(np.arange(first, first + _CHUNK), len(images) - 1)
+        chunks.append(jax.device_get(f(variables, np.asarray(images[index]))))
+    return {
+        name: np.concatenate([chunk[name] for chunk in chunks])[: len(images)] for name in chunks[0]
+    }

@@ -1,0 +1,45 @@
+"""The optimiser of a stage, from its settings in the config."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from cdis.errors import UserError
+
+
+def make_schedule(settings: ConfigDict, steps_per_epoch: int) -> Callable[[Any], Any]:
+    """Learning rate as a function of the step within the stage (see `cdis.config.stage`).
+
+    Raises `UserError` for an unknown schedule.
+    """
+    rate = settings.learning_rate
+    match settings.schedule:
+        case "constant":
+            base = optax.constant_schedule(rate)
+        case "cosine":
+            base = optax.cosine_decay_schedule(rate, settings.steps)
+        case "exponential":
+            base = optax.exponential_decay(
+                rate, steps_per_epoch, settings.decay_per_epoch, staircase=True
+            )
+        case other:
+            raise UserError(
+                f"The config names an unknown learning-rate schedule, {other!r}; "
+                'use "constant", "cosine" or "exponential".'
+            )
+    if not settings.warmup_steps:
+        return base
+    return lambda count: base(count) * jnp.minimum(1.0, (count + 1) / settings.warmup_steps)
+
+
+def make_optimizer(settings: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformation:
+    """AdamW (Loshchilov and Hutter 2019), behind a bound on the gradient's norm if one is set."""
+    adamw = optax.adamw(
+        make_schedule(settings, steps_per_epoch), weight_decay=settings.weight_decay
+    )
+    if not settings.clip_norm:
+        return adamw
+    return optax.chain(optax.clip_by_global_norm(settings.clip_norm), adamw)

@@ -1,0 +1,27 @@
+"""Batches on the device before they are needed."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+
+def prefetch(
+    batches: Iterable[Any], put: Callable[[Any], Any], ahead: int = 2
+) -> Generator[Any, None, None]:
+    """``put(batch)`` for each batch, `ahead` of the consumer, in a thread of its own.
+
+    What `batches` or `put` raise is raised here. Close the generator to end the thread early.
+    """
+    iterator = iter(batches)
+    end = object()
+
+    def load() -> Any:
+        batch = next(iterator, end)
+        return end if batch is end else put(batch)
+
+    with ThreadPoolExecutor(1, "prefetch") as pool:
+        waiting = deque(pool.submit(load) for _ in range(ahead))
+        while (batch := waiting.popleft().result()) is not end:
+            waiting.append(pool.submit(load))
+            yield batch

@@ -1,0 +1,39 @@
+"""What a training run carries from step to step."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax import Array
+
+from cdis.methods.base import Stage, Variables
+
+#: Parameters by path, ``{"encoder/conv/kernel": array}``.
+Flat = dict[str, Any]
+
+
+class State(NamedTuple):
+    """Everything that an update changes; `step` counts over all stages."""
+
+    variables: Variables
+    optimizer: Any  #: optax state over the parameters that the present stage trains, no others
+    step: Array | np.ndarray  #: int32 scalar
+
+
+def split(params: Any, stage: Stage) -> tuple[Flat, Flat]:
+    """The parameters that `stage` trains and those it leaves alone, both by path."""
+    flat = flatten_dict(params, sep="/")
+    trained = {path: leaf for path, leaf in flat.items() if stage.trainable(tuple(path.split("/")))}
+    return trained, {path: leaf for path, leaf in flat.items() if path not in trained}
+
+
+def merge(trained: Flat, frozen: Flat) -> Any:
+    """The inverse of `split`."""
+    return unflatten_dict(trained | frozen, sep="/")
+
+
+def by_path(tree: Any) -> Flat:
+    """All leaves of any tree by path, ``{"params/encoder/conv/kernel": leaf}``."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

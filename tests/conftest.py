@@ -1,0 +1,8 @@
+"""Shared by all tests: the toy method can be imported, and JAX stays on the CPU unless told."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+sys.path.insert(0, str(Path(__file__).parent))

@@ -25,6 +25,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from cdis.config import differences, from_json, to_json
 from cdis.errors import UserError
+from cdis.files import write_bytes
 from cdis.methods.base import Variables
 from cdis.train import parallel
 from cdis.train.state import Flat, State, by_path
@@ -145,7 +146,7 @@ class Checkpoints:
         try:
             facts = self._manager.restore(
                 step, args=ocp.args.Composite(facts=ocp.args.JsonRestore())
-            ).facts
+            )["facts"]
             empty = {
                 item: {
                     name: np.empty(shape, jax.numpy.dtype(dtype))
@@ -159,7 +160,8 @@ class Checkpoints:
                     **{item: ocp.args.StandardRestore(tree) for item, tree in empty.items()}
                 ),
             )
-            whole = facts["digest"] == _digest(restored.variables, restored.optimizer, facts)
+            variables, optimizer = restored["variables"], restored["optimizer"]
+            whole = facts["digest"] == _digest(variables, optimizer, facts)
         except Exception as error:  # whatever the bytes on the disk make the readers stumble over
             raise _damaged(path, str(error)) from error
         if not whole:
@@ -171,7 +173,7 @@ class Checkpoints:
                 f"{self._directory.parent / CONFIG} says ({'; '.join(changed)}). Delete that "
                 "directory and run `cdis train` again to resume from the checkpoint before it."
             )
-        return Saved(path, restored.variables, restored.optimizer, facts)
+        return Saved(path, variables, optimizer, facts)
 
 
 def restore(workdir: str | os.PathLike) -> tuple[ConfigDict, Variables, int]:
@@ -216,8 +218,7 @@ def claim(workdir: str | os.PathLike, config: ConfigDict) -> None:
             "Use another --workdir, new or empty. Nothing was changed."
         )
     if parallel.is_primary():
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_atomically(workdir / CONFIG, to_json(config) + "\n")
+        write_bytes(workdir / CONFIG, (to_json(config) + "\n").encode())
 
 
 def read_config(workdir: str | os.PathLike) -> ConfigDict:
@@ -235,16 +236,6 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
             f"{path} is damaged ({error}), so it cannot be told what was trained here. Restore it "
             "from a copy, or train again into another --workdir."
         ) from error
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def match(saved: Saved, template: State) -> State:

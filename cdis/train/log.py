@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
 from cdis.errors import UserError
-from cdis.train.checkpoint import write_atomically
+from cdis.files import write_bytes
 
 FILE = "log.jsonl"
 _SHOWN = 6
@@ -166,4 +166,4 @@ def read_log(workdir: str | os.PathLike) -> list[dict[str, Any]]:
 def _drop_after(path: Path, step: int) -> None:
     if path.exists():
         kept = [line for line in read_log(path.parent) if line["step"] <= step]
-        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
+        write_bytes(path, "".join(json.dumps(line) + "\n" for line in kept).encode())

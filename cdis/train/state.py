@@ -3,9 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jax import Array
 
 from cdis.methods.base import Stage, Variables
 
@@ -18,7 +16,7 @@ class State(NamedTuple):
 
     variables: Variables
     optimizer: Any  #: optax state over the parameters that the present stage trains, no others
-    step: Array | np.ndarray  #: int32 scalar
+    step: Any  #: int32 scalar, of JAX or NumPy
 
 
 def split(params: Any, stage: Stage) -> tuple[Flat, Flat]:

@@ -4,13 +4,14 @@ Both are functions of (state, batch); `cdis.train.parallel` compiles them for th
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from cdis.methods.base import Batch, Stage
+from cdis.methods.base import Aux, Batch, Stage
 from cdis.train.state import State, merge, split
 
 #: Keys beside those of the steps, which are 0, 1, 2 ...
@@ -39,15 +40,15 @@ def make_update(
         trained, frozen = split(state.variables["params"], stage)
         key = _key(seed, state.step, axis_name)
 
-        def loss(trained):
+        def loss(trained: Any) -> tuple[Array, Aux]:
             variables = state.variables | {"params": merge(trained, frozen)}
             return stage.loss(variables, batch, key, state.step - start, axis_name)
 
         (value, aux), gradients = jax.value_and_grad(loss, has_aux=True)(trained)
         gradients = _mean(gradients, axis_name)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, trained)
-        trained = optax.apply_updates(trained, updates)
-        variables = state.variables | {"params": merge(trained, frozen)}
+        moved: Any = optax.apply_updates(trained, updates)
+        variables = state.variables | {"params": merge(moved, frozen)}
         variables |= _first(aux.variables, axis_name)
         metrics = _mean({"loss": value, **aux.metrics}, axis_name)
         squares = jax.tree.map(lambda x: jnp.sum(jnp.square(x)), gradients)

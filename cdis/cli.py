@@ -69,11 +69,12 @@ intervention or a reconstruction shows is read by a predictor trained on real im
 """
 
 _REPORT = """\
-Draws an evaluated workdir: pictures, and one self-contained page.
+Draws what was measured: pictures, and one self-contained page.
 
 Usage: cdis report --workdir DIR
 
-  --workdir DIR   of an earlier cdis evaluate; gets pictures/*.png and report/index.html
+  --workdir DIR   of an earlier cdis train, measured first if need be; gets pictures/*.png and
+                  report/index.html
   --data_dir DIR  where data sets are kept (see cdis train --help)
 
 Example:
@@ -294,11 +295,10 @@ def _evaluate(values: flags.FlagValues) -> None:
 
 
 def _report(values: flags.FlagValues) -> None:
-    from cdis.report import report, write_pictures
+    from cdis.report import report
 
-    for picture in write_pictures(values.workdir, values.data_dir):
-        print(f"Picture: {picture}")
-    print(f"Page: {report(values.workdir, values.data_dir)}")
+    page = report(values.workdir, values.data_dir)
+    print(f"Pictures: {values.workdir}/pictures\nPage: {page}")
 
 
 def _retrieve(values: flags.FlagValues, x: str, y: str) -> None:

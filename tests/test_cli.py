@@ -1,0 +1,359 @@
+"""The command line: what it teaches, what it does, and what it says to bad input."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cdis import data
+from cdis.cli import COMMANDS, headlines, main
+
+TINY = str(Path(__file__).with_name("tiny_method.py"))
+QUICKSTART = "experiments/ct_vae/quickstart.py"
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("data"))
+    data.prepare("sprites2d/coloured", path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, data_dir):
+    """Trained by the command itself."""
+    path = str(tmp_path_factory.mktemp("runs") / "tiny")
+    assert main(["train", "--config", TINY, "--workdir", path, "--data_dir", data_dir]) == 0
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """x.png, and y.png, which is x.png rolled by three: action 3."""
+    x = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(x).save(tmp_path / "x.png")
+    Image.fromarray(np.roll(x, 3, axis=1)).save(tmp_path / "y.png")
+    return x, str(tmp_path / "x.png"), str(tmp_path / "y.png")
+
+
+@pytest.fixture
+def fails(capsys):
+    """Runs a command that must fail as a user's mistake and returns what it said."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        assert main([str(argument) for argument in arguments]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("cdis: ") and "Traceback" not in err
+        return err
+
+    return run
+
+
+# Help
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_help_names_all_commands(arguments, capsys):
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    for name in COMMANDS:
+        assert f"  {name.split()[0]} " in out
+    assert f"cdis train --config {QUICKSTART}" in out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_of_a_command_names_its_flags_and_gives_an_example(name, flag, capsys):
+    assert main([*name.split(), "--workdir", "nowhere", flag]) == 0
+    out = capsys.readouterr().out
+    assert f"Usage: cdis {name.split()[0]}" in out and "\nExample" in out
+    assert set(COMMANDS[name].flags) <= set(re.findall(r"--(\w+)", out))
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_help_of_data_without_more(capsys):
+    assert main(["data"]) == 0
+    assert main(["data", "--help"]) == 0
+    assert capsys.readouterr().out.count("cdis data prepare NAME") == 2
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"cdis \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_as_a_module():
+    def run(*arguments):
+        command = [sys.executable, "-m", "cdis", *arguments]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    assert run("--help").stdout.startswith("cdis: causal disentanglement")
+    failed = run("trian")
+    assert failed.returncode == 2 and "did you mean 'train'?" in failed.stderr
+
+
+# Commands and flags that are not there
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian"], "did you mean 'train'?"),
+        (["data", "shwo", "NAME"], "did you mean 'data show'?"),
+        (["--workdir", "x", "train"], "The command comes first"),
+        (["evaluate", "--workdri", "x"], "did you mean '--workdir'?"),
+        (["evaluate", "--workdir"], "Missing value for flag --workdir"),
+        (["evaluate"], "needs --workdir"),
+        (["evaluate", "--workdir", "x", "y"], "takes nothing, but was given y"),
+        (["retrieve", "--workdir", "x", "a.png"], "takes X.png and Y.png, but was given a.png"),
+        (["retrieve", "--workdir", "x", "--json=maybe", "a", "b"], "json"),
+        (["intervene", "--workdir", "x", "a.png", "--action", "x+1"], "needs --out"),
+        (["train", "--workdir", "x"], "needs --config"),
+        (["train", "--config", TINY, "--workdir", "x", "--config.seed"], "needs a value"),
+        (["data", "prepare"], "takes NAME, but was given nothing"),
+        (["data", "list", "--out", "x.png"], "has no flag --out"),
+    ],
+)
+def test_bad_usage(arguments, said, fails):
+    err = fails(*arguments)
+    assert said in err and "--help" in err
+
+
+# Train
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config", "nowhere.py"], "There is no config file 'nowhere.py'"),
+        (["--config", TINY, "--config.stages.only.stesp=3"], "Did you mean 'stages.only.steps'"),
+        (["--config", TINY, "--config.stages.only.steps=many"], "cannot be set to 'many'"),
+        (["--config", TINY, "--config.stages.only.steps", "1.5"], "cannot be set to"),
+        (["--config", TINY, "--config.data.name=sprites2d/colored"], "sprites2d/coloured"),
+        (["--config", TINY, "--config.method=cdis.methods.nothing"], "cdis.methods.nothing"),
+    ],
+)
+def test_train_refuses(arguments, said, fails, tmp_path, data_dir):
+    workdir = tmp_path / "run"
+    assert said in fails("train", *arguments, "--workdir", workdir, "--data_dir", data_dir)
+    assert not workdir.exists()
+
+
+def test_train_takes_overrides_in_any_order_and_form(tmp_path, data_dir):
+    arguments = ["--config.model.offset", "-2", "--data_dir", data_dir, "--workdir", str(tmp_path)]
+    arguments += ["--config", TINY, "-config.seed=7", "--config.model.widths=(3, 4)"]
+    assert main(["train", *arguments, "--config.model.can_apply=false"]) == 0
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["seed"] == 7
+    assert config["model"] == {"can_apply": False, "offset": -2.0, "widths": [3, 4]}
+
+
+def test_train_keeps_a_workdir_of_another_config(workdir, data_dir, fails):
+    before = {path: path.stat().st_mtime_ns for path in Path(workdir).rglob("*")}
+    err = fails(
+        "train", "--config", TINY, "--workdir", workdir, "--data_dir", data_dir, "--config.seed=9"
+    )
+    assert "seed: 0 there, 9 here" in err
+    assert {path: path.stat().st_mtime_ns for path in Path(workdir).rglob("*")} == before
+
+
+# Retrieve and intervene
+
+
+def test_retrieve_prints_the_likeliest_action_first(workdir, pictures, capsys):
+    _, x, y = pictures
+    names = data.info("sprites2d/coloured").action_names
+    assert main(["retrieve", x, "--workdir", workdir, y]) == 0
+    answer, blank, *table = capsys.readouterr().out.splitlines()
+    assert answer == names[3] and blank == ""
+    assert table[0].split()[0] == names[3] and {row.split()[0] for row in table} == set(names)
+    shown = [float(row.split()[1]) for row in table]
+    assert shown == sorted(shown, reverse=True) and abs(sum(shown) - 1) < 1e-3
+
+    assert main(["retrieve", "--workdir", workdir, "--json", x, y]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["action"] == names[3]
+    np.testing.assert_allclose(list(told["probabilities"].values()), shown, atol=1e-4)
+
+
+def test_intervene_writes_the_picture(workdir, pictures, tmp_path, capsys):
+    image, x, _ = pictures
+    out = tmp_path / "out.png"
+    name = data.info("sprites2d/coloured").action_names[2]
+    assert main(["intervene", "--workdir", workdir, x, "--action", name, "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"Wrote {out}\n"
+    with Image.open(out) as file:
+        assert file.format == "PNG" and file.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(file), np.roll(image, 2, axis=1))
+
+
+def test_intervene_keeps_an_existing_file_unless_told(workdir, pictures, tmp_path, fails):
+    _, x, y = pictures
+    before = Path(y).read_bytes()
+    arguments = ["intervene", "--workdir", workdir, x, "--action", "hue+1", "--out", y]
+    assert "--overwrite" in fails(*arguments)
+    assert Path(y).read_bytes() == before
+    assert main([*arguments, "--overwrite"]) == 0
+    assert Path(y).read_bytes() != before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.png", "y.png"]
+
+
+@pytest.mark.parametrize(
+    ("action", "out", "said"),
+    [
+        ("hue+2", "out.png", "did you mean 'hue+1'?"),
+        ("nonsense", "out.png", "Its actions are shape+1, hue+1"),
+        ("hue+1", "out.jpg", "does not end in .png"),
+        ("hue+1", "missing/out.png", "There is no folder"),
+        ("hue+1", "folder.png", "is a folder"),
+    ],
+)
+def test_intervene_refuses(action, out, said, workdir, pictures, tmp_path, fails):
+    (tmp_path / "folder.png").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    _, x, _ = pictures
+    err = fails("intervene", "--workdir", workdir, x, "--action", action, "--out", tmp_path / out)
+    assert said in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_full_disk_leaves_no_partial_picture(workdir, pictures, tmp_path, fails, monkeypatch):
+    _, x, _ = pictures
+
+    def full(*_):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    err = fails(
+        "intervene", "--workdir", workdir, x, "--action", "x+1", "--out", tmp_path / "out.png"
+    )
+    assert "No space left on device" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.png", "y.png"]
+
+
+def _save(path, mode="RGB", size=(32, 32)):
+    Image.new(mode, size).save(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda path: path.unlink(), "cannot be read as an image"),
+        (lambda path: path.write_text("not an image"), "cannot be read as an image"),
+        (lambda path: path.write_bytes(path.read_bytes()[:200]), "cannot be read as an image"),
+        (lambda path: _save(path, size=(64, 32)), "is 64 x 32 pixels, colour"),
+        (lambda path: _save(path, mode="L"), "is 32 x 32 pixels, greyscale"),
+        (lambda path: _save(path, mode="RGBA"), "mode RGBA"),
+        (lambda path: _save(path, mode="P"), "mode P"),
+    ],
+)
+def test_pictures_that_do_not_fit(spoil, said, workdir, pictures, fails):
+    _, x, y = pictures
+    spoil(Path(y))
+    err = fails("retrieve", "--workdir", workdir, x, y)
+    assert said in err and "32 x 32 pixels" in err and y in err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report", "retrieve", "intervene"])
+def test_not_a_workdir(command, pictures, tmp_path, fails):
+    _, x, y = pictures
+    more = {
+        "retrieve": [x, y],
+        "intervene": [x, "--action", "x+1", "--out", str(tmp_path / "out.png")],
+    }
+    err = fails(command, "--workdir", tmp_path / "nowhere", *more.get(command, []))
+    assert "nowhere" in err and "cdis train" in err
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_damaged_checkpoint(workdir, pictures, tmp_path, fails):
+    copy = tmp_path / "copy"
+    shutil.copytree(workdir, copy)
+    arrays = [path for path in (copy / "checkpoints").rglob("*") if path.is_file()]
+    for path in arrays:
+        path.write_bytes(path.read_bytes()[:10])
+    _, x, y = pictures
+    assert "damaged" in fails("retrieve", "--workdir", copy, x, y)
+
+
+def test_a_method_that_cannot(tmp_path, data_dir, pictures, fails):
+    _, x, y = pictures
+    path = str(tmp_path / "mute")
+    assert (
+        main(["train", "--config", f"{TINY}:mute", "--workdir", path, "--data_dir", data_dir]) == 0
+    )
+    assert "cannot tell actions" in fails("retrieve", "--workdir", path, x, y)
+    out = tmp_path / "out.png"
+    assert "cannot intervene" in fails(
+        "intervene", "--workdir", path, x, "--action", "x+1", "--out", out
+    )
+    assert not out.exists()
+
+
+# Evaluate
+
+
+def test_headlines_leave_out_what_was_not_measured():
+    assert headlines({"step": 3}) == []
+    lines = headlines(
+        {
+            "action_retrieval": {
+                "directed": 0.97,
+                "undirected": 0.98,
+                "chance_directed": 0.1,
+                "chance_undirected": 0.2,
+                "num_pairs": 1190,
+            },
+            "timing": {"train_seconds": 61.4},
+        }
+    )
+    assert len(lines) == 2
+    assert "0.970 directed, 0.980 undirected, of 1,190 held-out pairs" in lines[0]
+    assert "61 s" in lines[1]
+
+
+def test_unforeseen_errors_keep_their_traceback(monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("cdis.data.names", broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["data", "list"])
+
+
+# Data
+
+
+def test_data_list(capsys):
+    assert main(["data", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(data.names())
+    assert "4,608 images, 32 x 32 x 3: shape 3, hue 6, scale 4, x 8, y 8" in lines[0]
+
+
+def test_data_prepare_and_show(data_dir, workdir, tmp_path, capsys, fails):
+    name = "sprites2d/coloured"
+    assert main(["data", "prepare", "--data_dir", data_dir, name]) == 0
+    assert f"{name} is ready" in capsys.readouterr().out
+    sheet = tmp_path / "sheet.png"
+    assert main(["data", "show", name, "--out", str(sheet), "--data_dir", data_dir]) == 0
+    out = capsys.readouterr().out
+    assert "hue" in out and "Actions: shape+1, hue+1" in out and "Licence: " in out
+    with Image.open(sheet) as file:
+        assert file.format == "PNG"
+    assert "--overwrite" in fails("data", "show", name, "--out", sheet, "--data_dir", data_dir)
+
+
+def test_data_of_an_unknown_name(fails, tmp_path):
+    err = fails("data", "prepare", "sprites2d/colored", "--data_dir", tmp_path)
+    assert "did you mean 'sprites2d/coloured'?" in err
+    assert list(tmp_path.iterdir()) == []

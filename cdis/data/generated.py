@@ -2,8 +2,6 @@
 
 import abc
 import io
-import sys
-import time
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -12,11 +10,11 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from cdis.data.info import Info
+from cdis.data.progress import Progress
 
 SPLITS = ("train", "validation", "test")
 _SHARES = (0.70, 0.15)
 _CHUNK = 4096
-_REPORT_SECONDS = 5.0
 
 
 def split_of(count: int, seed: int) -> np.ndarray:
@@ -85,14 +83,14 @@ class GeneratedBuilder(tfds.core.GeneratorBasedBuilder):
         facts = self.facts(self.builder_config)
         count = int(np.prod(facts.factor_sizes))
         split = split_of(count, self.SPLIT_SEED)
-        progress = _Progress(facts.name, count)
+        progress = Progress(facts.name, count, "drawn")
         return {
             name: self._generate_examples(np.flatnonzero(split == number), progress)
             for number, name in enumerate(SPLITS)
         }
 
     def _generate_examples(
-        self, index: np.ndarray, progress: "_Progress"
+        self, index: np.ndarray, progress: Progress
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         for start in range(0, len(index), _CHUNK):
             chunk = index[start : start + _CHUNK]
@@ -108,25 +106,3 @@ class GeneratedBuilder(tfds.core.GeneratorBasedBuilder):
                     },
                 )
             progress.advance(len(chunk))
-
-
-class _Progress:
-    """Tells on stderr how far a long preparation has come."""
-
-    def __init__(self, name: str, count: int):
-        self._name, self._count, self._done = name, count, 0
-        self._begun = self._told = time.monotonic()
-
-    def advance(self, images: int) -> None:
-        self._done += images
-        now = time.monotonic()
-        if now - self._told < _REPORT_SECONDS:
-            return
-        self._told = now
-        rate = self._done / (now - self._begun)
-        print(
-            f"{self._name}: {self._done:,} of {self._count:,} images drawn, {rate:,.0f} a second, "
-            f"{(self._count - self._done) / rate:.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )

@@ -73,6 +73,11 @@ _DESCRIPTION = (
     "has a rotational symmetry, so all orientations differ."
 )
 
+_CITATION = (
+    "Drawn by cdis. The factors and sizes of dsprites_grid are those of dSprites (Matthey, "
+    "Higgins, Hassabis and Lerchner, 2017); its pictures are not."
+)
+
 _FIXED = {"hue": 0.0, "orientation": 0.0}
 
 # The three shapes, none of which a turn by less than a whole one maps onto itself, as polygons
@@ -148,7 +153,8 @@ def render(
 ) -> UInt8[np.ndarray, "n h w c"]:
     """Draws one image per row of physical values, whose columns are `names`.
 
-    Antialiased by the signed distance to the shape's outline. Colours are fully saturated.
+    Antialiased by the signed distance to the shape's outline. Colours are fully saturated. Two
+    kinds of processor may round a pixel on an edge to neighbouring grey levels.
     """
     count = len(values)
     columns: dict[str, np.ndarray] = {
@@ -212,7 +218,7 @@ class Sprites2d(GeneratedBuilder):
             circular=tuple(factor.circular for factor in factors),
             image_shape=config.grid.image_shape,
             licence="Apache-2.0 (drawn by cdis; no third-party material)",
-            citation="",
+            citation=_CITATION,
             description=_DESCRIPTION,
         )
 

@@ -24,6 +24,7 @@ import tensorflow_datasets as tfds
 
 from cdis.data.generated import SPLITS, GeneratedBuilder
 from cdis.data.info import Dataset, Info
+from cdis.data.progress import Progress
 from cdis.errors import UserError
 
 _CACHE = "decoded"
@@ -166,6 +167,7 @@ class Store:
         """Reads every record: calls keep(index, image), returns (factors, split) by index."""
         factors = np.full((self._count, self.info.num_factors), -1, np.int32)
         split = np.full(self._count, len(SPLITS), np.uint8)
+        progress = Progress(self.info.name, self._count, "decoded")
         for number, name in enumerate(SPLITS):
             for example in self._examples(name):
                 index, image = int(example["index"]), example["image"]
@@ -176,6 +178,7 @@ class Store:
                     raise self._broken(f"image {index} has another shape or other factors")
                 keep(index, image)
                 factors[index], split[index] = row, number
+                progress.advance(1)
         missing = int((split == len(SPLITS)).sum())
         if missing:
             raise self._broken(f"{missing:,} of {self._count:,} images are missing")
@@ -210,8 +213,8 @@ class Store:
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(
             f"{self.info.name} could not be prepared in {self._data_dir}: "
-            f"{_one_line(error.strerror or str(error))}. Nothing half-made is left in use. Make room "
-            "there or make it writable, or choose another folder with --data_dir or the "
+            f"{_one_line(error.strerror or str(error))}. Nothing half-made is left in use. "
+            "Make room there or make it writable, or choose another folder with --data_dir or the "
             "environment variable CDIS_DATA_DIR."
         )
 

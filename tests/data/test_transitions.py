@@ -1,0 +1,121 @@
+"""The vectorised pairs against a literal search for them."""
+
+import numpy as np
+import pytest
+
+from cdis.data import Info, info
+from cdis.data.generated import split_of
+from cdis.data.sprites2d import GRIDS, grid_factors
+from cdis.data.transitions import build
+from cdis.errors import UserError
+
+SMALL = Info("small", ("a", "b", "c"), (3, 4, 2), (False, True, False), (1, 1, 1), "", "", "")
+
+
+def _grid(sizes: tuple[int, ...]) -> np.ndarray:
+    return np.indices(sizes).reshape(len(sizes), -1).T.astype(np.int32)
+
+
+def _slow_pairs(factors: np.ndarray, facts: Info, index: np.ndarray) -> list:
+    pairs = []
+    for i in index:
+        for j in index:
+            different = [f for f in range(facts.num_factors) if factors[i, f] != factors[j, f]]
+            if len(different) != 1:
+                continue
+            f = different[0]
+            for action in (f, f + facts.num_factors):
+                target = factors[i, f] + (1 if action == f else -1)
+                if facts.circular[f]:
+                    target = target % facts.factor_sizes[f]
+                if target == factors[j, f]:
+                    pairs.append((i, j, action))
+    return pairs
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_equals_the_literal_search(share):
+    rng = np.random.default_rng(0)
+    # Stored in any order: rows must be looked up by their labels.
+    factors = rng.permutation(_grid(SMALL.factor_sizes))
+    index = np.sort(rng.choice(len(factors), int(share * len(factors)), replace=False))
+    pairs = build(factors, SMALL, index)
+    assert pairs.x.dtype == pairs.y.dtype == np.int64
+    assert pairs.action.dtype == np.int32
+    found = list(zip(*(column.tolist() for column in pairs), strict=True))
+    assert len(found) == len(set(found)) > 0
+    assert set(found) == set(_slow_pairs(factors, SMALL, index))
+
+
+def test_deterministic_and_ordered_by_action():
+    factors = _grid(SMALL.factor_sizes)
+    index = np.arange(len(factors))
+    first, second = build(factors, SMALL, index), build(factors, SMALL, index)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (np.diff(first.action) >= 0).all()
+
+
+def test_circular_factors_wrap_and_others_end():
+    factors = _grid(SMALL.factor_sizes)
+    pairs = build(factors, SMALL, np.arange(len(factors)))
+    counts = dict(zip(SMALL.action_names, np.bincount(pairs.action).tolist(), strict=True))
+    assert counts == {"a+1": 16, "b+1": 24, "c+1": 12, "a-1": 16, "b-1": 24, "c-1": 12}
+    up = pairs.action == SMALL.action_index("b+1")
+    wrapped = up & (factors[pairs.x, 1] == 3)
+    assert wrapped.sum() == 6
+    assert (factors[pairs.y[wrapped], 1] == 0).all()
+
+
+def test_each_pair_has_its_opposite():
+    factors = _grid(SMALL.factor_sizes)
+    pairs = build(factors, SMALL, np.arange(len(factors)))
+    there = set(zip(*(column.tolist() for column in pairs), strict=True))
+    opposite = SMALL.opposite(pairs.action)
+    back = set(zip(pairs.y.tolist(), pairs.x.tolist(), opposite.tolist(), strict=True))
+    assert there == back
+
+
+@pytest.mark.parametrize("name", ["sprites2d/coloured", "sprites2d/oriented"])
+def test_no_image_of_one_split_is_in_a_pair_of_another(name):
+    facts = info(name)
+    count = int(np.prod(facts.factor_sizes))
+    factors = grid_factors(GRIDS[name.split("/")[1]], np.arange(count))
+    split = split_of(count, seed=0)
+    ends = []
+    for number in range(3):
+        pairs = build(factors, facts, np.flatnonzero(split == number))
+        ends.append(set(pairs.x.tolist()) | set(pairs.y.tolist()))
+        assert np.bincount(pairs.action, minlength=facts.num_actions).min() > 50
+        moved = factors[pairs.y] - factors[pairs.x]
+        assert ((moved != 0).sum(axis=1) == 1).all()
+    assert not ends[0] & ends[1] and not ends[0] & ends[2] and not ends[1] & ends[2]
+
+
+def test_labels_that_name_no_single_image_are_refused():
+    factors = _grid(SMALL.factor_sizes)
+    twice = factors.copy()
+    twice[5] = twice[6]
+    with pytest.raises(ValueError, match="two images have the same factors"):
+        build(twice, SMALL, np.arange(len(twice)))
+    outside = factors.copy()
+    outside[0, 0] = 3
+    with pytest.raises(ValueError, match="must lie in"):
+        build(outside, SMALL, np.arange(len(outside)))
+
+
+def test_action_names_and_near_misses():
+    facts = info("sprites2d/coloured")
+    assert facts.num_actions == 10
+    assert facts.action_names[:2] == ("shape+1", "hue+1")
+    assert facts.action_names[5:7] == ("shape-1", "hue-1")
+    for index, name in enumerate(facts.action_names):
+        assert facts.action_index(name) == index
+    with pytest.raises(UserError, match=r"no action 'hue\+' \(did you mean 'hue\+1'\?\).*y-1"):
+        facts.action_index("hue+")
+
+
+@pytest.mark.parametrize("sizes, circular", [((2,), (True,)), ((1,), (False,)), ((3, 3), (False,))])
+def test_impossible_factors_are_refused(sizes, circular):
+    with pytest.raises(ValueError):
+        Info("bad", ("a",) * len(sizes), sizes, circular, (1, 1, 1), "", "", "")

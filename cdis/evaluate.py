@@ -1,0 +1,403 @@
+"""Measures what a workdir holds, on images that it never trained on: workdir -> metrics.json."""
+
+import io
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from cdis import data
+from cdis.data import transitions
+from cdis.data.info import Dataset, Info
+from cdis.files import write_bytes
+from cdis.methods.base import Method, Variables
+from cdis.metrics import codes as code_metrics
+from cdis.metrics import factor_predictor as predictors
+from cdis.metrics.interventions import intervention_scores, target_factors
+from cdis.metrics.retrieval import action_retrieval
+from cdis.train.checkpoint import full_disk_is_the_users, restore, train_seconds
+from cdis.train.loop import make_method
+
+METRICS = "metrics.json"
+ARRAYS = "evaluation.npz"
+
+#: Above these numbers a seeded sample is measured. All pairs of the small data sets are below.
+MAX_PAIRS = 20_000
+MAX_IMAGES = 20_000
+MAX_INTERVENED = 512  # images; every action is applied to each
+MAX_DESCRIBED = 256  # images; every action's graph is averaged over them
+_CHUNK = 128  # of every compiled function, the last chunk padded to it
+_SHOWN_RECONSTRUCTIONS = 12
+_SHOWN_INTERVENTIONS = 8
+_SEED = 0
+
+Progress = Callable[[str], None]
+
+
+def evaluate(
+    workdir: str | os.PathLike,
+    data_dir: str | None = None,
+    *,
+    predictor_steps: int = predictors.STEPS,
+    progress: Progress = print,
+) -> dict[str, Any]:
+    """Measures the newest checkpoint of `workdir` on the test split of its data set.
+
+    Writes metrics.json, and evaluation.npz with what the report draws, each whole or not at all.
+    What the method cannot do is left out. Deterministic but for the timings. The factor predictor
+    is kept beside the data (`data_dir`) and shared by all runs on it.
+
+    Raises `UserError` for a workdir without a usable checkpoint; see `cdis.train.checkpoint`.
+    """
+    workdir = Path(workdir)
+    config, variables, step = restore(workdir)
+    dataset = data.load(config.data.name, data_dir)
+    method = make_method(config, dataset.info)
+    predictor = None
+    if method.decode is not None or method.intervene is not None:
+        predictor = predictors.factor_predictor(
+            dataset.images,
+            dataset.factors,
+            dataset.info.factor_sizes,
+            train_index=dataset.splits["train"],
+            test_index=dataset.splits["test"],
+            cache=_data_dir(data_dir) / "factor_predictors",
+            steps=predictor_steps,
+            progress=progress,
+        )
+    metrics, arrays = evaluate_method(method, variables, dataset, predictor, progress)
+    timing = {"train_seconds": train_seconds(workdir)} | metrics.pop("timing", {})
+    metrics = {"step": step, "data": dataset.info.name, "method": config.method} | metrics
+    metrics["timing"] = timing
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    with full_disk_is_the_users(workdir):
+        write_bytes(workdir / ARRAYS, buffer.getvalue())
+        write_bytes(workdir / METRICS, json.dumps(metrics, indent=2, allow_nan=False).encode())
+    return metrics
+
+
+def evaluate_method(
+    method: Method,
+    variables: Variables,
+    dataset: Dataset,
+    predictor: predictors.FactorPredictor | None,
+    progress: Progress = print,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The metrics of a method in memory, and the arrays that a report draws.
+
+    `predictor` reads factors of images; without one, nothing that needs it is measured.
+    """
+    variables = jax.device_put(variables)
+    metrics: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
+    if method.retrieve is not None:
+        metrics |= _retrieval(method, variables, dataset, progress)
+    reconstruct = _reconstruct(method, variables)
+    if reconstruct is not None:
+        metrics |= _reconstruction(reconstruct, dataset, predictor, arrays, progress)
+    information = None
+    if method.encode is not None and method.num_codes is not None:
+        result, information = _codes(method, variables, dataset, progress)
+        metrics |= result
+    if method.intervene is not None and predictor is not None:
+        scores = _interventions(method, variables, dataset, predictor, arrays, progress)
+        if reconstruct is not None:
+            chosen = dataset.images[_sample(dataset.splits["test"], MAX_INTERVENED)]
+            before = _squared_error(reconstruct(chosen), chosen)
+            scores["mse_before"] = float(before.mean())
+        metrics["interventions"] = scores
+    if method.describe is not None:
+        metrics |= _graph(method, variables, dataset, information, arrays, progress)
+    return metrics, arrays
+
+
+def _retrieval(
+    method: Method, variables: Variables, dataset: Dataset, progress: Progress
+) -> dict[str, Any]:
+    pairs = transitions.build(dataset.factors, dataset.info, dataset.splits["test"])
+    chosen = _sample(np.arange(len(pairs.action)), MAX_PAIRS)
+    x, y, action = pairs.x[chosen], pairs.y[chosen], pairs.action[chosen]
+    retrieve = jax.jit(method.retrieve)  # type: ignore[arg-type]  # the caller saw that it is there
+
+    def answer(rows: np.ndarray) -> np.ndarray:
+        return _in_chunks(
+            lambda i: retrieve(variables, dataset.images[x[i]], dataset.images[y[i]]), rows
+        )
+
+    answer(np.arange(min(len(x), _CHUNK)))  # compiles
+    start = time.perf_counter()
+    probabilities = answer(np.arange(len(x)))
+    rate = len(x) / (time.perf_counter() - start)
+    scores = action_retrieval(probabilities, action, dataset.info.num_factors)
+    for name in ("per_action", "per_action_undirected", "per_action_count"):
+        scores[name] = _named(dataset.info, scores[name])
+    scores["split"], scores["num_pairs_in_split"] = "test", len(pairs.action)
+    low, high = scores["directed_interval"]
+    progress(
+        f"retrieval: {len(x)} test pairs, {scores['directed']:.3f} directed "
+        f"({low:.3f} to {high:.3f}), {scores['undirected']:.3f} undirected, {rate:.0f} pairs/s"
+    )
+    return {"action_retrieval": scores, "timing": {"retrieval_pairs_per_second": rate}}
+
+
+def _reconstruction(
+    reconstruct: Callable[[np.ndarray], np.ndarray],
+    dataset: Dataset,
+    predictor: predictors.FactorPredictor | None,
+    arrays: dict[str, np.ndarray],
+    progress: Progress,
+) -> dict[str, Any]:
+    index = _sample(dataset.splits["test"], MAX_IMAGES)
+    images, factors = dataset.images[index], dataset.factors[index]
+    reconstructed = reconstruct(images)
+    error = _squared_error(reconstructed, images)
+    shown = np.sort(np.random.default_rng(_SEED).permutation(len(index))[:_SHOWN_RECONSTRUCTIONS])
+    arrays["reconstruction_images"] = images[shown]
+    arrays["reconstruction_decoded"] = _as_uint8(reconstructed[shown])
+    result: dict[str, Any] = {"mse": float(error.mean()), "split": "test", "num_images": len(index)}
+    line = f"reconstruction: {len(index)} test images, mean squared error {result['mse']:.5f}"
+    if predictor is not None:
+        names = dataset.info.factor_names
+        accuracy = predictors.factor_accuracy(predictor.predict(reconstructed), factors)
+        result["factor_accuracy"] = float(accuracy.mean())
+        result["factor_accuracy_per_factor"] = dict(zip(names, accuracy.tolist(), strict=True))
+        real = predictor.real_accuracy
+        result["factor_accuracy_real_images"] = float(real.mean())
+        result["factor_accuracy_real_images_per_factor"] = dict(
+            zip(names, real.tolist(), strict=True)
+        )
+        line += f", factors read right {accuracy.mean():.3f} (real images {real.mean():.3f})"
+    progress(line)
+    return {"reconstruction": result}
+
+
+def _codes(
+    method: Method, variables: Variables, dataset: Dataset, progress: Progress
+) -> tuple[dict[str, Any], np.ndarray]:
+    assert method.encode is not None and method.num_codes is not None
+    encode = jax.jit(lambda v, images: method.encode(v, images)["codes"])  # type: ignore[misc]
+
+    def codes_of(index: np.ndarray) -> np.ndarray:
+        return _in_chunks(lambda i: encode(variables, dataset.images[i]), index)
+
+    index = _sample(dataset.splits["test"], MAX_IMAGES)
+    codes = codes_of(index)
+    usage = code_metrics.code_usage(codes, method.num_codes, codes.shape[1])
+    usage |= {"num_codes": method.num_codes, "num_nodes": codes.shape[1], "split": "test"}
+    # Over all splits the grid of factors is complete, so that factors do not share information.
+    index = _sample(np.arange(len(dataset.images)), MAX_IMAGES)
+    information = code_metrics.node_factor_information(
+        codes_of(index), dataset.factors[index], method.num_codes, dataset.info.factor_sizes
+    )
+    progress(
+        f"codes: perplexity {usage['perplexity']:.2f} of {method.num_codes} "
+        f"({usage['used']:.2f} in use)"
+    )
+    return {"codes": usage}, information
+
+
+def _interventions(
+    method: Method,
+    variables: Variables,
+    dataset: Dataset,
+    predictor: predictors.FactorPredictor,
+    arrays: dict[str, np.ndarray],
+    progress: Progress,
+) -> dict[str, Any]:
+    info = dataset.info
+    intervene = jax.jit(method.intervene)  # type: ignore[arg-type]  # the caller saw that it is there
+
+    def apply(index: np.ndarray, action: np.ndarray) -> np.ndarray:
+        return _in_chunks(
+            lambda i: intervene(variables, dataset.images[index[i]], action[i]),
+            np.arange(len(index)),
+        )
+
+    chosen = _sample(dataset.splits["test"], MAX_INTERVENED)
+    index = np.repeat(chosen, info.num_actions)
+    action = np.tile(np.arange(info.num_actions, dtype=np.int32), len(chosen))
+    target, valid = target_factors(dataset.factors[index], action, info.factor_sizes, info.circular)
+    index, action, target = index[valid], action[valid], target[valid]
+    images = apply(index, action)
+    scores = intervention_scores(
+        predictor.predict(images),
+        dataset.factors[index],
+        action,
+        info.factor_sizes,
+        info.circular,
+        image=index,
+    )
+    per_action = scores.pop("per_action")
+    scores["per_action"] = _named(info, per_action)
+    kept = scores.pop("kept_per_factor")
+    scores["kept_per_factor"] = dict(zip(info.factor_names, kept, strict=True))
+    scores |= {"split": "test", "num_images": len(chosen)}
+    truth = _images_of(target, dataset)
+    known = truth >= 0
+    if known.any():
+        error = _squared_error(images[known], dataset.images[truth[known]])
+        scores["mse"] = float(error.mean())
+        unchanged = _squared_error(
+            _as_unit(dataset.images[index[known]]), dataset.images[truth[known]]
+        )
+        scores["mse_if_nothing_was_done"] = float(unchanged.mean())
+
+    shown = np.random.default_rng(_SEED + 1).permutation(chosen)[:_SHOWN_INTERVENTIONS]
+    rows = np.repeat(shown, info.num_actions)
+    columns = np.tile(np.arange(info.num_actions, dtype=np.int32), len(shown))
+    _, valid = target_factors(dataset.factors[rows], columns, info.factor_sizes, info.circular)
+    grid = _as_uint8(apply(rows, columns))
+    arrays["intervention_images"] = dataset.images[shown]
+    arrays["intervention_results"] = grid.reshape(len(shown), info.num_actions, *grid.shape[1:])
+    arrays["intervention_valid"] = valid.reshape(len(shown), info.num_actions)
+    progress(
+        f"interventions: {len(action)} on {len(chosen)} test images, named factor moved "
+        f"{scores['named_factor_moved']:.3f}, each other kept {scores['other_factors_kept']:.3f}, "
+        f"all right {scores['all_factors_right']:.3f}"
+    )
+    return scores
+
+
+def _graph(
+    method: Method,
+    variables: Variables,
+    dataset: Dataset,
+    information: Float[np.ndarray, "nodes factors"] | None,
+    arrays: dict[str, np.ndarray],
+    progress: Progress,
+) -> dict[str, Any]:
+    """What each action does to the graph, averaged over the test images where it is possible."""
+    info = dataset.info
+
+    @jax.jit
+    def describe(variables: Variables, images: Any, action: Any) -> dict[str, Any]:
+        graph = method.describe(variables, images, action)  # type: ignore[misc]  # not None here
+        change = graph["edges"] - graph["edges_no_action"]
+        return graph | {
+            "appear": change.clip(0).sum((1, 2)),
+            "vanish": (-change).clip(0).sum((1, 2)),
+        }
+
+    chosen = _sample(dataset.splits["test"], MAX_DESCRIBED)
+    means: list[dict[str, np.ndarray]] = []
+    for action in range(info.num_actions):
+        actions = np.full(len(chosen), action, np.int32)
+        _, valid = target_factors(
+            dataset.factors[chosen], actions, info.factor_sizes, info.circular
+        )
+        index = chosen[valid] if valid.any() else chosen
+        sums: dict[str, Any] = {}
+        for rows in np.array_split(index, -(-len(index) // _CHUNK)):
+            padded = np.resize(rows, _CHUNK)
+            graph = describe(variables, dataset.images[padded], np.full(_CHUNK, action, np.int32))
+            for name, value in graph.items():
+                sums[name] = sums.get(name, 0) + np.asarray(value)[: len(rows)].sum(0)
+        means.append({name: value / len(index) for name, value in sums.items()})
+
+    stacked = {name: np.stack([mean[name] for mean in means]) for name in means[0]}
+    arrays["mask"] = stacked["mask"].astype(np.float32)
+    arrays["edges"] = stacked["edges"].astype(np.float32)
+    arrays["edges_no_action"] = stacked["edges_no_action"].mean(0).astype(np.float32)
+    hit = stacked["mask"].sum(1)
+    result: dict[str, Any] = {
+        "split": "test",
+        "num_images": len(chosen),
+        "num_nodes": stacked["mask"].shape[1],
+        "mask_nodes_per_action": _named(info, hit.tolist()),
+        "mask_nodes": float(hit.mean()),
+        "edges_no_action": float(stacked["edges_no_action"].sum((1, 2)).mean()),
+        "edges_that_appear": _named(info, stacked["appear"].tolist()),
+        "edges_that_vanish": _named(info, stacked["vanish"].tolist()),
+    }
+    line = f"graph: an action hits {hit.mean():.1f} of {result['num_nodes']} nodes"
+    if information is not None and len(information) == result["num_nodes"]:
+        special = code_metrics.specialisation(information)
+        result["node_factor_mi"] = information.tolist()
+        result["node_specialisation"] = special["score"]
+        result["node_specialisation_per_node"] = special["per_node"]
+        result["dead_nodes"] = special["dead_nodes"]
+        share = _share_on_own_factor(stacked["mask"], information)
+        result["mask_on_own_factor"] = _named(info, share)
+        if special["score"] is not None:
+            line += f", node specialisation {special['score']:.2f}"
+    progress(line)
+    return {"graph": result}
+
+
+def _share_on_own_factor(
+    mask: Float[np.ndarray, "actions nodes"], information: Float[np.ndarray, "nodes factors"]
+) -> list[float | None]:
+    """Share of each action's hits on nodes that know its factor best; None without a hit."""
+    own = information.argmax(1) == (np.arange(len(mask)) % information.shape[1])[:, None]
+    own &= information.sum(1) > 0
+    total = mask.sum(1)
+    return [
+        float(hits / all_hits) if all_hits > 0 else None
+        for hits, all_hits in zip((mask * own).sum(1), total, strict=True)
+    ]
+
+
+def _reconstruct(method: Method, variables: Variables) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Images to plain reconstructions in [-1, 1], or None if the method has none."""
+    encode, decode = method.encode, method.decode
+    if encode is None or decode is None:
+        return None
+    both = jax.jit(lambda variables, images: decode(variables, encode(variables, images)))
+    return lambda images: _in_chunks(lambda i: both(variables, images[i]), np.arange(len(images)))
+
+
+def _in_chunks(function: Callable[[np.ndarray], Any], rows: Int[np.ndarray, " n"]) -> np.ndarray:
+    """`function` of all rows, `_CHUNK` at a time, so that one shape is compiled."""
+    results = []
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        results.append(np.asarray(function(np.resize(chunk, _CHUNK)))[: len(chunk)])
+    return np.concatenate(results)
+
+
+def _sample(index: Int[np.ndarray, " n"], most: int) -> Int[np.ndarray, " m"]:
+    """All of `index`, or a seeded sample of it in order."""
+    if len(index) <= most:
+        return index
+    return index[np.sort(np.random.default_rng(_SEED).permutation(len(index))[:most])]
+
+
+def _images_of(factors: Int[np.ndarray, "n f"], dataset: Dataset) -> Int[np.ndarray, " n"]:
+    """The image with each row of factors, in any split; -1 where there is none, or several."""
+    sizes = dataset.info.factor_sizes
+    cell = np.ravel_multi_index(tuple(dataset.factors.T.astype(np.int64)), sizes)
+    cells, first, count = np.unique(cell, return_index=True, return_counts=True)
+    wanted = np.ravel_multi_index(tuple(factors.T.astype(np.int64)), sizes)
+    place = np.searchsorted(cells, wanted).clip(0, len(cells) - 1)
+    return np.where((cells[place] == wanted) & (count[place] == 1), first[place], -1)
+
+
+def _squared_error(decoded: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Mean squared error of each image, with pixels in [0, 1]; `decoded` is in [-1, 1]."""
+    difference = (np.clip(decoded, -1, 1) + 1) / 2 - images.astype(np.float32) / 255
+    return (difference**2).mean((1, 2, 3))
+
+
+def _as_unit(images: np.ndarray) -> np.ndarray:
+    return images.astype(np.float32) / 127.5 - 1
+
+
+def _as_uint8(images: np.ndarray) -> np.ndarray:
+    return np.round((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+def _named(info: Info, values: list) -> dict[str, Any]:
+    return dict(zip(info.action_names, values, strict=True))
+
+
+def _data_dir(data_dir: str | None) -> Path:
+    """Where data sets are kept, as `cdis.data.prepare` has it."""
+    chosen = data_dir or os.environ.get("CDIS_DATA_DIR") or os.environ.get("TFDS_DATA_DIR")
+    return Path(chosen or "~/tensorflow_datasets").expanduser()

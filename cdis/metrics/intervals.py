@@ -1,0 +1,41 @@
+"""Sampling error: how far a measured share may lie from the one of endless data."""
+
+import numpy as np
+from jaxtyping import Float
+
+#: Two-sided 95 % quantile of the standard normal distribution.
+Z_95 = 1.959964
+
+
+def wilson_interval(successes: float, trials: int) -> tuple[float, float]:
+    """95 % interval of a share of independent trials (Wilson, 1927, equation 4).
+
+    It stays inside [0, 1] and remains honest at 0 and 1, where the usual normal interval has no
+    width. No trials: (0, 1), nothing is known.
+    """
+    if trials == 0:
+        return 0.0, 1.0
+    share, spread = successes / trials, Z_95**2 / trials
+    centre = (share + spread / 2) / (1 + spread)
+    half = np.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
+
+
+def clustered_interval(
+    sums: Float[np.ndarray, " clusters"], counts: Float[np.ndarray, " clusters"]
+) -> tuple[float, float]:
+    """95 % interval of sum(sums) / sum(counts) when trials come in independent clusters.
+
+    Ten actions on one image are not ten independent trials; the image is the cluster. Linearised
+    ratio estimator (Cochran, Sampling Techniques, 1977, section 6.4). Fewer than two clusters with
+    trials: (0, 1).
+    """
+    sums, counts = np.asarray(sums, np.float64), np.asarray(counts, np.float64)
+    sums, counts = sums[counts > 0], counts[counts > 0]
+    clusters = len(counts)
+    if clusters < 2:
+        return 0.0, 1.0
+    share = sums.sum() / counts.sum()
+    residual = (sums - share * counts) / counts.mean()
+    half = Z_95 * np.sqrt((residual**2).sum() / (clusters - 1) / clusters)
+    return float(max(share - half, 0.0)), float(min(share + half, 1.0))

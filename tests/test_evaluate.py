@@ -1,0 +1,202 @@
+"""Evaluation of methods that are right, or wrong in a known way, by construction."""
+
+import json
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cdis import evaluate as evaluation
+from cdis.config import common
+from cdis.data.info import Dataset, Info
+from cdis.evaluate import evaluate, evaluate_method
+from cdis.methods.base import Method
+from cdis.metrics.factor_predictor import FactorPredictor
+
+INFO = Info(
+    name="bars",
+    factor_names=("left", "right", "turn"),
+    factor_sizes=(5, 6, 8),
+    circular=(False, False, True),
+    image_shape=(4, 4, 1),
+    licence="none",
+    citation="none",
+    description="The first three pixels are the factors.",
+)
+SIZES = np.array(INFO.factor_sizes)
+STEP = 30  # grey levels between two values of a factor
+
+
+def draw(factors):
+    images = np.zeros((len(factors), 4, 4, 1), np.uint8)
+    images[:, 0, :3, 0] = STEP * factors
+    return images
+
+
+def read(images):
+    """The factors of images in [-1, 1] or uint8."""
+    if images.dtype == np.uint8:
+        images = images.astype(np.float32) / 127.5 - 1
+    return ((images[:, 0, :3, 0] + 1) * 127.5 / STEP).round().astype(np.int32)
+
+
+def dataset():
+    factors = np.stack(np.unravel_index(np.arange(SIZES.prod()), tuple(SIZES)), 1).astype(np.int32)
+    order = np.random.default_rng(0).permutation(len(factors))
+    cuts = np.split(order, [100, 120])
+    splits = {
+        name: np.sort(cut) for name, cut in zip(("train", "validation", "test"), cuts, strict=True)
+    }
+    return Dataset(INFO, draw(factors), factors, splits)
+
+
+def oracle(turn_by: int = 1) -> Method:
+    """A method that reads pixels; `turn_by` is how far its interventions turn "turn"."""
+
+    def factors_of(images):
+        return jnp.round(images[:, 0, :3, 0] / STEP).astype(jnp.int32)
+
+    def encode(variables, images):
+        codes = factors_of(images)
+        codes = jnp.concatenate([7 - codes, jnp.zeros((len(codes), 1), jnp.int32)], 1)
+        return {"vectors": codes.astype(jnp.float32), "codes": codes}
+
+    def decode(variables, representation):
+        factors = 7 - representation["codes"][:, :3]
+        images = jnp.zeros((len(factors), 4, 4, 1)).at[:, 0, :3, 0].set(STEP * factors)
+        return images / 127.5 - 1 + variables["params"]["shift"]
+
+    def retrieve(variables, x, y):
+        change = factors_of(y) - factors_of(x)
+        change = jnp.where(jnp.abs(change) > 1, -jnp.sign(change), change)  # the circle's seam
+        up, down = change == 1, change == -1
+        return jnp.concatenate([up, down], 1).astype(jnp.float32)
+
+    def intervene(variables, images, action):
+        factors = factors_of(images)
+        step = jnp.where(action < 3, 1, -1) * jnp.where(action % 3 == 2, turn_by, 1)
+        factors = (factors + step[:, None] * jax.nn.one_hot(action % 3, 3, dtype=int)) % SIZES
+        codes = jnp.concatenate([7 - factors, jnp.zeros((len(factors), 1), jnp.int32)], 1)
+        return decode(variables, {"codes": codes})
+
+    def describe(variables, images, action):
+        mask = jax.nn.one_hot(action % 3, 4)
+        without = jnp.broadcast_to(jnp.eye(4), (len(images), 4, 4))
+        # The node that is hit loses its own edge and gains one from node 3, half sure.
+        edges = without - mask[:, :, None] * jnp.eye(4)
+        edges = edges + 0.5 * mask[:, :, None] * jax.nn.one_hot(3, 4)
+        return {"mask": mask, "edges": edges, "edges_no_action": without}
+
+    def init(key, batch):
+        return {"params": {"shift": jnp.zeros(())}}
+
+    return Method(init, (), encode, decode, retrieve, intervene, describe, num_codes=8)
+
+
+VARIABLES = {"params": {"shift": np.float32(0)}}
+PREDICTOR = FactorPredictor(read, np.array([1.0, 0.99, 0.98]))
+
+
+def measure(method, variables=VARIABLES, predictor=PREDICTOR):
+    return evaluate_method(method, variables, dataset(), predictor, lambda line: None)
+
+
+def test_a_perfect_method():
+    metrics, arrays = measure(oracle())
+    json.dumps(metrics, allow_nan=False)
+    retrieval = metrics["action_retrieval"]
+    assert retrieval["directed"] == retrieval["undirected"] == 1
+    assert set(retrieval["per_action"]) == set(INFO.action_names)
+    assert retrieval["num_pairs"] == retrieval["num_pairs_in_split"] > 128
+    reconstruction = metrics["reconstruction"]
+    assert reconstruction["mse"] == pytest.approx(0, abs=1e-9)
+    assert reconstruction["factor_accuracy"] == 1
+    assert reconstruction["factor_accuracy_real_images"] == pytest.approx(0.99)
+    assert reconstruction["num_images"] == 120
+    interventions = metrics["interventions"]
+    for name in ("named_factor_moved", "other_factors_kept", "all_factors_right"):
+        assert interventions[name] == 1
+    assert interventions["mse"] == pytest.approx(0, abs=1e-9)
+    assert interventions["mse_before"] == pytest.approx(0, abs=1e-9)
+    # A step is STEP grey levels in one of 16 pixels; around the seam of the circle it is more.
+    assert interventions["mse_if_nothing_was_done"] > (STEP / 255) ** 2 / 16
+    graph = metrics["graph"]
+    assert graph["mask_nodes_per_action"] == dict.fromkeys(INFO.action_names, 1)
+    assert graph["edges_that_appear"] == dict.fromkeys(INFO.action_names, 0.5)
+    assert graph["edges_that_vanish"] == dict.fromkeys(INFO.action_names, 1)
+    assert graph["mask_on_own_factor"] == dict.fromkeys(INFO.action_names, 1)
+    information = [*np.eye(3), np.zeros(3)]
+    np.testing.assert_allclose(graph["node_factor_mi"], information, atol=0.02)
+    assert graph["node_specialisation"] == pytest.approx(1, abs=0.02)
+    assert graph["dead_nodes"] == 1
+    codes = metrics["codes"]
+    np.testing.assert_allclose(codes["per_codebook"], [5, 6, 8, 1], rtol=0.06)
+    assert codes["used"] == pytest.approx(np.mean(codes["per_codebook"]) / 8)
+    assert metrics["timing"]["retrieval_pairs_per_second"] > 0
+    assert arrays["edges"].shape == (6, 4, 4) and arrays["mask"].shape == (6, 4)
+    assert arrays["intervention_results"].shape == (8, 6, 4, 4, 1)
+
+
+def test_wrong_in_a_known_way():
+    metrics, _ = measure(oracle(turn_by=2), {"params": {"shift": np.float32(0.1)}})
+    per_action = metrics["interventions"]["per_action"]
+    assert per_action["turn+1"]["named_factor_moved"] == 0
+    assert per_action["turn-1"]["other_factors_kept"] == 1
+    assert per_action["left+1"]["named_factor_moved"] == 1
+    # 0.1 in [-1, 1] is 0.05 in [0, 1].
+    assert metrics["reconstruction"]["mse"] == pytest.approx(0.05**2, rel=1e-3)
+
+
+def test_what_a_method_cannot_do_is_left_out():
+    method = oracle()
+    metrics, arrays = measure(Method(method.init, (), retrieve=method.retrieve), predictor=None)
+    assert set(metrics) == {"action_retrieval", "timing"} and not arrays
+    metrics, _ = measure(Method(method.init, (), encode=method.encode, num_codes=8))
+    assert set(metrics) == {"codes"}
+    metrics, _ = measure(Method(method.init, (), describe=method.describe))
+    assert "node_factor_mi" not in metrics["graph"]
+
+
+def test_a_large_split_is_sampled(monkeypatch):
+    monkeypatch.setattr(evaluation, "MAX_PAIRS", 50)
+    monkeypatch.setattr(evaluation, "MAX_INTERVENED", 10)
+    first, _ = measure(oracle(turn_by=2))
+    second, _ = measure(oracle(turn_by=2))
+    assert first["action_retrieval"]["num_pairs"] == 50
+    assert first["action_retrieval"]["num_pairs_in_split"] > 50
+    assert first["interventions"]["num_images"] == 10
+    first.pop("timing"), second.pop("timing")
+    assert first == second, "evaluation is deterministic"
+
+
+def test_workdir_gets_whole_files(monkeypatch, tmp_path):
+    fake_workdir(monkeypatch, tmp_path)
+    metrics = evaluate(tmp_path, progress=lambda line: None)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+    assert metrics["step"] == 7 and metrics["timing"]["train_seconds"] == 61.5
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "evaluation.npz"}
+
+    before = (tmp_path / "metrics.json").read_bytes()
+    monkeypatch.setattr(evaluation, "evaluate_method", _fails)
+    with pytest.raises(RuntimeError):
+        evaluate(tmp_path, progress=lambda line: None)
+    assert (tmp_path / "metrics.json").read_bytes() == before
+
+
+def _fails(*_):
+    raise RuntimeError("half-way")
+
+
+def fake_workdir(monkeypatch, workdir, method=None):
+    """Makes `evaluate` find an oracle, whatever the workdir holds."""
+    config = common()
+    config.method, config.data.name = "oracle", "bars"
+    monkeypatch.setattr(evaluation, "restore", lambda _: (config, VARIABLES, 7))
+    monkeypatch.setattr(evaluation, "train_seconds", lambda _: 61.5)
+    monkeypatch.setattr(evaluation, "make_method", lambda *_: method or oracle())
+    monkeypatch.setattr(
+        evaluation, "data", SimpleNamespace(load=lambda *_: dataset(), info=lambda _: INFO)
+    )
+    monkeypatch.setattr(evaluation.predictors, "factor_predictor", lambda *_, **__: PREDICTOR)

@@ -4,6 +4,7 @@ Nothing is remembered from one batch to the next, so a run may start at any step
 several processes may each take their part of the same batches.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,31 +18,43 @@ from cdis.errors import UserError
 _ROUNDS = 6
 
 
+@functools.lru_cache(maxsize=16)
+def _keys(seed: int, epoch: int) -> np.ndarray:
+    """An offset and an odd multiplier for each round: uint64 [rounds, 2]."""
+    keys = np.random.SeedSequence([seed, epoch]).generate_state(2 * _ROUNDS, np.uint64)
+    return keys.reshape(_ROUNDS, 2) | np.array([0, 1], np.uint64)
+
+
 def _permute(
     position: Int64[np.ndarray, " b"], size: int, seed: int, epoch: int
 ) -> Int64[np.ndarray, " b"]:
     """Where a pseudo-random permutation of range(size), chosen by (seed, epoch), sends positions.
 
-    A balanced Feistel network permutes the smallest power of four that holds `size`; a value that
-    falls outside is sent through again until it falls inside (cycle walking; Black and Rogaway,
-    "Ciphers with Arbitrary Finite Domains", 2002). No table of the permutation is ever made.
+    A Feistel network permutes the smallest power of two that holds `size`: the two halves of a
+    number's bits are changed in turn, each by a hash of the other. A number that falls outside is
+    sent through again until it falls inside (cycle walking; Black and Rogaway, "Ciphers with
+    Arbitrary Finite Domains", 2002). No table of the permutation is ever made.
     """
-    half = np.uint64(max(1, (int(size - 1).bit_length() + 1) // 2))
-    mask = np.uint64((1 << int(half)) - 1)
-    keys = np.random.SeedSequence([seed, epoch]).generate_state(2 * _ROUNDS, np.uint64)
-    # Odd multipliers, as in multiply-shift hashing: the high bits depend on all the low ones.
-    keys = keys.reshape(_ROUNDS, 2) | np.array([0, 1], np.uint64)
+    bits = max(2, int(size - 1).bit_length())
+    low_bits, high_bits = np.uint64(bits // 2), np.uint64(bits - bits // 2)
     value = position.astype(np.uint64)
-    outside = np.ones(len(value), bool)
-    while outside.any():
-        left, right = value[outside] >> half, value[outside] & mask
-        for offset, multiplier in keys:
-            mixed = (right + offset) * multiplier
+    outside = np.arange(len(value))
+    while len(outside):
+        one, other = value[outside] >> low_bits, value[outside] & _ones(low_bits)
+        one_bits, other_bits = high_bits, low_bits
+        for offset, multiplier in _keys(seed, epoch):
+            mixed = (other + offset) * multiplier
             mixed = (mixed ^ (mixed >> np.uint64(32))) * multiplier
-            left, right = right, left ^ ((mixed >> np.uint64(40)) & mask)
-        value[outside] = (left << half) | right
-        outside = value >= size
+            one ^= (mixed >> np.uint64(40)) & _ones(one_bits)
+            one, other, one_bits, other_bits = other, one, other_bits, one_bits
+        # An even number of rounds: `one` is the high half again.
+        value[outside] = (one << low_bits) | other
+        outside = outside[value[outside] >= size]
     return value.astype(np.int64)
+
+
+def _ones(bits: np.uint64) -> np.uint64:
+    return (np.uint64(1) << bits) - np.uint64(1)
 
 
 def order(size: int, *, seed: int, start: int, count: int) -> Int64[np.ndarray, " count"]:

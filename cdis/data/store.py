@@ -138,7 +138,7 @@ class Store:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
         try:
-            with open(draft / "images.npy", "w+b", buffering=0) as file:
+            with open(draft / "images.npy", "wb") as file:
                 shape = (self._count, *self.info.image_shape)
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
@@ -150,6 +150,7 @@ class Store:
                     file.write(image.tobytes())
 
                 factors, split = self._decode(write)
+                file.flush()
                 os.fsync(file.fileno())
             np.save(draft / "factors.npy", factors)
             np.save(draft / "split.npy", split)

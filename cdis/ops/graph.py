@@ -76,11 +76,6 @@ def _leaky(x: Array) -> Array:
     return jnp.maximum(x, LEAKY_SLOPE * x)
 
 
-def _features_first(x: Float[Array, "... n h"], chunk: int) -> Float[Array, "l c ... n"]:
-    """Cut features into l chunks of c and bring them to the front, to be walked by a scan."""
-    return jnp.moveaxis(x, -1, 0).reshape(-1, chunk, *x.shape[:-1])
-
-
 def _sum_to(x: Array, shape: tuple[int, ...]) -> Array:
     """Sum over the axes along which `shape` had been broadcast."""
     return x.sum([i for i, size in enumerate(shape) if size == 1 != x.shape[i]], keepdims=True)
@@ -114,50 +109,58 @@ def pair_scores(
 
 
 def _chunked(target, source, readout, edge):
-    """The scan's inputs, one slice a chunk of features."""
+    """The scan's inputs, one slice a chunk of features, shaped to broadcast over pairs."""
     features = target.shape[-1]
-    chunk = next(c for c in (8, 5, 4, 2, 1) if features % c == 0)
-    heads = (_features_first(x[..., None, :], chunk) for x in (readout, edge))
-    return (_features_first(target, chunk), _features_first(source, chunk), *heads)
+    chunk = next(c for c in (4, 2, 1) if features % c == 0)
+    t, r, u, e = (
+        jnp.moveaxis(x, -1, 0).reshape(-1, chunk, *x.shape[:-1])
+        for x in (target, source, readout, edge)
+    )
+    return t[..., :, None], r[..., None, :], u[..., None, None], e[..., None, None]
 
 
 def _pair_scores_forward(target, source, readout, weight, edge):
     chex.assert_rank([target, source, weight, readout, edge], [5, 5, 5, 4, 4])
-    sides = [target[..., :1].shape, (*source.shape[:3], 1, source.shape[3]), weight.shape]
-    heads = [(*x.shape[:3], 1, 1) for x in (readout, edge)]
+    chunks = _chunked(target, source, readout, edge)
 
     def add(scores, chunk):
         for t, r, u, e in zip(*chunk, strict=True):
-            u, e = u[..., None], e[..., None]
-            scores += u * _leaky(t[..., :, None] + r[..., None, :] + e * weight)
+            scores += u * _leaky(t + r + e * weight)
         return scores, None
 
-    start = jnp.zeros(jnp.broadcast_shapes(*sides, *heads), target.dtype)
-    scores, _ = jax.lax.scan(add, start, _chunked(target, source, readout, edge))
+    shape = jnp.broadcast_shapes(*(x.shape[2:] for x in chunks), weight.shape)
+    scores, _ = jax.lax.scan(add, jnp.zeros(shape, target.dtype), chunks)
     return scores, (target, source, readout, weight, edge)
 
 
 def _pair_scores_backward(residuals, gradient):
     target, source, readout, weight, edge = residuals
+    chunks = _chunked(target, source, readout, edge)
+    # Along axes that all features share, what follows is linear in dz: sum there first.
+    shared = [axis for axis in range(3) if all(x.shape[axis + 2] == 1 for x in chunks)]
 
     def walk(d_weight, chunk):
         slopes = []
-        for t, r, u, e in zip(*chunk, strict=True):
-            z = t[..., :, None] + r[..., None, :] + e[..., None] * weight
+        for features in zip(*chunk, strict=True):
+            t, r, u, e = features
+            z = t + r + e * weight
             dz = gradient * jnp.where(z > 0, 1.0, LEAKY_SLOPE).astype(z.dtype)
-            d_weight += _sum_to((e * u)[..., None] * dz, weight.shape)
+            d_weight += _sum_to(e * u * dz, weight.shape)
+            by_weight = (dz * weight).sum((*shared, -2, -1), keepdims=True)
+            dz = dz.sum(shared, keepdims=True)
             # u is the same for all pairs of a head: it multiplies sums, not pairs.
-            d_target = _sum_to(u * dz.sum(-1), t.shape)
-            d_source = _sum_to(u * dz.sum(-2), r.shape)
-            d_readout = _sum_to((gradient * _leaky(z)).sum(-1).sum(-1, keepdims=True), u.shape)
-            d_edge = _sum_to(u * (dz * weight).sum(-1).sum(-1, keepdims=True), e.shape)
-            slopes.append((d_target, d_source, d_readout[..., 0], d_edge[..., 0]))
-        return d_weight, jax.tree.map(lambda *x: jnp.stack(x), *slopes)
+            by_target, by_source = dz.sum(-1, keepdims=True), dz.sum(-2, keepdims=True)
+            # LeakyReLU(z) = z LeakyReLU'(z): the readout's gradient is made of sums made already.
+            by_score = (t * by_target).sum(-2, keepdims=True)
+            by_score += (r * by_source).sum(-1, keepdims=True) + e * by_weight
+            changes = (u * by_target, u * by_source, by_score, u * by_weight)
+            slopes.append([_sum_to(d, x.shape) for d, x in zip(changes, features, strict=True)])
+        return d_weight, tuple(jnp.stack(d) for d in zip(*slopes, strict=True))
 
-    chunks = _chunked(target, source, readout, edge)
     d_weight, slopes = jax.lax.scan(walk, jnp.zeros_like(weight), chunks)
     d_target, d_source, d_readout, d_edge = (
-        jnp.moveaxis(x.reshape(-1, *x.shape[2:]), 0, -1) for x in slopes
+        jnp.moveaxis(x.reshape(-1, *like.shape[:-1]), 0, -1)
+        for x, like in zip(slopes, (target, source, readout, edge), strict=True)
     )
     return d_target, d_source, d_readout, d_weight, d_edge
 
@@ -199,8 +202,9 @@ def message_passing(
         ],
         axis=-1,
     )
-    votes = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
-    votes = votes.at[..., : weight.shape[-1]].multiply(connected[:, :, None])
+    always = jnp.ones((*connected.shape[:3], extra.shape[-2]), connected.dtype)
+    gates = jnp.concatenate([connected, always], axis=-1)[:, :, None]
+    votes = gates * jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
     attention = votes / jnp.maximum(votes.sum(-1, keepdims=True), jnp.finfo(votes.dtype).tiny)
-    from_nodes, from_extra = jnp.split(attention, [weight.shape[-1]], axis=-1)
+    from_nodes, from_extra = jnp.split(attention, [source.shape[-2]], axis=-1)
     return from_nodes @ source + from_extra @ extra

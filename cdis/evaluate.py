@@ -252,11 +252,14 @@ def _interventions(
     shown = np.random.default_rng(_SEED + 1).permutation(chosen)[:_SHOWN_INTERVENTIONS]
     rows = np.repeat(shown, info.num_actions)
     columns = np.tile(np.arange(info.num_actions, dtype=np.int32), len(shown))
-    _, valid = target_factors(dataset.factors[rows], columns, info.factor_sizes, info.circular)
-    grid = _as_uint8(apply(rows, columns))
+    target, valid = target_factors(dataset.factors[rows], columns, info.factor_sizes, info.circular)
+    results = apply(rows, columns)
+    right = (predictor.predict(results) == target).all(1)
+    grid = (len(shown), info.num_actions)
     arrays["intervention_images"] = dataset.images[shown]
-    arrays["intervention_results"] = grid.reshape(len(shown), info.num_actions, *grid.shape[1:])
-    arrays["intervention_valid"] = valid.reshape(len(shown), info.num_actions)
+    arrays["intervention_results"] = _as_uint8(results).reshape(*grid, *results.shape[1:])
+    arrays["intervention_right"] = right.reshape(grid)
+    arrays["intervention_valid"] = valid.reshape(grid)
     progress(
         f"interventions: {len(action)} on {len(chosen)} test images, named factor moved "
         f"{scores['named_factor_moved']:.3f}, each other kept {scores['other_factors_kept']:.3f}, "

@@ -27,7 +27,7 @@ from cdis.train.log import read_log
 PICTURES = "pictures"
 PAGE = "report/index.html"
 
-_BLUE, _ORANGE, _GREY = "#2f6db5", "#d9772b", "#8a8f98"
+_BLUE, _ORANGE, _RED, _GREY, _LINE = "#2f6db5", "#d9772b", "#c8352b", "#8a8f98", "#c8ccd2"
 _DPI = 130
 #: Beyond so many nodes or codes a heat map no longer names each.
 _MANY = 32
@@ -74,16 +74,20 @@ def _measured(
     config, _, step = restore(workdir)
     try:
         metrics = json.loads((workdir / METRICS).read_text())
-        with np.load(workdir / ARRAYS) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = _read_arrays(workdir)
         fresh = metrics["step"] == step
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         fresh, metrics, arrays = False, {}, {}
     if not fresh:
         metrics = evaluate(workdir, data_dir, progress=progress)
-        with np.load(workdir / ARRAYS) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = _read_arrays(workdir)
     return data.info(config.data.name), config, metrics, arrays
+
+
+def _read_arrays(workdir: Path) -> dict[str, np.ndarray]:
+    # From memory: of a truncated file np.load would leave the handle open.
+    with np.load(BytesIO((workdir / ARRAYS).read_bytes())) as stored:
+        return {name: stored[name] for name in stored.files}
 
 
 # --- pictures -----------------------------------------------------------------------------------
@@ -129,6 +133,13 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def _image_grid(rows: int, columns: int) -> Figure:
+    """A figure for many small images; laid out by hand, which is far faster than constrained."""
+    figure = Figure(figsize=(1.15 * columns, 1.15 * rows))
+    figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.08, hspace=0.08)
+    return figure
+
+
 def _losses(lines: list[dict[str, Any]]) -> Figure:
     """One panel per logged quantity, validation beside training, stages marked."""
     left_out = {"step", "stage", "time", "steps_per_second", "gradient_norm"}
@@ -168,7 +179,7 @@ def _losses(lines: list[dict[str, Any]]) -> Figure:
 def _reconstructions(arrays: dict[str, np.ndarray]) -> Figure:
     rows = (arrays["reconstruction_images"], arrays["reconstruction_decoded"])
     count = len(rows[0])
-    figure = _figure(1.1 * count + 1, 2.5)
+    figure = _image_grid(2, count)
     for row, (name, images) in enumerate(zip(("image", "decoded"), rows, strict=True)):
         for column, image in enumerate(images):
             axes = figure.add_subplot(2, count, row * count + column + 1)
@@ -183,14 +194,15 @@ def _interventions(info: Info, arrays: dict[str, np.ndarray]) -> Figure:
     images, results = arrays["intervention_images"], arrays["intervention_results"]
     valid = arrays["intervention_valid"]
     columns = 1 + info.num_actions
-    figure = _figure(1.15 * columns, 1.15 * len(images) + 0.4)
+    figure = _image_grid(len(images), columns)
     for row in range(len(images)):
         for column in range(columns):
             axes = figure.add_subplot(len(images), columns, row * columns + column + 1)
             if column == 0:
                 _show(axes, images[row], edge=_ORANGE)
             elif valid[row, column - 1]:
-                _show(axes, results[row, column - 1])
+                right = arrays["intervention_right"][row, column - 1]
+                _show(axes, results[row, column - 1], edge=_LINE if right else _RED)
             else:
                 _show(axes, np.full_like(images[row], 235))
                 axes.text(
@@ -203,7 +215,7 @@ def _interventions(info: Info, arrays: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
-def _show(axes: Axes, image: np.ndarray, edge: str = "#c8ccd2") -> None:
+def _show(axes: Axes, image: np.ndarray, edge: str = _LINE) -> None:
     grey = image.shape[-1] == 1
     axes.imshow(
         image[..., 0] if grey else image, cmap="gray", vmin=0, vmax=255, interpolation="nearest"
@@ -212,7 +224,7 @@ def _show(axes: Axes, image: np.ndarray, edge: str = "#c8ccd2") -> None:
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_color(edge)
-        spine.set_linewidth(2.0 if edge == _ORANGE else 0.8)
+        spine.set_linewidth(0.8 if edge == _LINE else 2.0)
 
 
 def _confusion(info: Info, scores: dict[str, Any]) -> Figure:
@@ -298,27 +310,32 @@ def _code_usage(codes: dict[str, Any]) -> Figure:
 
 def _edges(info: Info, edges: np.ndarray, without: np.ndarray) -> Figure:
     """The mean graph without an action, and what every action adds to and takes from it."""
-    across = min(4, info.num_factors + 1)
-    down = -(-(info.num_actions + 1) // across)
-    figure = _figure(3.1 * across, 3.0 * down)
+    across, nodes = info.num_factors + 1, len(without)
+    figure = _figure(2.1 * across + 1.2, 5.2)
     change = edges - without
     limit = max(float(np.abs(change).max()), 1e-3)
-    panels = [("no action", without, "Blues", 0.0, 1.0)] + [
-        (_arrow(name), difference, "RdBu_r", -limit, limit)
-        for name, difference in zip(info.action_names, change, strict=True)
-    ]
-    for place, (name, matrix, colours, low, high) in enumerate(panels):
-        axes = figure.add_subplot(down, across, place + 1)
+    ticks = sorted({0, nodes // 2, nodes - 1})
+    grid = figure.add_gridspec(2, across)
+
+    def draw(cell: Any, title: str, matrix: np.ndarray, colours: str, low: float, high: float):
+        axes = figure.add_subplot(cell)
         picture = axes.imshow(matrix, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
-        axes.set_title(name, fontsize=11)
+        axes.set_title(title, fontsize=11)
+        axes.set_xticks(ticks)
+        axes.set_yticks(ticks)
         axes.tick_params(labelsize=8)
-        if place % across == 0:
-            axes.set_ylabel("into node", fontsize=9)
-        if place >= len(panels) - across:
-            axes.set_xlabel("from node", fontsize=9)
-        if place < 2:
-            label = "probability" if place == 0 else "change"
-            figure.colorbar(picture, ax=axes, shrink=0.75).ax.set_title(label, fontsize=8)
+        return axes, picture
+
+    first, picture = draw(grid[:, 0], "no action", without, "Blues", 0, 1)
+    first.set_xlabel("from node")
+    first.set_ylabel("into node")
+    figure.colorbar(picture, ax=first, location="bottom", shrink=0.8, label="probability")
+    rest = []
+    for action, name in enumerate(info.action_names):
+        cell = grid[action // info.num_factors, 1 + action % info.num_factors]
+        axes, picture = draw(cell, _arrow(name), change[action], "RdBu_r", -limit, limit)
+        rest.append(axes)
+    figure.colorbar(picture, ax=rest, shrink=0.6, label="change by the action")
     return figure
 
 
@@ -354,7 +371,8 @@ _CAPTIONS = {
     "interventions": (
         "Interventions",
         "Each row starts from one held-out image (orange frame); each column applies one action "
-        "to its codes and decodes them. Exactly the named factor should move, by one step.",
+        "to its codes and decodes them. Exactly the named factor should move, by one step; "
+        "where the factor predictor reads anything else, the frame is red.",
     ),
     "confusion": (
         "Action retrieval",
@@ -391,7 +409,7 @@ body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,
 main{max-width:1080px;margin:0 auto;padding:2.5rem 1.25rem 4rem}
 h1{font-size:1.8rem;margin:0}h2{font-size:1.25rem;margin:2.8rem 0 .3rem}
 p{margin:.3rem 0 .9rem;color:var(--soft);max-width:46rem}
-.numbers{display:grid;grid-template-columns:repeat(auto-fit,minmax(10.5rem,1fr));gap:.8rem;
+.numbers{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.6rem,1fr));gap:.8rem;
 margin:1.6rem 0}
 .number{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:.8rem 1rem}
 .number b{display:block;font-size:1.65rem;font-weight:650;font-variant-numeric:tabular-nums}
@@ -399,6 +417,7 @@ margin:1.6rem 0}
 .picture{background:#fff;border:1px solid var(--line);border-radius:10px;padding:12px;
 overflow-x:auto;margin:0}
 .picture img{display:block;max-width:100%;margin:0 auto}
+#confusion+p+figure img{max-width:min(100%,740px)}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums}
 th,td{padding:.38rem .7rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}

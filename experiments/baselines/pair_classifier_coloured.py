@@ -1,7 +1,7 @@
 """The practical ceiling of action retrieval on sprites2d/coloured: a supervised pair classifier.
 
-cdis train --config experiments/baselines/pair_classifier_coloured.py --workdir runs/ceiling_coloured
-cdis evaluate --workdir runs/ceiling_coloured
+cdis train --config experiments/baselines/pair_classifier_coloured.py --workdir runs/ceiling
+cdis evaluate --workdir runs/ceiling
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,7 @@
 """The practical ceiling of action retrieval on sprites2d/oriented: a supervised pair classifier.
 
-cdis train --config experiments/baselines/pair_classifier_oriented.py --workdir runs/ceiling_oriented
-cdis evaluate --workdir runs/ceiling_oriented
+cdis train --config experiments/baselines/pair_classifier_oriented.py --workdir runs/ceiling
+cdis evaluate --workdir runs/ceiling
 """
 
 from ml_collections import ConfigDict

@@ -1,0 +1,118 @@
+"""The report: pictures that are drawn, and one page that needs nothing else."""
+
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_evaluate import INFO, fake_workdir, oracle
+
+from cdis import report as reporting
+from cdis.errors import UserError
+from cdis.methods.base import Method
+from cdis.report import report, write_pictures
+
+EVERYTHING = {
+    "codes", "confusion", "edges", "interventions", "losses", "masks", "node_factor",
+    "reconstructions",
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Collects tags, checks that they nest, and what the page would fetch."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.fetched, self.titles, self.text = [], [], [], ""
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "action"):
+                self.fetched.append(value)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "h2":
+            self.titles.append(data)
+        self.text += data
+
+
+@pytest.fixture
+def workdir(monkeypatch, tmp_path):
+    def prepare(method=None):
+        fake_workdir(monkeypatch, tmp_path, method)
+        monkeypatch.setattr(reporting, "restore", reporting.evaluate.__globals__["restore"])
+        monkeypatch.setattr(reporting.data, "info", lambda _: INFO)
+        lines = [
+            {"step": 4, "stage": "one", "time": 0, "loss": 2.0, "steps_per_second": 9.0},
+            {"step": 4, "stage": "one", "time": 0, "validation/loss": 2.5},
+            {"step": 8, "stage": "two", "time": 0, "loss": 1.0, "accuracy": 0.5},
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / "log.jsonl").write_text(text + '{"step": 12, "lo')  # cut short by a kill
+        return tmp_path
+
+    return prepare
+
+
+def test_page_is_whole_and_needs_nothing(workdir):
+    directory = workdir()
+    path = report(directory, progress=lambda line: None)
+    assert path == directory / "report" / "index.html"
+    assert {p.stem for p in (directory / "pictures").iterdir()} == EVERYTHING
+    page = Page()
+    page.feed(path.read_text())
+    assert not page.open
+    assert len(page.fetched) == len(EVERYTHING)
+    assert all(source.startswith("data:image/png;base64,") for source in page.fetched)
+    assert "url(" not in path.read_text() and "<script" not in path.read_text()
+    assert len(page.titles) == len(EVERYTHING) + 1
+    metrics = json.loads((directory / "metrics.json").read_text())
+    for number in (metrics["codes"]["perplexity"], metrics["action_retrieval"]["directed"]):
+        assert f"{number:.2f}" in page.text
+    assert all(f"{name} +1" in page.text for name in INFO.factor_names)
+
+
+def test_pictures_of_a_method_that_only_retrieves(workdir):
+    whole = oracle()
+    directory = workdir(Method(whole.init, (), retrieve=whole.retrieve))
+    paths = write_pictures(directory, progress=lambda line: None)
+    assert {path.stem for path in paths} == {"confusion", "losses"}
+    for path in paths:
+        pixels = np.asarray(Image.open(path).convert("L"))
+        assert min(pixels.shape) > 300 and pixels.std() > 5
+    assert report(directory, progress=lambda line: None).exists()
+
+
+def test_measures_again_only_what_is_stale_or_damaged(workdir):
+    whole = oracle()
+    directory = workdir(Method(whole.init, (), retrieve=whole.retrieve))
+    lines = []
+    write_pictures(directory, progress=lines.append)
+    assert lines
+    lines.clear()
+    write_pictures(directory, progress=lines.append)
+    assert not lines
+    metrics = json.loads((directory / "metrics.json").read_text())
+    stale = json.dumps(metrics | {"step": 3}).encode()
+    for name, content in (
+        ("metrics.json", stale),
+        ("metrics.json", stale[:10]),
+        ("evaluation.npz", (directory / "evaluation.npz").read_bytes()[:10]),
+    ):
+        (directory / name).write_bytes(content)
+        lines.clear()
+        write_pictures(directory, progress=lines.append)
+        assert lines
+        assert json.loads((directory / "metrics.json").read_text())["step"] == 7
+
+
+def test_not_a_workdir(tmp_path):
+    with pytest.raises(UserError, match="not a workdir"):
+        report(tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -8,6 +8,7 @@ they were. Only the first process writes; all of them read.
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -120,8 +121,7 @@ class Checkpoints:
                 ),
             )
         except Exception as error:
-            for leftover in self._directory.glob("*.orbax-checkpoint-tmp*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+            _remove_leftovers(self._directory)
             if _is_disk_full(error):
                 raise _disk_full(self._directory) from error
             raise
@@ -221,6 +221,27 @@ def claim(workdir: str | os.PathLike, config: ConfigDict) -> None:
         write_bytes(workdir / CONFIG, (to_json(config) + "\n").encode())
 
 
+@contextlib.contextmanager
+def locked(workdir: str | os.PathLike) -> Iterator[None]:
+    """Let nobody else train in `workdir` meanwhile; a killed process holds no lock.
+
+    Removes what a save that was killed left behind. Raises `UserError` if it is locked already.
+    """
+    if not parallel.is_primary():
+        yield
+        return
+    with open(Path(workdir) / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"Another process is training in {workdir}. Wait until it has ended, or use "
+                "another --workdir."
+            ) from None
+        _remove_leftovers(Path(workdir) / CHECKPOINTS)
+        yield
+
+
 def read_config(workdir: str | os.PathLike) -> ConfigDict:
     """The config that a workdir was trained with. Raises `UserError` if there is none."""
     path = Path(workdir) / CONFIG
@@ -281,6 +302,11 @@ def _newest(workdir: str | os.PathLike) -> Saved:
         f"{workdir} has no checkpoint yet: training stopped before the first one was written. Run "
         "`cdis train` with the same config and --workdir again."
     )
+
+
+def _remove_leftovers(directory: Path) -> None:
+    for leftover in directory.glob("*.orbax-checkpoint-tmp*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _shapes(flat: Flat) -> dict[str, tuple[str, tuple[int, ...]]]:

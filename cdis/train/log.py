@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -41,8 +42,8 @@ class Window:
             for name, value in metrics.items():
                 if not np.isfinite(value):
                     raise UserError(
-                        f"Training diverged: {name!r} is {value} at step {step}. The last "
-                        "checkpoint is from before that step and is kept. Lower the learning rate, "
+                        f"Training diverged: {name!r} is {value} at step {step}. All checkpoints "
+                        "are from before that step and are kept. Lower the learning rate, "
                         "lengthen warmup_steps or set clip_norm, and train into another --workdir."
                     )
                 self._sums[name] = self._sums.get(name, 0.0) + float(value)
@@ -113,7 +114,8 @@ class Log:
         """One line of log.jsonl and one point of each TensorBoard curve."""
         if not self._enabled:
             return
-        line = {"step": step, "stage": stage, "time": time.time(), **metrics}
+        finite = {name: x if math.isfinite(x) else None for name, x in metrics.items()}
+        line = {"step": step, "stage": stage, "time": time.time(), **finite}
         with open(self._path, "a") as file:
             file.write(json.dumps(line) + "\n")
         for name, value in metrics.items():

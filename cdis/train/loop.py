@@ -21,7 +21,7 @@ from cdis.data.transitions import Transitions, build
 from cdis.errors import UserError
 from cdis.methods.base import Batch, Method, Stage, Variables
 from cdis.train import parallel
-from cdis.train.checkpoint import Checkpoints, claim, full_disk_is_the_users, match
+from cdis.train.checkpoint import Checkpoints, claim, full_disk_is_the_users, locked, match
 from cdis.train.interrupt import Interrupt
 from cdis.train.log import Log, Rate, Window, mean
 from cdis.train.optimizer import make_optimizer
@@ -51,11 +51,12 @@ def train(config: ConfigDict, workdir: str | os.PathLike, data_dir: str | None =
     starts = (0, *ends[:-1])
     key = jax.random.fold_in(jax.random.key(config.seed), INIT_KEY)
     init = partial(method.init, key, _example(dataset))
-    claim(workdir, config)
-    parallel.barrier("workdir claimed")
 
     with ExitStack() as stack:
         stack.enter_context(full_disk_is_the_users(workdir))
+        claim(workdir, config)
+        parallel.barrier("workdir claimed")
+        stack.enter_context(locked(workdir))
         checkpoints = stack.enter_context(Checkpoints(workdir, keep=starts))
         interrupt = stack.enter_context(Interrupt())
         step, seconds, window = checkpoints.latest() or 0, 0.0, Window()
@@ -184,6 +185,7 @@ def _check(config: ConfigDict, method: Method, layout: parallel.Layout) -> None:
         for field in ("steps", "batch_size"):
             if settings[field] < 1:
                 raise UserError(f"config.stages.{name}.{field} is {settings[field]}, not above 0.")
+        make_optimizer(settings, 1)  # for what it raises
         if settings.batch_size % layout.num_devices:
             raise UserError(
                 f"config.stages.{name}.batch_size is {settings.batch_size}, which the "

@@ -1,0 +1,45 @@
+"""What the tests of the loop share."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+SCRIPT = Path(__file__).with_name("run_toy.py")
+
+
+def start(workdir: Path, *fields: str, **environment: str) -> subprocess.Popen:
+    """run_toy.py in a process of its own, on one CPU device unless `environment` says more."""
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(workdir), *fields],
+        env=os.environ
+        | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": str(SCRIPT.parents[2])}
+        | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    """What it printed."""
+    return process.communicate(timeout=240)[0]
+
+
+def assert_same(state, other) -> None:
+    """Bit for bit."""
+    assert jax.tree.structure(state) == jax.tree.structure(other)
+    for one, two in zip(jax.tree.leaves(state), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(one, two, strict=True)
+
+
+def contents(directory: Path) -> dict[Path, bytes]:
+    """All files below a directory, but the lock, which holds nothing."""
+    return {
+        path: path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }

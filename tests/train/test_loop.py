@@ -1,0 +1,229 @@
+"""One run from begin to end, stopped in every way there is, and gone on with."""
+
+import json
+import random
+import shutil
+
+import numpy as np
+import pytest
+import toy_method
+from helpers import assert_same, contents, finish, start
+
+from cdis.config import override
+from cdis.errors import UserError
+from cdis.train import checkpoint
+from cdis.train.checkpoint import Checkpoints
+from cdis.train.log import FILE, read_log
+from cdis.train.loop import train
+
+TOTAL = 36  # 20 steps of the first stage, 16 of the second
+
+
+def changed(**fields):
+    config = toy_method.get_config()
+    override(config, {name.replace("__", "."): value for name, value in fields.items()})
+    return config
+
+
+def numbers(workdir):
+    """The log without what depends on the clock."""
+    return [
+        {name: x for name, x in line.items() if name not in ("time", "steps_per_second")}
+        for line in read_log(workdir)
+    ]
+
+
+def steps(workdir):
+    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+
+
+def test_the_loss_falls_and_each_function_compiles_once(uninterrupted):
+    workdir, state = uninterrupted
+    assert int(state.step) == TOTAL
+    # Once to train and once to validate: traced, hence compiled, no further time.
+    assert toy_method.traces == ["autoencoder"] * 2 + ["actions"] * 2
+    for stage in ("autoencoder", "actions"):
+        losses = [
+            line["validation/loss"]
+            for line in read_log(workdir)
+            if line["stage"] == stage and "validation/loss" in line
+        ]
+        assert losses == sorted(losses, reverse=True) and len(losses) > 1
+
+
+def test_the_log_has_every_cadence_once(uninterrupted):
+    workdir, _ = uninterrupted
+    training = [line["step"] for line in read_log(workdir) if "loss" in line]
+    validation = [line["step"] for line in read_log(workdir) if "validation/loss" in line]
+    assert training == list(range(4, TOTAL + 1, 4))
+    assert validation == [8, 16, 20, 24, 32, TOTAL]
+    assert list(workdir.glob("events.*"))
+
+
+def test_the_last_three_checkpoints_and_the_beginnings_of_stages_are_kept(uninterrupted):
+    workdir, _ = uninterrupted
+    assert steps(workdir) == [20, 24, 30, TOTAL]
+
+
+def test_only_the_stages_parameters_train(uninterrupted):
+    workdir, state = uninterrupted
+    with Checkpoints(workdir) as checkpoints:
+        before = checkpoints.load(20).nested_variables()["params"]
+    after = state.variables["params"]
+    np.testing.assert_array_equal(after["decoder"]["kernel"], before["decoder"]["kernel"])
+    assert (after["encoder"]["kernel"] != before["encoder"]["kernel"]).any()
+    assert not any("decoder" in name for name in checkpoint.by_path(state.optimizer))
+
+
+def test_the_moving_average_is_that_of_the_batches(uninterrupted):
+    _, state = uninterrupted
+    assert int(state.variables["average"]["count"]) == 20 * 8
+
+
+def test_restore_gives_what_training_ended_with(uninterrupted):
+    workdir, state = uninterrupted
+    config, variables, step = checkpoint.restore(workdir)
+    assert config == toy_method.get_config()
+    assert step == TOTAL
+    assert_same(state.variables, variables)
+    assert checkpoint.train_seconds(workdir) > 0
+
+
+def test_a_finished_run_says_so_and_changes_nothing(uninterrupted, capsys):
+    workdir, state = uninterrupted
+    before = contents(workdir / "checkpoints") | {FILE: (workdir / FILE).read_bytes()}
+    assert_same(train(toy_method.get_config(), workdir), state)
+    assert "is finished" in capsys.readouterr().out
+    assert contents(workdir / "checkpoints") | {FILE: (workdir / FILE).read_bytes()} == before
+
+
+def kill_and_go_on(workdir, uninterrupted, step):
+    killed = start(workdir, f"kill={step}")
+    output = finish(killed)
+    assert killed.returncode == -9, output
+    state = train(toy_method.get_config(), workdir)
+    assert_same(state, uninterrupted[1])
+    assert numbers(workdir) == numbers(uninterrupted[0])
+
+
+def test_sigkill_within_a_stage_on_precomputed_columns(tmp_path, uninterrupted):
+    """The stage trains what its columns were computed with: at 24 it must not use those of 24."""
+    kill_and_go_on(tmp_path / "run", uninterrupted, 27)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [0, 1])
+def test_sigkill_at_a_random_step(tmp_path, uninterrupted, stage):
+    step = random.randint(1 + 20 * stage, 19 + 16 * stage)
+    print(f"killed at step {step}")
+    kill_and_go_on(tmp_path / "run", uninterrupted, step)
+
+
+def test_sigterm_saves_and_exits_with_status_0(tmp_path, uninterrupted):
+    workdir = tmp_path / "run"
+    ended = start(workdir, "term=9")
+    output = finish(ended)
+    assert ended.returncode == 0, output
+    assert f"SIGTERM received: saved step 9 in {workdir}" in output
+    assert steps(workdir) == [6, 9]
+    seconds = checkpoint.train_seconds(workdir)
+    assert_same(train(toy_method.get_config(), workdir), uninterrupted[1])
+    assert numbers(workdir) == numbers(uninterrupted[0])
+    assert checkpoint.train_seconds(workdir) > seconds
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    config = changed(model__nan_at=9)
+    for _ in range(2):  # the second time from the checkpoint at step 6
+        with pytest.raises(UserError, match="'loss' is nan at step 10"):
+            train(config, tmp_path)
+        assert steps(tmp_path) == [6]
+        assert all(np.isfinite(list(line.values())[3:]).all() for line in numbers(tmp_path))
+
+
+def test_another_config_changes_nothing(uninterrupted):
+    workdir, _ = uninterrupted
+    before = contents(workdir)
+    config = changed(seed=1, stages__actions__learning_rate=0.5)
+    with pytest.raises(UserError, match="another --workdir") as error:
+        train(config, workdir)
+    assert "seed: 0 there, 1 here" in str(error.value)
+    assert "stages.actions.learning_rate: 0.003 there, 0.5 here" in str(error.value)
+    assert contents(workdir) == before
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(UserError, match="not a workdir"):
+        train(toy_method.get_config(), tmp_path)
+    with pytest.raises(UserError, match="not a workdir"):
+        checkpoint.restore(tmp_path)
+    with pytest.raises(UserError, match="is a file"):
+        train(toy_method.get_config(), tmp_path / "thesis.tex")
+    assert contents(tmp_path) == {tmp_path / "thesis.tex": b"x"}
+
+
+def test_two_trainings_in_one_workdir(tmp_path):
+    checkpoint.claim(tmp_path, toy_method.get_config())
+    with checkpoint.locked(tmp_path), pytest.raises(UserError, match="Another process"):
+        train(toy_method.get_config(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"method": "cdis.methods.ct_vea"}, "does not exist"),
+        ({"parallel": "pmapp"}, "pmapp"),
+        ({"stages__actions__steps": 0}, "not above 0"),
+        ({"stages__actions__schedule": "linear"}, "linear"),
+    ],
+)
+def test_configs_without_sense_fail_before_training(tmp_path, fields, message):
+    with pytest.raises(UserError, match=message):
+        train(changed(**fields), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_stage_without_settings(tmp_path):
+    config = toy_method.get_config()
+    with config.unlocked():
+        config.stages = {"autoencoder": config.stages.autoencoder}
+    with pytest.raises(UserError, match="'actions'"):
+        train(config, tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_is_named_and_deleting_it_goes_on_from_the_one_before(
+    tmp_path, uninterrupted
+):
+    workdir = tmp_path / "run"
+    shutil.copytree(uninterrupted[0], workdir)
+    shutil.rmtree(workdir / "checkpoints" / "36")
+    path = workdir / "checkpoints" / "30" / "facts" / "metadata"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"train_seconds": 0.0}))
+    before = contents(workdir)
+    with pytest.raises(UserError, match=r"checkpoints/30 is damaged.* Delete that directory"):
+        train(toy_method.get_config(), workdir)
+    assert contents(workdir) == before
+
+    shutil.rmtree(workdir / "checkpoints" / "30")
+    assert_same(train(toy_method.get_config(), workdir), uninterrupted[1])
+    assert numbers(workdir) == numbers(uninterrupted[0])
+
+
+def test_the_beginning_of_a_stage_is_needed_to_go_on_in_it(tmp_path, uninterrupted):
+    workdir = tmp_path / "run"
+    shutil.copytree(uninterrupted[0], workdir)
+    for step in ("20", "36"):
+        shutil.rmtree(workdir / "checkpoints" / step)
+    with pytest.raises(UserError, match=r"checkpoints/20 is gone.*checkpoints/24.*checkpoints/30"):
+        train(toy_method.get_config(), workdir)
+
+
+def test_a_checkpoint_of_another_tree(tmp_path, uninterrupted, monkeypatch):
+    workdir = tmp_path / "run"
+    shutil.copytree(uninterrupted[0], workdir)
+    make = toy_method.make
+    wider = changed(model__width=6)
+    monkeypatch.setattr(toy_method, "make", lambda config, info: make(wider, info))
+    with pytest.raises(UserError, match=r"does not belong.*float32\[5, 12\] there.*\[6, 12\]"):
+        train(toy_method.get_config(), workdir)

@@ -414,11 +414,12 @@ margin:1.6rem 0}
 .number{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:.8rem 1rem}
 .number b{display:block;font-size:1.65rem;font-weight:650;font-variant-numeric:tabular-nums}
 .number span,.number small{display:block;color:var(--soft);font-size:.84rem;line-height:1.35}
+.number span{color:var(--ink)}
 .picture{background:#fff;border:1px solid var(--line);border-radius:10px;padding:12px;
 overflow-x:auto;margin:0}
 .picture img{display:block;max-width:100%;margin:0 auto}
 #confusion+p+figure img{max-width:min(100%,740px)}
-.wide{overflow-x:auto}
+.wide{overflow-x:auto;margin:1.4rem 0}
 table{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums}
 th,td{padding:.38rem .7rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
 th{color:var(--soft);font-weight:600;white-space:normal;vertical-align:bottom}
@@ -567,7 +568,7 @@ def _table(
         + "</tr>"
         for label, key in rows
     )
-    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div><br>'
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def _interval(scores: dict[str, Any], name: str) -> str:

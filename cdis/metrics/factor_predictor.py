@@ -8,6 +8,7 @@ beside what it says.
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,9 +57,8 @@ class FactorNetwork(nn.Module):
 class FactorPredictor(NamedTuple):
     """A trained predictor and what it scores on real images that it did not see."""
 
-    predict: Callable[
-        [np.ndarray], np.ndarray
-    ]  #: images, uint8 or float in [-1, 1] -> int32 [n, F]
+    #: images (uint8, or float in [-1, 1]) -> int32 [n, F]
+    predict: Callable[[np.ndarray], np.ndarray]
     real_accuracy: np.ndarray  #: [F], on real held-out images
 
 
@@ -92,7 +92,7 @@ def factor_predictor(
     path = None
     if cache is not None:
         path = Path(cache) / f"{_fingerprint(images, factors, train_index, steps, seed)}.msgpack"
-    stored = _read(path, params) if path is not None else None
+    stored = _load(path, params) if path is not None else None
     if stored is None:
         params = _train(network, params, images, factors, train_index, steps, seed, progress)
         if path is not None:
@@ -103,16 +103,12 @@ def factor_predictor(
     else:
         params = stored
 
-    apply = jax.jit(
-        lambda batch: jnp.stack([row.argmax(-1) for row in network.apply(params, batch)], -1)
-    )
-
     def predict(batch: np.ndarray) -> np.ndarray:
         rows = []
         for start in range(0, len(batch), _EVALUATION_BATCH):
             chunk = _as_float(np.asarray(batch[start : start + _EVALUATION_BATCH]))
             padded = np.resize(chunk, (_EVALUATION_BATCH, *chunk.shape[1:]))
-            rows.append(np.asarray(apply(padded))[: len(chunk)])
+            rows.append(np.asarray(_read(network, params, padded))[: len(chunk)])
         return np.concatenate(rows).astype(np.int32)
 
     accuracy = factor_accuracy(predict(images[test_index]), factors[test_index])
@@ -129,26 +125,7 @@ def _train(
     seed: int,
     progress: Callable[[str], None],
 ) -> Any:
-    schedule = optax.warmup_cosine_decay_schedule(0.0, 3e-3, steps // 20 + 1, steps)
-    optimiser = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-3)
-    )
-
-    def loss(params: Any, batch: Array, labels: Array, key: Array) -> Array:
-        logits = network.apply(params, augment(key, batch))
-        terms = [
-            optax.softmax_cross_entropy_with_integer_labels(row, labels[:, f]).mean()
-            for f, row in enumerate(logits)
-        ]
-        return jnp.stack(terms).sum()
-
-    @jax.jit
-    def update(params: Any, state: Any, batch: Array, labels: Array, key: Array) -> Any:
-        value, gradient = jax.value_and_grad(loss)(params, batch, labels, key)
-        updates, state = optimiser.update(gradient, state, params)
-        return optax.apply_updates(params, updates), state, value
-
-    state, key = optimiser.init(params), jax.random.key(seed + 1)
+    state, key = _optimiser(steps).init(params), jax.random.key(seed + 1)
     random = np.random.default_rng(seed)
     order = np.array([], np.int64)
     for step in range(steps):
@@ -156,10 +133,45 @@ def _train(
             order = np.concatenate([order, random.permutation(train_index)])
         rows, order = order[:_BATCH], order[_BATCH:]
         batch, labels = _as_float(images[rows]), factors[rows].astype(np.int32)
-        params, state, value = update(params, state, batch, labels, jax.random.fold_in(key, step))
+        step_key = jax.random.fold_in(key, step)
+        params, state, value = _update(network, steps, params, state, batch, labels, step_key)
         if (step + 1) % 250 == 0 or step + 1 == steps:
             progress(f"factor predictor: step {step + 1} of {steps}, loss {float(value):.4f}")
     return params
+
+
+def _optimiser(steps: int) -> optax.GradientTransformation:
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 3e-3, steps // 20 + 1, steps)
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-3))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _update(
+    network: FactorNetwork,
+    steps: int,
+    params: Any,
+    state: Any,
+    images: Array,
+    labels: Array,
+    key: Array,
+) -> tuple[Any, Any, Array]:
+    """One step: the sum over factors of the mean cross-entropy on augmented images."""
+
+    def loss(params: Any) -> Array:
+        logits = network.apply(params, augment(key, images))
+        entropy = optax.softmax_cross_entropy_with_integer_labels
+        terms = [entropy(row, labels[:, f]).mean() for f, row in enumerate(logits)]
+        return jnp.stack(terms).sum()
+
+    value, gradient = jax.value_and_grad(loss)(params)
+    updates, state = _optimiser(steps).update(gradient, state, params)
+    return optax.apply_updates(params, updates), state, value
+
+
+@partial(jax.jit, static_argnums=0)
+def _read(network: FactorNetwork, params: Any, images: Array) -> Int[Array, "b f"]:
+    """The most probable value of every factor."""
+    return jnp.stack([row.argmax(-1) for row in network.apply(params, images)], -1)
 
 
 def augment(key: Array, images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -209,7 +221,7 @@ def _fingerprint(
     return digest.hexdigest()[:20]
 
 
-def _read(path: Path, params: Any) -> Any | None:
+def _load(path: Path, params: Any) -> Any | None:
     """The cached parameters, or None where there are none that fit."""
     if not path.exists():
         return None

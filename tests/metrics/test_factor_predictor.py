@@ -16,7 +16,7 @@ def squares():
     return images, factors
 
 
-def _train(squares, cache, lines, steps=60):
+def _train(squares, cache, lines, steps=40):
     images, factors = squares
     index = np.random.default_rng(0).permutation(48)
     return predictors.factor_predictor(
@@ -49,10 +49,10 @@ def test_learns_and_is_kept(squares, tmp_path):
     np.testing.assert_array_equal(kept.predict(images), predictor.predict(images))
 
     path.write_bytes(path.read_bytes()[:1000])
-    _train(squares, tmp_path, again, steps=60)
+    _train(squares, tmp_path, again)
     assert again, "a truncated file is not read"
     other = (255 - images, factors)
-    _train(other, tmp_path, [], steps=2)
+    _train(other, tmp_path, [])
     assert len(list(tmp_path.iterdir())) == 2, "other images, another predictor"
 
 
@@ -60,7 +60,7 @@ def test_a_folder_that_cannot_be_written_to_is_no_obstacle(squares, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     lines = []
-    _train(squares, blocked, lines, steps=2)
+    _train(squares, blocked, lines)
     assert any("not kept" in line for line in lines)
     assert blocked.read_text() == "in the way"
 

@@ -79,12 +79,12 @@ class CausalTransition(nn.Module):
             above one half) and no noise.
           identity_graph: every node is its own only parent, whatever the edge networks say.
         """
-        keys = dict.fromkeys(("mask", "base", "acted", "noise"))
+        keys = dict.fromkeys(("mask", "graph", "noise"))
         if key is not None:
-            keys = dict(zip(keys, jax.random.split(key, 4), strict=True))
+            keys = dict(zip(keys, jax.random.split(key, 3), strict=True))
         nodes = self._node_features(one_hot, keys["noise"])
         mask = self._mask(one_hot, action, keys["mask"])
-        edges, gates = self._edges(nodes, action, mask, keys)
+        edges, gates = self._edges(nodes, action, mask, keys["graph"])
         if identity_graph:
             gates = jnp.broadcast_to(jnp.eye(self.num_nodes), gates.shape)
         logits = self._transition(one_hot, nodes, action, mask, edges, gates, keys["noise"])
@@ -121,7 +121,7 @@ class CausalTransition(nn.Module):
             return graph.intervention_mask(key, one_hot, table, None)
         return graph.intervention_mask(key, one_hot, table, action)[:, None]
 
-    def _edges(self, nodes, action, mask, keys):
+    def _edges(self, nodes, action, mask, key):
         """Edge probabilities and gates; network 0 is for no action, 1 + a for action a."""
         width, hidden, nets = nodes.shape[-1], self.edge_hidden, 1 + self.num_actions
         # A pair's input has twice the width of one node's: half the variance for each side.
@@ -142,15 +142,15 @@ class CausalTransition(nn.Module):
             scores = graph.pair_scores(target, source, head, zero, jnp.zeros_like(head))[:, :, 0]
             return scores + _with_batch(offset[select], select)[..., None, None]
 
-        base = logits(jnp.zeros((1,), jnp.int32))
-        base_gates = graph.straight_through_bernoulli(keys["base"], base)
         if _is(action, "none"):
-            return jax.nn.sigmoid(base), base_gates
-        acted = logits(1 + _selected(action, self.num_actions))
-        acted_gates = graph.straight_through_bernoulli(keys["acted"], acted)
+            base = logits(jnp.zeros((1,), jnp.int32))
+            return jax.nn.sigmoid(base), graph.straight_through_bernoulli(key, base)
+        select = 1 + _selected(action, self.num_actions)
+        both = logits(jnp.concatenate([jnp.zeros_like(select[..., :1]), select], axis=-1))
+        edges, gates = jax.nn.sigmoid(both), graph.straight_through_bernoulli(key, both)
         return (
-            graph.intervened_edges(jax.nn.sigmoid(base), jax.nn.sigmoid(acted), mask),
-            graph.intervened_edges(base_gates, acted_gates, mask),
+            graph.intervened_edges(edges[:, :1], edges[:, 1:], mask),
+            graph.intervened_edges(gates[:, :1], gates[:, 1:], mask),
         )
 
     def _transition(self, one_hot, nodes, action, mask, edges, gates, key):

@@ -110,8 +110,8 @@ def pair_scores(
 
 def _chunked(target, source, readout, edge):
     """The scan's inputs, one slice a chunk of features, shaped to broadcast over pairs."""
-    features = target.shape[-1]
-    chunk = next(c for c in (4, 2, 1) if features % c == 0)
+    # Two at a time: enough to keep the sums in cache, few enough to compile quickly.
+    chunk = 2 if target.shape[-1] % 2 == 0 else 1
     t, r, u, e = (
         jnp.moveaxis(x, -1, 0).reshape(-1, chunk, *x.shape[:-1])
         for x in (target, source, readout, edge)
@@ -194,11 +194,12 @@ def message_passing(
     and carries its straight-through gradient. `extra` sends to every node with weight 1 (the action
     node, a noise node).
     """
-    ones = jnp.ones((1, 1, 1, 1, 1), target.dtype)
+    # Extra parents are few: their pairs are small enough to be formed.
+    z = target[..., :, None, :] + (extra + edge[..., None, :])[..., None, :, :]
     scores = jnp.concatenate(
         [
             pair_scores(target, source, readout, weight[:, :, None], edge),
-            pair_scores(target, extra, readout, ones, edge),
+            jnp.sum(readout[..., None, None, :] * _leaky(z), axis=-1),
         ],
         axis=-1,
     )

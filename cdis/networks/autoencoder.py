@@ -1,0 +1,99 @@
+"""Encoders and decoders: parameters and shapes. Images are float32 in [-1, 1], NHWC.
+
+`Grid*` are the published ones, with a grid of latent places. `Compact*` see the whole image in each
+latent, which is what lets a code stand for a factor rather than for a patch.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from cdis.ops.space import depth_to_space, space_to_depth
+
+
+class ResidualBlock(nn.Module):
+    """ReLU, 3x3 convolution, ReLU, 1x1 convolution, added to the input; no bias."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        hidden = nn.Conv(self.width, (3, 3), use_bias=False)(nn.relu(x))
+        return x + nn.Conv(x.shape[-1], (1, 1), use_bias=False)(nn.relu(hidden))
+
+
+class GridEncoder(nn.Module):
+    """One stride-2 4x4 convolution per width, 3x3, residual blocks, 1x1 to the latent channels.
+
+    arXiv 2302.00869, section 5 (widths 64, 128, 256; 6 blocks). Departure: no activation between
+    the last convolution and the quantiser.
+    """
+
+    widths: tuple[int, ...]
+    residual_blocks: int
+    latent: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j d"]:
+        for width in self.widths:
+            x = nn.leaky_relu(nn.Conv(width, (4, 4), strides=2)(x))
+        x = nn.leaky_relu(nn.Conv(self.widths[-1], (3, 3))(x))
+        for _ in range(self.residual_blocks):
+            x = ResidualBlock(self.widths[-1])(x)
+        return nn.Conv(self.latent, (1, 1))(nn.leaky_relu(x))
+
+
+class GridDecoder(nn.Module):
+    """The mirror image of `GridEncoder`, with tanh at the end."""
+
+    widths: tuple[int, ...]
+    residual_blocks: int
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b i j d"]) -> Float[Array, "b h w c"]:
+        x = nn.leaky_relu(nn.Conv(self.widths[-1], (3, 3))(x))
+        for _ in range(self.residual_blocks):
+            x = ResidualBlock(self.widths[-1])(x)
+        x = nn.leaky_relu(x)
+        for width in self.widths[-2::-1]:
+            x = nn.leaky_relu(nn.ConvTranspose(width, (4, 4), strides=(2, 2))(x))
+        return jnp.tanh(nn.ConvTranspose(self.channels, (4, 4), strides=(2, 2))(x))
+
+
+class CompactEncoder(nn.Module):
+    """Two views of the image, what is in it and where, joined into one bounded latent vector.
+
+    Convolutions share what they learn between places. Their maximum and mean over places tell what
+    is there wherever it stands; a thin flattened map tells where. Outputs lie in (-2, 2).
+    """
+
+    width: int  # of the convolutions
+    hidden: int
+    latent: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
+        x = nn.relu(nn.Conv(self.width, (3, 3), strides=2)(space_to_depth(x, 2)))
+        x = nn.relu(nn.Conv(self.width, (3, 3))(x))
+        content = nn.relu(nn.Conv(2 * self.width, (3, 3))(x))
+        # The mean over many places is small; the factor brings it to the maximum's scale.
+        what = jnp.concatenate([content.max((1, 2)), 4 * content.mean((1, 2))], axis=-1)
+        where = nn.relu(nn.Conv(self.width, (3, 3))(space_to_depth(x, 2)))
+        where = nn.relu(nn.Dense(self.hidden)(where.reshape(len(where), -1)))
+        hidden = nn.relu(nn.Dense(self.hidden)(jnp.concatenate([what, where], axis=-1)))
+        return 2 * jnp.tanh(nn.Dense(self.latent)(hidden) / 2)
+
+
+class CompactDecoder(nn.Module):
+    """A dense network from the latent vector to the logits of all pixels."""
+
+    hidden: tuple[int, ...]
+    image_shape: tuple[int, int, int]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b h w c"]:
+        for width in self.hidden:
+            x = nn.relu(nn.Dense(width)(x))
+        height, width, channels = self.image_shape
+        return nn.Dense(height * width * channels)(x).reshape(-1, height, width, channels)

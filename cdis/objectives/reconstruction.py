@@ -1,0 +1,24 @@
+"""Reconstruction losses: arrays in, scalars out."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def squared_error(
+    images: Float[Array, "b h w c"], target: Float[Array, "b h w c"]
+) -> Float[Array, ""]:
+    """Mean squared error per pixel value, in the images' own range [-1, 1]."""
+    return jnp.mean((images - target) ** 2)
+
+
+def cross_entropy(
+    logits: Float[Array, "b h w c"], target: Float[Array, "b h w c"]
+) -> Float[Array, ""]:
+    """Binary cross-entropy of pixels in [0, 1] against logits, summed over an image.
+
+    In nats; the mean over images. `target` is in [-1, 1].
+    """
+    target = (target + 1) / 2
+    losses = jax.nn.softplus(logits) - logits * target
+    return jnp.mean(jnp.sum(losses, axis=(1, 2, 3)))

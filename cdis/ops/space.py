@@ -1,0 +1,26 @@
+"""Images: number formats, and exchange of resolution for channels."""
+
+import chex
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+
+def from_uint8(images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Stored images, 0 to 255, as float32 in [-1, 1]."""
+    return images.astype(jnp.float32) / 127.5 - 1.0
+
+
+def space_to_depth(x: Float[Array, "b h w c"], block: int) -> Float[Array, "b h/block w/block d"]:
+    """Each `block` x `block` patch becomes one place with `block * block * c` channels."""
+    chex.assert_rank(x, 4)
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // block, block, w // block, block, c).swapaxes(2, 3)
+    return x.reshape(b, h // block, w // block, block * block * c)
+
+
+def depth_to_space(x: Float[Array, "b h w d"], block: int) -> Float[Array, "b h*block w*block c"]:
+    """Inverse of `space_to_depth`."""
+    chex.assert_rank(x, 4)
+    b, h, w, d = x.shape
+    x = x.reshape(b, h, w, block, block, d // block**2).swapaxes(2, 3)
+    return x.reshape(b, h * block, w * block, d // block**2)

@@ -70,7 +70,8 @@ def stage(
 def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
     """The locked config of ``FILE.py`` or ``FILE.py:VARIANT`` with `overrides` applied.
 
-    Raises `UserError` if the file, its get_config, the variant or an overridden field is missing.
+    Raises `UserError` if the file, its get_config, the variant (for which get_config raises
+    ValueError) or an overridden field is missing.
     """
     file, _, variant = path.partition(":")
     if not Path(file).is_file():
@@ -88,7 +89,12 @@ def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> Config
             f"{file!r} has no function get_config(variant) and so is not an experiment; "
             "see experiments/ for examples."
         )
-    config = module.get_config(variant) if variant else module.get_config()
+    try:
+        config = module.get_config(variant) if variant else module.get_config()
+    except (TypeError, ValueError) as error:
+        if not variant:
+            raise
+        raise UserError(f"{file!r} cannot give its variant {variant!r}: {error}.") from error
     override(config, overrides or {})
     return config.lock()
 

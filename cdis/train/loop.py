@@ -11,6 +11,7 @@ from itertools import accumulate
 
 import jax
 import numpy as np
+from jax import Array
 from ml_collections import ConfigDict
 
 from cdis import data
@@ -50,7 +51,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, data_dir: str | None =
     ends = tuple(accumulate(config.stages[stage.name].steps for stage in method.stages))
     starts = (0, *ends[:-1])
     key = jax.random.fold_in(jax.random.key(config.seed), INIT_KEY)
-    init = partial(method.init, key, _example(dataset))
+    init = partial(_init, method, _example(dataset), key)
 
     with ExitStack() as stack:
         stack.enter_context(full_disk_is_the_users(workdir))
@@ -65,7 +66,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, data_dir: str | None =
             state = match(saved, _template(config, method, saved.facts["stage"], init))
             seconds, window = saved.facts["train_seconds"], Window(saved.facts["window"])
         else:
-            state = State(jax.jit(init)(), None, np.int32(0))
+            state = State(init(), None, np.int32(0))
         began = time.monotonic() - seconds
         log = stack.enter_context(Log(workdir, step, enabled=parallel.is_primary()))
         if step == ends[-1]:
@@ -203,6 +204,10 @@ def _example(dataset: Dataset) -> Batch:
     return {"x": images, "y": images, "action": np.zeros(2, np.int32)}
 
 
+def _init(method: Method, example: Batch, key: Array) -> Variables:
+    return jax.jit(lambda key: method.init(key, example))(key)
+
+
 def _template(config: ConfigDict, method: Method, name: str, init: Callable) -> State:
     """Shapes of the state in the stage of that name."""
     stage = next(stage for stage in method.stages if stage.name == name)
@@ -214,7 +219,7 @@ def _template(config: ConfigDict, method: Method, name: str, init: Callable) -> 
 
 def _at(step: int, checkpoints: Checkpoints, init: Callable) -> Variables:
     """The variables that the stage beginning after `step` began with."""
-    return checkpoints.load(step).nested_variables() if step else jax.jit(init)()
+    return checkpoints.load(step).nested_variables() if step else init()
 
 
 def _rows(stage: Stage, dataset: Dataset, name: str) -> np.ndarray | Transitions:

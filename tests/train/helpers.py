@@ -11,13 +11,17 @@ import numpy as np
 SCRIPT = Path(__file__).with_name("run_toy.py")
 
 
-def start(workdir: Path, *fields: str, **environment: str) -> subprocess.Popen:
-    """run_toy.py in a process of its own, on one CPU device unless `environment` says more."""
+def environment(**others: str) -> dict[str, str]:
+    """One CPU device, unless `others` says more."""
+    here = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": str(SCRIPT.parents[2])}
+    return os.environ | here | others
+
+
+def start(workdir: Path, *fields: str, **others: str) -> subprocess.Popen:
+    """run_toy.py in a process of its own, `others` in its environment."""
     return subprocess.Popen(
         [sys.executable, str(SCRIPT), str(workdir), *fields],
-        env=os.environ
-        | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": str(SCRIPT.parents[2])}
-        | environment,
+        env=environment(**others),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import toy_method
-from helpers import SCRIPT, assert_same, contents
+from helpers import SCRIPT, assert_same, contents, environment
 
 from cdis.config import to_json
 from cdis.errors import UserError
@@ -142,7 +142,7 @@ def test_a_disk_that_is_really_full(tmp_path):
     """
     done = subprocess.run(
         ["unshare", "-rm", "sh", "-c", script],
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(SCRIPT.parents[2])},
+        env=environment(),
         capture_output=True,
         text=True,
         check=True,

@@ -1,0 +1,43 @@
+"""Three steps of the toy's first stage under every layout, on two devices; writes OUT.npz."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import jax
+import numpy as np
+import toy_method
+
+from cdis.data.pipeline import batches
+from cdis.train import parallel
+from cdis.train.optimizer import make_optimizer
+from cdis.train.state import State, by_path, split
+from cdis.train.update import make_update, make_validate
+
+assert jax.device_count() == 2
+config, dataset = toy_method.get_config(), toy_method.load("toy")
+method = toy_method.make(config, dataset.info)
+stage = method.stages[0]
+settings = config.stages.autoencoder
+optimizer = make_optimizer(settings, 4)
+variables = method.init(jax.random.key(0), None)
+optimizer_state = optimizer.init(split(variables["params"], stage)[0])
+first = jax.device_get(State(variables, optimizer_state, np.int32(0)))  # each layout donates it
+results = {}
+for name in ("jit", "pmap", "sharding"):
+    layout = parallel.choose(name)
+    options = {"seed": 0, "start": 0, "axis_name": layout.axis_name}
+    update = layout.compile(make_update(stage, optimizer, **options), True)
+    validate = layout.compile(make_validate(stage, **options), False)
+    state, metrics = layout.put_state(first), {}
+    for batch in batches(
+        {"image": dataset.images}, dataset.splits["train"], batch_size=8, seed=0, num_batches=3
+    ):
+        batch = layout.put_batch(batch)
+        metrics = {"validation": validate(state, batch)}
+        state, metrics["train"] = update(state, batch)
+    found = by_path({"state": state, "metrics": metrics})
+    results |= {f"{name}:{path}": np.asarray(leaf) for path, leaf in found.items()}
+assert parallel.choose("auto").name == "pmap"
+np.savez(sys.argv[1], **results)

@@ -38,7 +38,7 @@ Trains a method as an experiment file says; goes on where a stopped run was.
 Usage: cdis train --config FILE.py[:VARIANT] --workdir DIR [--config.FIELD=VALUE ...]
 
   --config FILE.py[:VARIANT]  the experiment; most have a tiny variant "smoke" to try things with
-  --config.FIELD=VALUE        change one field of it; FIELD is dotted, as in stages.ct.steps
+  --config.FIELD=VALUE        change one field of it; FIELD is dotted: stages.transition.steps
   --workdir DIR               gets config.json, checkpoints/, log.jsonl and TensorBoard events
   --data_dir DIR              where data sets are kept ($CDIS_DATA_DIR, else $TFDS_DATA_DIR,
                               else ~/tensorflow_datasets); a missing one is made
@@ -290,7 +290,8 @@ def _train(values: flags.FlagValues, overrides: dict[str, str]) -> None:
 def _evaluate(values: flags.FlagValues) -> None:
     from cdis.evaluate import evaluate
 
-    print("\n".join(headlines(evaluate(values.workdir, values.data_dir))))
+    metrics = evaluate(values.workdir, values.data_dir)
+    print("", *headlines(metrics), sep="\n")
     print(f"All numbers: {values.workdir}/metrics.json")
 
 

@@ -15,7 +15,8 @@ from PIL import Image
 from cdis import data
 from cdis.cli import COMMANDS, headlines, main
 
-TINY = str(Path(__file__).with_name("tiny_method.py"))
+ROOT = Path(__file__).parents[1]
+TINY = str(ROOT / "tests/tiny_method.py")
 QUICKSTART = "experiments/ct_vae/quickstart.py"
 
 
@@ -357,3 +358,31 @@ def test_data_of_an_unknown_name(fails, tmp_path):
     err = fails("data", "prepare", "sprites2d/colored", "--data_dir", tmp_path)
     assert "did you mean 'sprites2d/coloured'?" in err
     assert list(tmp_path.iterdir()) == []
+
+
+# All of it
+
+
+@pytest.mark.slow
+def test_from_data_to_report(data_dir, tmp_path, capsys):
+    """Quickstart's commands, on its own experiment shrunk to a few steps."""
+    workdir, picture = str(tmp_path / "run"), str(tmp_path / "x.png")
+    where = ["--workdir", workdir, "--data_dir", data_dir]
+    assert main(["train", "--config", f"{ROOT / QUICKSTART}:smoke", *where]) == 0
+    assert main(["evaluate", *where]) == 0
+    out = capsys.readouterr().out
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert f"{metrics['action_retrieval']['directed']:.3f} directed" in out
+    for line in ("action retrieval", "interventions", "reconstructions", "codes in use"):
+        assert f"\n{line}" in out
+
+    assert main(["report", *where]) == 0
+    assert f"Page: {workdir}/report/index.html" in capsys.readouterr().out
+    assert "</html>" in Path(workdir, "report/index.html").read_text()
+    assert list(Path(workdir, "pictures").glob("*.png"))
+
+    Image.fromarray(data.load("sprites2d/coloured", data_dir).images[0]).save(picture)
+    out = str(tmp_path / "out.png")
+    arguments = ["--workdir", workdir, "--action", "hue+1", "--out", out]
+    assert main(["intervene", picture, *arguments]) == 0
+    assert main(["retrieve", picture, out, "--workdir", workdir]) == 0

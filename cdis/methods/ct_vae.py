@@ -27,7 +27,9 @@ The README has the measured effect.
     autoencoder.kind    every code sees the whole image  ["grid" of patches]
     reconstruction      binary cross-entropy  ["squared_error"]
     weights.image       predicted codes, decoded, must draw y  [0]
-    weights.usage       keeps all codes in use  [0]
+    codes.gradient      the encoder learns through soft assignments to codes  ["copy": the
+                        gradient of the code's vector is handed to the encoder's output]
+    weights.usage, .doubt   codes in use on the whole, certain on each image  [0, 0]
 
 Not switchable, because the published form is a slip: codebooks cut channels into disjoint chunks;
 no activation stands between encoder and quantiser; `adjacency[i, j]` is the edge into i from j
@@ -74,6 +76,8 @@ def make(config: ConfigDict, info: Info) -> Method:
         keys = jax.random.split(key, 4)
         image = from_uint8(batch["x"]["image"])
         latent, encoder = networks.encoder.init_with_output(keys[0], image)
+        if model.autoencoder.kind == "compact":
+            encoder = {"params": autoencoder.spread(encoder["params"], latent)}
         one_hot = jnp.zeros((len(image), num_nodes, codes.num_codes)).at[..., 0].set(1.0)
         shape = (codes.num_codebooks, codes.num_codes, codes.code_dim)
         vectors = codes.initial_scale * jax.random.normal(keys[3], shape)
@@ -128,24 +132,30 @@ def make(config: ConfigDict, info: Info) -> Method:
         q = quantize.nearest_code(h, vectors)
         quantised = quantize.lookup(q, vectors)
         codebook, commitment = quantize.quantisation_losses(h, quantised)
-        soft = jax.nn.softmax(
+        log_soft = jax.nn.log_softmax(
             quantize.negative_distances(h, vectors) / codes.assignment_temperature, axis=-1
         )
+        soft = jnp.exp(log_soft)
+        hard = jax.nn.one_hot(q, codes.num_codes, dtype=soft.dtype)
+        one_hot = quantize.straight_through(hard, soft).reshape(len(images), num_nodes, -1)
+        if codes.gradient == "assignment":
+            drawn = pixels(variables, vectors_of(variables, one_hot))
+        else:
+            drawn = pixels(variables, quantize.straight_through(quantised, h))
         usage = soft.mean((0, 2))
         if axis_name is not None:
             usage = jax.lax.pmean(usage, axis_name)
         terms = {
-            "reconstruction": redraw_loss(
-                pixels(variables, quantize.straight_through(quantised, h)), images
-            ),
+            "reconstruction": redraw_loss(drawn, images),
             "codebook": codebook,
             "commitment": commitment,
+            # Together the two are what a code does not tell of its image: diverse on the whole,
+            # certain on each.
             "usage": math.log(codes.num_codes) - quantize.usage_entropy(usage).mean(),
+            "doubt": -jnp.mean(jnp.sum(soft * log_soft, axis=-1)),
         }
         counts = quantize.code_counts(q, num_codes=codes.num_codes, axis_name=axis_name)
         used = quantize.perplexity(counts).mean() / codes.num_codes
-        hard = jax.nn.one_hot(q, codes.num_codes, dtype=soft.dtype)
-        one_hot = quantize.straight_through(hard, soft).reshape(len(images), num_nodes, -1)
         return terms, one_hot, {"codes_used": used}, renewed(variables, key, h, q, counts, axis_name)
 
     def renewed(variables, key, h, q, counts, axis_name) -> Variables:
@@ -327,23 +337,23 @@ def make(config: ConfigDict, info: Info) -> Method:
             "edges_no_action": idle.edges[:, 0],
         }
 
+    drawn = model.modes == "together" and weights.image > 0
+    second_parts = {"transition", "retrieval", "decoder"} if drawn else {"transition", "retrieval"}
+    first_parts = {"encoder", "decoder", "codebook"} | (second_parts if model.joint else set())
+    fixed = set() if model.retrieval.learned_temperature else {"retrieval"}
     first = Stage(
         name="autoencoder",
         inputs="pairs" if model.joint else "images",
         columns=("image",),
         loss=joint_loss if model.joint else apart_loss,
-        trainable=(lambda _: True)
-        if model.joint
-        else (lambda path: path[0] in ("encoder", "decoder", "codebook")),
+        trainable=lambda path: path[0] in first_parts - fixed,
     )
-    drawn = model.modes == "together" and weights.image > 0
-    taught = ("transition", "retrieval", "decoder") if drawn else ("transition", "retrieval")
     second = Stage(
         name="transition",
         inputs="pairs",
         columns=("codes", "image") if drawn else ("codes",),
         loss=transition_loss,
-        trainable=lambda path: path[0] in taught,
+        trainable=lambda path: path[0] in second_parts - fixed,
         precompute=lambda variables, images: {"codes": encode(variables, images)["codes"]},
     )
     return Method(

@@ -4,6 +4,8 @@
 latent, which is what lets a code stand for a factor rather than for a patch.
 """
 
+from typing import Any, ClassVar
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -71,6 +73,7 @@ class CompactEncoder(nn.Module):
     width: int  # of the convolutions
     hidden: int
     latent: int
+    last: ClassVar[str] = "latent"  # name of the last layer
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
@@ -82,7 +85,20 @@ class CompactEncoder(nn.Module):
         where = nn.relu(nn.Conv(self.width, (3, 3))(space_to_depth(x, 2)))
         where = nn.relu(nn.Dense(self.hidden)(where.reshape(len(where), -1)))
         hidden = nn.relu(nn.Dense(self.hidden)(jnp.concatenate([what, where], axis=-1)))
-        return 2 * jnp.tanh(nn.Dense(self.latent)(hidden) / 2)
+        return 2 * jnp.tanh(nn.Dense(self.latent, name=self.last)(hidden) / 2)
+
+
+def spread(params: dict[str, Any], latent: Float[Array, "b d"]) -> dict[str, Any]:
+    """`CompactEncoder` parameters rescaled so that each latent has mean 0 and spread 1 on a batch.
+
+    A fresh encoder maps all images to nearly the same point, hence to the same codes, from which
+    training may never recover. `latent` is what `params` make of the batch.
+    """
+    inner = 2 * jnp.arctanh(latent / 2)
+    scale = 1 / jnp.maximum(inner.std(0), 1e-6)
+    last = params[CompactEncoder.last]
+    rescaled = {"kernel": last["kernel"] * scale, "bias": (last["bias"] - inner.mean(0)) * scale}
+    return params | {CompactEncoder.last: rescaled}
 
 
 class CompactDecoder(nn.Module):

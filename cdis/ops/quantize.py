@@ -159,7 +159,8 @@ def restart_dead_codes(
 def usage_entropy(usage: Float[Array, "c k"]) -> Float[Array, " c"]:
     """Entropy in nats of each codebook's usage; rows of `usage` need not be normalised."""
     p = usage / jnp.maximum(usage.sum(axis=-1, keepdims=True), 1e-12)
-    return -jnp.sum(jax.scipy.special.xlogy(p, p), axis=-1)
+    # The floor keeps the gradient finite at codes that are never used.
+    return -jnp.sum(p * jnp.log(jnp.maximum(p, 1e-12)), axis=-1)
 
 
 def perplexity(usage: Float[Array, "c k"]) -> Float[Array, " c"]:

@@ -28,7 +28,7 @@ from cdis.train.log import Log, Rate, Window, mean
 from cdis.train.optimizer import make_optimizer
 from cdis.train.prefetch import prefetch
 from cdis.train.state import State, split
-from cdis.train.update import INIT_KEY, make_update, make_validate
+from cdis.train.update import INIT_KEY, make_update, make_validate, seed_key
 
 _CHUNK = 256  # images that `precompute` sees at a time
 
@@ -50,7 +50,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, data_dir: str | None =
     _check(config, method, layout)
     ends = tuple(accumulate(config.stages[stage.name].steps for stage in method.stages))
     starts = (0, *ends[:-1])
-    key = jax.random.fold_in(jax.random.key(config.seed), INIT_KEY)
+    key = jax.random.fold_in(seed_key(config.seed), INIT_KEY)
     init = partial(_init, method, _example(dataset), key)
 
     with ExitStack() as stack:
@@ -199,9 +199,11 @@ def _due(step: int, every: int) -> bool:
 
 
 def _example(dataset: Dataset) -> Batch:
-    """Two pairs of images, for shapes."""
-    images = {"image": np.asarray(dataset.images[:2]), "factors": np.asarray(dataset.factors[:2])}
-    return {"x": images, "y": images, "action": np.zeros(2, np.int32)}
+    """Training images from all over the data set: for shapes, and to scale a first layer by."""
+    train = dataset.splits["train"]
+    rows = train[:: max(1, len(train) // 64)][:64]
+    images = {"image": np.asarray(dataset.images[rows]), "factors": dataset.factors[rows]}
+    return {"x": images, "y": images, "action": np.zeros(len(rows), np.int32)}
 
 
 def _init(method: Method, example: Batch, key: Array) -> Variables:

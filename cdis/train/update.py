@@ -21,6 +21,11 @@ VALIDATION_KEY = 2**32 - 2
 Metrics = dict[str, Array]
 
 
+def seed_key(seed: int) -> Array:
+    """The key of a run. Of the backend's own generator, which compiles in a tenth of the time."""
+    return jax.random.key(seed, impl="rbg")
+
+
 def make_update(
     stage: Stage,
     optimizer: optax.GradientTransformation,
@@ -72,7 +77,7 @@ def make_validate(
 
 
 def _key(seed: int, number: Array | int, axis_name: str | None) -> Array:
-    key = jax.random.fold_in(jax.random.key(seed), number)
+    key = jax.random.fold_in(seed_key(seed), number)
     return jax.random.fold_in(key, lax.axis_index(axis_name)) if axis_name else key
 
 

@@ -37,7 +37,8 @@ def get_config(variant: str = "") -> ConfigDict:
                 "num_codes": 8,
                 "code_dim": 2,
                 "initial_scale": 0.8,
-                "assignment_temperature": 1.0,
+                "gradient": "assignment",  # | "copy"
+                "assignment_temperature": 0.25,
                 "decay": 0.0,  # of a moving-average codebook; 0: trained by gradient
                 "restart_below": 0.0,  # uses a step, of a moving-average codebook; 0: never
             },
@@ -53,12 +54,17 @@ def get_config(variant: str = "") -> ConfigDict:
                 "copy": True,
                 "noise": "off",  # | "exo" | "endo"
             },
-            "retrieval": {"over_nodes": "sum", "temperature": 0.5},
+            "retrieval": {
+                "over_nodes": "sum",
+                "temperature": 0.5,
+                "learned_temperature": True,
+            },
             "weights": {
                 "reconstruction": 0.01,
                 "codebook": 0.25,
                 "commitment": 0.0625,
                 "usage": 0.5,
+                "doubt": 0.25,
                 "retrieval": 2.0,
                 "action": 0.5,
                 "image": 0.01,

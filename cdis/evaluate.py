@@ -76,7 +76,7 @@ def evaluate(
     metrics = {"step": step, "data": dataset.info.name, "method": config.method} | metrics
     metrics["timing"] = timing
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     with full_disk_is_the_users(workdir):
         write_bytes(workdir / ARRAYS, buffer.getvalue())
         write_bytes(workdir / METRICS, json.dumps(metrics, indent=2, allow_nan=False).encode())
@@ -181,6 +181,7 @@ def _reconstruction(
 def _codes(
     method: Method, variables: Variables, dataset: Dataset, progress: Progress
 ) -> tuple[dict[str, Any], np.ndarray]:
+    """Usage on the test split, and what each node knows; every node has a codebook of its own."""
     assert method.encode is not None and method.num_codes is not None
     encode = jax.jit(lambda v, images: method.encode(v, images)["codes"])  # type: ignore[misc]
 

@@ -143,12 +143,14 @@ def _image_grid(rows: int, columns: int) -> Figure:
 def _losses(lines: list[dict[str, Any]]) -> Figure:
     """One panel per logged quantity, validation beside training, stages marked."""
     left_out = {"step", "stage", "time", "steps_per_second", "gradient_norm"}
-    curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    # By quantity, then by ("" or "validation") and stage: a line does not lead across stages.
+    curves: dict[str, dict[tuple[str, str], list[tuple[int, float]]]] = {}
     for line in lines:
         for name, value in line.items():
             kind, _, base = name.rpartition("/")
             if base not in left_out and isinstance(value, int | float):
-                curves.setdefault(base, {}).setdefault(kind, []).append((line["step"], value))
+                points = curves.setdefault(base, {}).setdefault((kind, line["stage"]), [])
+                points.append((line["step"], value))
     names = sorted(curves, key=lambda name: name != "loss")
     ends = [first["step"] for first, second in pairwise(lines) if first["stage"] != second["stage"]]
     across = min(3, len(names))
@@ -156,13 +158,14 @@ def _losses(lines: list[dict[str, Any]]) -> Figure:
     figure = _figure(4.2 * across, 2.6 * down)
     for place, name in enumerate(names):
         axes = figure.add_subplot(down, across, place + 1)
-        for kind, points in sorted(curves[name].items()):
+        labelled: set[str] = set()
+        for (kind, _), points in curves[name].items():
             steps, values = zip(*points, strict=True)
+            label = None if kind in labelled else kind or "training"
+            labelled.add(kind)
+            marker = "." if kind or len(steps) < 3 else None
             colour = _ORANGE if kind else _BLUE
-            axes.plot(
-                steps, values, color=colour, lw=1.4, label=kind or "training",
-                marker="." if kind or len(steps) < 3 else None,
-            )  # fmt: skip
+            axes.plot(steps, values, color=colour, lw=1.4, label=label, marker=marker)
         for end in ends:
             axes.axvline(end, color=_GREY, lw=0.8, ls=":")
         axes.set_title(name, fontsize=10, loc="left")
@@ -171,7 +174,7 @@ def _losses(lines: list[dict[str, Any]]) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         if place >= len(names) - across:
             axes.set_xlabel("step", fontsize=9)
-        if len(curves[name]) > 1:
+        if len(labelled) > 1:
             axes.legend(fontsize=8, frameon=False)
     return figure
 
@@ -311,31 +314,35 @@ def _code_usage(codes: dict[str, Any]) -> Figure:
 def _edges(info: Info, edges: np.ndarray, without: np.ndarray) -> Figure:
     """The mean graph without an action, and what every action adds to and takes from it."""
     across, nodes = info.num_factors + 1, len(without)
-    figure = _figure(2.1 * across + 1.2, 5.2)
+    figure = Figure(figsize=(2.1 * across, 4.4))
+    grid = figure.add_gridspec(2, across, wspace=0.22, hspace=0.3)
     change = edges - without
     limit = max(float(np.abs(change).max()), 1e-3)
     ticks = sorted({0, nodes // 2, nodes - 1})
-    grid = figure.add_gridspec(2, across)
 
-    def draw(cell: Any, title: str, matrix: np.ndarray, colours: str, low: float, high: float):
+    def draw(cell: Any, title: str, matrix: np.ndarray, **colours: Any) -> tuple[Axes, Any]:
         axes = figure.add_subplot(cell)
-        picture = axes.imshow(matrix, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+        picture = axes.imshow(matrix, interpolation="nearest", **colours)
         axes.set_title(title, fontsize=11)
         axes.set_xticks(ticks)
         axes.set_yticks(ticks)
         axes.tick_params(labelsize=8)
         return axes, picture
 
-    first, picture = draw(grid[:, 0], "no action", without, "Blues", 0, 1)
-    first.set_xlabel("from node")
-    first.set_ylabel("into node")
-    figure.colorbar(picture, ax=first, location="bottom", shrink=0.8, label="probability")
-    rest = []
+    first, present = draw(grid[0, 0], "no action", without, cmap="Blues", vmin=0, vmax=1)
+    first.set_xlabel("from node", fontsize=9)
+    first.set_ylabel("into node", fontsize=9)
     for action, name in enumerate(info.action_names):
         cell = grid[action // info.num_factors, 1 + action % info.num_factors]
-        axes, picture = draw(cell, _arrow(name), change[action], "RdBu_r", -limit, limit)
-        rest.append(axes)
-    figure.colorbar(picture, ax=rest, shrink=0.6, label="change by the action")
+        _, moved = draw(cell, _arrow(name), change[action], cmap="RdBu_r", vmin=-limit, vmax=limit)
+
+    scales = figure.add_subplot(grid[1, 0])
+    scales.set_axis_off()
+    for height, picture, label in ((0.6, present, "probability"), (0.1, moved, "change by action")):
+        place = scales.inset_axes((0.0, height, 1.0, 0.1))
+        figure.colorbar(picture, cax=place, orientation="horizontal")
+        place.set_title(label, fontsize=9)
+        place.tick_params(labelsize=8)
     return figure
 
 

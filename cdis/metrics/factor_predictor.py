@@ -158,7 +158,7 @@ def _update(
     """One step: the sum over factors of the mean cross-entropy on augmented images."""
 
     def loss(params: Any) -> Array:
-        logits = network.apply(params, augment(key, images))
+        logits = _logits(network, params, augment(key, images))
         entropy = optax.softmax_cross_entropy_with_integer_labels
         terms = [entropy(row, labels[:, f]).mean() for f, row in enumerate(logits)]
         return jnp.stack(terms).sum()
@@ -171,7 +171,11 @@ def _update(
 @partial(jax.jit, static_argnums=0)
 def _read(network: FactorNetwork, params: Any, images: Array) -> Int[Array, "b f"]:
     """The most probable value of every factor."""
-    return jnp.stack([row.argmax(-1) for row in network.apply(params, images)], -1)
+    return jnp.stack([row.argmax(-1) for row in _logits(network, params, images)], -1)
+
+
+def _logits(network: FactorNetwork, params: Any, images: Array) -> list[Array]:
+    return network.apply(params, images)  # type: ignore[return-value]  # one type for all modules
 
 
 def augment(key: Array, images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:

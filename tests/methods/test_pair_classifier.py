@@ -12,6 +12,7 @@ from cdis import data
 from cdis.config import load_config
 from cdis.data import transitions
 from cdis.data.info import Info
+from cdis.errors import UserError
 from cdis.methods import pair_classifier
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "baselines"
@@ -104,5 +105,5 @@ def test_experiments(variant):
         method = pair_classifier.make(config, data.info(config.data.name))
         assert set(config.stages) == {stage.name for stage in method.stages}
         assert method.retrieve is not None and method.encode is None
-    with pytest.raises(ValueError, match="smoke"):
+    with pytest.raises(UserError, match="smoke"):
         load_config(f"{path}:tiny")

@@ -31,6 +31,7 @@ def _train(squares, cache, lines, steps=40):
     )
 
 
+@pytest.mark.slow
 def test_learns_and_is_kept(squares, tmp_path):
     images, factors = squares
     lines = []

@@ -67,7 +67,7 @@ def evaluate(
             dataset.info.factor_sizes,
             train_index=dataset.splits["train"],
             test_index=dataset.splits["test"],
-            cache=_data_dir(data_dir) / "factor_predictors",
+            cache=data.directory(data_dir) / "factor_predictors",
             steps=predictor_steps,
             progress=progress,
         )
@@ -190,7 +190,7 @@ def _codes(
 
     index = _sample(dataset.splits["test"], MAX_IMAGES)
     codes = codes_of(index)
-    usage = code_metrics.code_usage(codes, method.num_codes, codes.shape[1])
+    usage = code_metrics.code_usage(codes, method.num_codes, method.num_codebooks or codes.shape[1])
     usage |= {"num_codes": method.num_codes, "num_nodes": codes.shape[1], "split": "test"}
     # Over all splits the grid of factors is complete, so that factors do not share information.
     index = _sample(np.arange(len(dataset.images)), MAX_IMAGES)
@@ -399,9 +399,3 @@ def _as_uint8(images: np.ndarray) -> np.ndarray:
 
 def _named(info: Info, values: list) -> dict[str, Any]:
     return dict(zip(info.action_names, values, strict=True))
-
-
-def _data_dir(data_dir: str | None) -> Path:
-    """Where data sets are kept, as `cdis.data.prepare` has it."""
-    chosen = data_dir or os.environ.get("CDIS_DATA_DIR") or os.environ.get("TFDS_DATA_DIR")
-    return Path(chosen or "~/tensorflow_datasets").expanduser()

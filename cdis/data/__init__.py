@@ -8,7 +8,7 @@ from cdis.data.sprites2d import Sprites2d
 from cdis.data.store import Store
 from cdis.errors import UserError
 
-__all__ = ["Dataset", "Info", "info", "load", "names", "prepare"]
+__all__ = ["Dataset", "Info", "directory", "info", "load", "names", "prepare"]
 
 # A new data set is a module of its own and a line here.
 _BUILDERS = (Sprites2d,)
@@ -49,11 +49,16 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
     return _store(name, data_dir).load()
 
 
+def directory(data_dir: str | None = None) -> Path:
+    """Where data sets are kept: `data_dir`, or else the default that `prepare` names."""
+    chosen = data_dir or os.environ.get("CDIS_DATA_DIR") or os.environ.get("TFDS_DATA_DIR")
+    return Path(chosen or "~/tensorflow_datasets").expanduser()
+
+
 def _store(name: str, data_dir: str | None) -> Store:
     if name not in _BY_NAME:
         raise UserError(
             f"There is no data set {name!r}{near_miss(name, names())}. "
             f"The data sets are {', '.join(names())}."
         )
-    chosen = data_dir or os.environ.get("CDIS_DATA_DIR") or os.environ.get("TFDS_DATA_DIR")
-    return Store(*_BY_NAME[name], Path(chosen or "~/tensorflow_datasets").expanduser())
+    return Store(*_BY_NAME[name], directory(data_dir))

@@ -57,3 +57,4 @@ class Method(NamedTuple):
     #: [B, N, N]}``: the nodes that the action hits, edge probabilities with and without it
     describe: Callable[..., dict[str, Array]] | None = None
     num_codes: int | None = None  #: K, the size of one codebook
+    num_codebooks: int | None = None  #: C; nodes are sorted by codebook

@@ -156,7 +156,12 @@ def make(config: ConfigDict, info: Info) -> Method:
         }
         counts = quantize.code_counts(q, num_codes=codes.num_codes, axis_name=axis_name)
         used = quantize.perplexity(counts).mean() / codes.num_codes
-        return terms, one_hot, {"codes_used": used}, renewed(variables, key, h, q, counts, axis_name)
+        return (
+            terms,
+            one_hot,
+            {"codes_used": used},
+            renewed(variables, key, h, q, counts, axis_name),
+        )
 
     def renewed(variables, key, h, q, counts, axis_name) -> Variables:
         """Codebooks kept by moving average, dead codes restarted; nothing otherwise."""
@@ -252,9 +257,7 @@ def make(config: ConfigDict, info: Info) -> Method:
 
         terms = jax.lax.switch(step % 3, [padded(mode) for mode in modes], key)
         # Each mode is seen in a third of the batches: the log shows its mean when it is.
-        metrics = {
-            name: 3 * terms.pop(name) for name in ("retrieval_accuracy", "temperature")
-        }
+        metrics = {name: 3 * terms.pop(name) for name in ("retrieval_accuracy", "temperature")}
         return terms, metrics
 
     def total(terms: Metrics, metrics: Metrics, new: Variables) -> tuple[Array, Aux]:
@@ -365,6 +368,7 @@ def make(config: ConfigDict, info: Info) -> Method:
         intervene=intervene,
         describe=describe,
         num_codes=codes.num_codes,
+        num_codebooks=codes.num_codebooks,
     )
 
 

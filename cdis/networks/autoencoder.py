@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cdis.ops.space import depth_to_space, space_to_depth
+from cdis.ops.space import space_to_depth
 
 
 class ResidualBlock(nn.Module):

@@ -1,6 +1,7 @@
 """The causal transition layer of CT-VAE: parameters and shapes; the mathematics is in `cdis.ops`.
 
-Axis names: b images, s actions looked at together, g heads, n receiving and m sending nodes, k codes.
+Axis names: b images, s actions looked at together, g heads, n receiving and m sending nodes, k
+codes.
 """
 
 from typing import Literal, NamedTuple
@@ -171,7 +172,13 @@ class CausalTransition(nn.Module):
                 )
             )
             received = graph.message_passing(
-                target, source, sent, layer.readout[None, None], layer.edge[None, None], weight, connected
+                target,
+                source,
+                sent,
+                layer.readout[None, None],
+                layer.edge[None, None],
+                weight,
+                connected,
             )
             nodes, extra = (
                 nn.leaky_relu(_merge_heads(x + layer.bias[:, None]), graph.LEAKY_SLOPE)

@@ -1,7 +1,7 @@
 """Causal-graph message passing: gates, intervention masks, edge probabilities, masked attention.
 
-`adjacency[i, j]` is the edge **into i from j**. Nodes are `[B, N, ...]`. What the equations write as
-a network on concatenated pairs is computed without ever forming a pair:
+`adjacency[i, j]` is the edge **into i from j**. Nodes are `[B, N, ...]`. What the equations write
+as a network on concatenated pairs is computed without ever forming a pair:
 `W [v_i ; v_j] = W_l v_i + W_r v_j`, so all that is N x N is one scalar per head.
 
 Sources: Gendron, Witbrock and Dobbie, arXiv 2302.00869, section 4 (mask, edges, transition); Brody,
@@ -171,10 +171,10 @@ pair_scores.defvjp(_pair_scores_forward, _pair_scores_backward)
 def intervened_edges(
     base: Float[Array, "b 1 n m"], acted: Float[Array, "b s n m"], mask: Float[Array, "b s n"]
 ) -> Float[Array, "b s n m"]:
-    """`alpha_ij = (1 - m_i) g_0(v_i, v_j) + m_i g_a(v_i, v_j)`: a hit node's *incoming* edges change.
+    """`alpha_ij = (1 - m_i) g_0(v_i, v_j) + m_i g_a(v_i, v_j)`: edges into a hit node change.
 
-    As a do-operation does (arXiv 2302.00869, section 4). Serves sampled graphs as well: with m_i in
-    {0, 1}, choosing between two samples is a sample from the chosen probability.
+    *Incoming* edges, as in a do-operation (arXiv 2302.00869, section 4). Serves sampled graphs as
+    well: with m_i in {0, 1}, choosing between samples is sampling from the chosen probability.
     """
     return base + mask[..., None] * (acted - base)
 

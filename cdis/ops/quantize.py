@@ -1,7 +1,7 @@
 """Vector quantisation with one or several codebooks.
 
-Encoder outputs are `h[b, c, m, :]`: image b, codebook c, place m on the latent grid. One codebook is
-the case C = 1. Codes are integers `[B, C, M]`, flattened to nodes `[B, N]` with `N = C * M`.
+Encoder outputs are `h[b, c, m, :]`: image b, codebook c, place m on the latent grid. One codebook
+is the case C = 1. Codes are integers `[B, C, M]`, flattened to nodes `[B, N]` with `N = C * M`.
 
 Sources: van den Oord, Vinyals and Kavukcuoglu, "Neural Discrete Representation Learning" (2017);
 several codebooks: Gendron, Witbrock and Dobbie, arXiv 2302.00869.

@@ -1,6 +1,6 @@
 """CT-VAE on coloured sprites, in a few minutes on two CPU cores.
 
-    cdis train --config experiments/ct_vae/quickstart.py --workdir runs/quickstart
+cdis train --config experiments/ct_vae/quickstart.py --workdir runs/quickstart
 """
 
 from ml_collections import ConfigDict

@@ -205,7 +205,10 @@ def message_passing(
     )
     always = jnp.ones((*connected.shape[:3], extra.shape[-2]), connected.dtype)
     gates = jnp.concatenate([connected, always], axis=-1)[:, :, None]
-    votes = gates * jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
+    # Relative to the best parent, not the best node, lest all parents' votes underflow. A node
+    # that is no parent has no vote, but its gate's gradient has: bounded, lest it overflow.
+    best = jnp.where(gates > 0, scores, -jnp.inf).max(-1, keepdims=True)
+    votes = gates * jnp.exp(jnp.minimum(scores - jax.lax.stop_gradient(best), 30.0))
     attention = votes / jnp.maximum(votes.sum(-1, keepdims=True), jnp.finfo(votes.dtype).tiny)
     from_nodes, from_extra = jnp.split(attention, [source.shape[-2]], axis=-1)
     return from_nodes @ source + from_extra @ extra

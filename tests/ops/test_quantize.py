@@ -90,8 +90,9 @@ def test_nearest_code(h, codebooks):
     np.testing.assert_array_equal(codes, distances.argmin(-1))
     # What is left out of the distances is the same for every code.
     left_out = quantize.negative_distances(h, codebooks) + distances
-    np.testing.assert_allclose(left_out, np.broadcast_to((h**2).sum(-1)[..., None], left_out.shape),
-                               rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        left_out, np.broadcast_to((h**2).sum(-1)[..., None], left_out.shape), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_nearest_code_by_hand():

@@ -1,0 +1,440 @@
+"""The causal transition layer against a literal transcription of the published equations.
+
+The twin forms every pair `[v_i ; v_j]`, computes all 1 + A heads of the last layer and then selects
+one, and walks through the actions in a loop, one forward pass for each.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from cdis.networks.causal_transition import CausalTransition, DenseTransition
+from cdis.ops import graph, quantize
+
+B, N, K, A = 3, 4, 5, 2
+TINY: dict[str, Any] = dict(num_nodes=N, num_codes=K, num_actions=A, edge_hidden=6)
+PUBLISHED = TINY | dict(message_hidden=(3,))
+OPTIONS: dict[str, dict[str, Any]] = {
+    "published": PUBLISHED,
+    "two layers": PUBLISHED | dict(message_hidden=(3, 4), message_heads=2),
+    "no hidden layer, endo": PUBLISHED | dict(message_hidden=(), noise="endo"),
+    "exo": PUBLISHED | dict(noise="exo", copy=True),
+    "shipped": TINY
+    | dict(
+        embedding=6,
+        mask="table",
+        message_hidden=(4,),
+        message_heads=1,
+        mechanism="per_node",
+        copy=True,
+    ),
+    "own mechanisms, endo": PUBLISHED
+    | dict(message_hidden=(3, 2), mechanism="per_node", noise="endo", mask="table"),
+}
+ACTION = np.array([1, 0, 1])
+
+
+# These programs are tiny and run once: what they cost is their compilation.
+_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@functools.cache
+def _case(name: str):
+    """The layer, parameters far from their start and the one-hot codes of B images."""
+    layer = CausalTransition(**OPTIONS[name])
+    one_hot = jax.nn.one_hot(np.random.default_rng(0).integers(0, K, (B, N)), K)
+    params = _jit(lambda key: layer.init(key, one_hot, "all"))(jax.random.key(0))["params"]
+    leaves, tree = jax.tree.flatten(params)
+    rng = np.random.default_rng(1)
+    moved = [x + 0.5 * rng.normal(size=x.shape).astype(np.float32) for x in leaves]
+    return layer, jax.tree.unflatten(tree, moved), one_hot
+
+
+@functools.cache
+def _forward(name: str, form: str, stochastic: bool = False, identity: bool = False):
+    layer, params, one_hot = _case(name)
+    action = form if form in ("all", "none") else jnp.asarray(ACTION)
+    key = jax.random.key(7) if stochastic else None
+    return _jit(
+        lambda p, o: layer.apply({"params": p}, o, action, key=key, identity_graph=identity)
+    )(params, one_hot)
+
+
+# The twin
+
+
+def _leaky(x):
+    return jax.nn.leaky_relu(x, 0.2)
+
+
+def _gate(logits, noise):
+    noisy = logits + noise
+    return quantize.straight_through((noisy > 0).astype(jnp.float32), jax.nn.sigmoid(noisy))
+
+
+def _noise(layer, key, form):
+    """All that the layer draws, as the layer draws it, with an axis for the actions looked at."""
+    s = A if form == "all" else 1
+    width = layer.embedding or K
+    if key is None:
+        return dict(
+            mask=jnp.zeros((B, s, N)),
+            graph=jnp.zeros((B, 1 + s, N, N)),
+            exo=jnp.zeros((B, N, width)),
+            endo=jnp.zeros((B, s, 1, width)),
+        )
+    mask, edges, noise = jax.random.split(key, 3)
+    return dict(
+        mask=jax.random.logistic(mask, (B, A, N) if form == "all" else (B, N)).reshape(B, s, N),
+        graph=jax.random.logistic(edges, (B, 1 if form == "none" else 1 + s, N, N)),
+        exo=jax.random.normal(noise, (B, N, width)),
+        endo=jax.random.normal(noise, (B, s, 1, width)),
+    )
+
+
+def _gat(layer, nodes, weight, connected):
+    """GATv2 (Brody et al. 2022) over all nodes, [B, V, D] -> [B, V, G, E], without bias."""
+    target = jnp.einsum("bnd,gde->bnge", nodes, layer["target"])
+    source = jnp.einsum("bnd,gde->bnge", nodes, layer["source"])
+    z = target[:, :, None] + source[:, None] + weight[..., None, None] * layer["edge"]
+    scores = jnp.einsum("bijge,ge->bijg", _leaky(z), layer["readout"])
+    votes = connected[..., None] * jnp.exp(scores)
+    attention = votes / votes.sum(2, keepdims=True)
+    return jnp.einsum("bijg,bjge->bige", attention, source)
+
+
+def _twin_of_action(layer, params, one_hot, action, noise, identity):
+    """One forward pass for one action of each image ([B]), or none."""
+    positions = graph.sinusoidal_positions(N, K)
+    if layer.embedding:
+        nodes = jnp.einsum("bnk,nkd->bnd", one_hot, params["node_embedding"])
+    else:
+        nodes = one_hot + positions
+    if layer.noise == "exo":
+        nodes = nodes + noise["exo"]
+
+    # Intervention mask: o_n . logits[a, n].
+    if action is None:
+        mask = jnp.zeros((B, N))
+    else:
+        if layer.mask == "table":
+            table = params["mask_table"]
+        else:
+            weight = jnp.concatenate([params["mask_action"], params["mask_position"]])
+            inputs = jnp.concatenate(
+                [jnp.eye(A)[:, None].repeat(N, 1), positions[None].repeat(A, 0)], axis=-1
+            )
+            table = inputs @ weight + params["mask_bias"]
+        mask = _gate(jnp.sum(one_hot * table[action], -1), noise["mask"])
+
+    # Edges: 1 + A networks on concatenated pairs.
+    wide = (B, N, N, nodes.shape[-1])
+    receiving = jnp.broadcast_to(nodes[:, :, None], wide)
+    sending = jnp.broadcast_to(nodes[:, None, :], wide)
+    pairs = jnp.concatenate([receiving, sending], axis=-1)
+    matrix = jnp.concatenate([params["edge_target"], params["edge_source"]], axis=1)
+    hidden = _leaky(
+        jnp.einsum("bijd,gdh->bgijh", pairs, matrix) + params["edge_bias"][:, None, None]
+    )
+    logits = jnp.einsum("bgijh,gh->bgij", hidden, params["edge_readout"])
+    logits = logits + params["edge_offset"][:, None, None]
+    hit = mask[:, :, None]
+    edges, gates = jax.nn.sigmoid(logits[:, 0]), _gate(logits[:, 0], noise["graph"][:, 0])
+    if action is not None:
+        mine = logits[jnp.arange(B), 1 + action]
+        edges = (1 - hit) * edges + hit * jax.nn.sigmoid(mine)
+        gates = (1 - hit) * gates + hit * _gate(mine, noise["graph"][:, 1])
+    if identity:
+        gates = jnp.broadcast_to(jnp.eye(N), gates.shape)
+
+    # Transition: the extra parents are nodes whose only parent is themselves.
+    embedding = params["action_node"]
+    extra = jnp.zeros((B, 1, nodes.shape[-1])) if action is None else embedding[action][:, None]
+    if layer.noise == "endo":
+        extra = jnp.concatenate([extra, noise["endo"]], axis=1)
+    x = extra.shape[1]
+    weight = jnp.zeros((B, N + x, N + x)).at[:, :N, :N].set(edges * gates).at[:, :N, N:].set(1.0)
+    connected = jnp.zeros((B, N + x, N + x)).at[:, :N, :N].set(jnp.maximum(gates, jnp.eye(N)))
+    connected = connected.at[:, :N, N:].set(1.0).at[:, N:, N:].set(jnp.eye(x))
+    everyone = jnp.concatenate([nodes, extra], axis=1)
+    for i in range(len(layer.message_hidden)):
+        message = params[f"message_{i}"]
+        everyone = _leaky(_gat(message, everyone, weight, connected) + message["bias"])
+        everyone = everyone.reshape(B, N + x, -1)
+    if layer.mechanism == "shared":
+        last = params["message_out"]
+        blocks = (_gat(last, everyone, weight, connected) + last["bias"])[:, :N]
+    else:
+        blocks = jnp.einsum("bnk,ankl->bnal", one_hot, params["mechanism_own"])
+        blocks += jnp.einsum("bnd,andk->bnak", everyone[:, :N], params["mechanism_read"])
+    idle = blocks[:, :, 0]
+    if layer.copy:
+        disturbed = jnp.max(gates * mask[:, None, :], axis=-1)[..., None]
+        idle = (1 - disturbed) * params["copy"] * one_hot + disturbed * idle
+    acted = idle if action is None else blocks[jnp.arange(B), :, 1 + action]
+    return (1 - hit) * idle + hit * acted, mask, edges, gates
+
+
+def _twin(layer, params, one_hot, form, key=None, identity=False):
+    noise = _noise(layer, key, form)
+    if form == "none":
+        actions = [None]
+    elif form == "all":
+        actions = [jnp.full((B,), a) for a in range(A)]
+    else:
+        actions = [jnp.asarray(ACTION)]
+    outputs = []
+    for s, action in enumerate(actions):
+        mine = {name: noise[name][:, s] for name in ("mask", "endo")} | {"exo": noise["exo"]}
+        mine["graph"] = (
+            noise["graph"][:, jnp.array([0, s + 1])] if action is not None else (noise["graph"])
+        )
+        outputs.append(_twin_of_action(layer, params, one_hot, action, mine, identity))
+    return tuple(jnp.stack(parts, axis=1) for parts in zip(*outputs, strict=True))
+
+
+def _weighted(outputs):
+    """A scalar to which every output contributes."""
+    rng = np.random.default_rng(3)
+    return sum(jnp.sum(rng.normal(size=x.shape).astype(np.float32) * x) for x in outputs)
+
+
+def _gradients(f, params, one_hot):
+    def value(params, one_hot):
+        outputs = tuple(f(params, one_hot))
+        return _weighted(outputs), outputs
+
+    return _jit(jax.grad(value, argnums=(0, 1), has_aux=True))(params, one_hot)
+
+
+CASES = [(name, "all") for name in OPTIONS]
+CASES += [(name, form) for name in ("published", "shipped") for form in ("each", "none")]
+FAST = [("published", "each"), ("shipped", "all"), ("shipped", "none")]
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [pytest.param(*case, marks=() if case in FAST else pytest.mark.slow) for case in CASES],
+)
+def test_equals_the_literal_twin(name, form):
+    layer, params, one_hot = _case(name)
+    action = form if form in ("all", "none") else jnp.asarray(ACTION)
+    # Gates are drawn where noise takes part, and deterministic elsewhere.
+    key = None if layer.noise == "off" else jax.random.key(5)
+    slopes, found = _gradients(
+        lambda p, o: layer.apply({"params": p}, o, action, key=key), params, one_hot
+    )
+    expected_slopes, expected = _gradients(
+        lambda p, o: _twin(layer, p, o, form, key), params, one_hot
+    )
+    for field, f, e in zip(("logits", "mask", "edges", "graph"), found, expected, strict=True):
+        np.testing.assert_allclose(f, e, rtol=1e-3, atol=1e-4, err_msg=field)
+    for (path, f), e in zip(
+        jax.tree.leaves_with_path(slopes), jax.tree.leaves(expected_slopes), strict=True
+    ):
+        np.testing.assert_allclose(
+            f, e, rtol=2e-3, atol=2e-3, err_msg=f"gradient of {jax.tree_util.keystr(path)}"
+        )
+    if form == "all":
+        # Every parameter learns something, or the comparison of gradients says little.
+        for path, slope in jax.tree.leaves_with_path(slopes[0]):
+            assert np.abs(slope).max() > 1e-4, jax.tree_util.keystr(path)
+
+
+def test_the_test_case_is_rich():
+    # Hit and spared nodes, edges and gaps: else the comparisons above could miss whole terms.
+    for name in OPTIONS:
+        every = _forward(name, "all")
+        assert 0 < every.mask.mean() < 1
+        assert 0 < every.graph.mean() < 1
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_all_equals_each_action(name):
+    layer, params, one_hot = _case(name)
+    every = _forward(name, "all")
+    one = _jit(lambda action: layer.apply({"params": params}, one_hot, action))
+    for a in range(A):
+        single = one(jnp.full((B,), a))
+        for field, e, s in zip(every._fields, every, single, strict=True):
+            np.testing.assert_allclose(e[:, a], s[:, 0], rtol=1e-4, atol=1e-5, err_msg=field)
+    mine = _forward(name, "each")
+    for e, m in zip(every, mine, strict=True):
+        np.testing.assert_allclose(e[np.arange(B), ACTION], m[:, 0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["each", "all", "none"])
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_gates_are_zero_or_one(form, stochastic):
+    seen = _forward("published", form, stochastic)
+    s = A if form == "all" else 1
+    assert [x.shape for x in seen] == [(B, s, N, K), (B, s, N), (B, s, N, N), (B, s, N, N)]
+    for gates in (seen.mask, seen.graph):
+        assert set(np.unique(gates)) <= {0, 1}
+    assert (np.asarray(seen.edges) > 0).all() and (np.asarray(seen.edges) < 1).all()
+    if not stochastic:
+        np.testing.assert_array_equal(seen.graph, np.asarray(seen.edges) > 0.5)
+
+
+def test_nothing_is_hit_without_an_action():
+    np.testing.assert_array_equal(_forward("published", "none").mask, 0)
+
+
+def test_intervening_swaps_the_edges_into_hit_nodes_only():
+    idle, every = _forward("published", "none"), _forward("published", "all")
+    hit = np.asarray(every.mask) > 0
+    same = np.isclose(every.edges, idle.edges, rtol=1e-4).all(-1)
+    np.testing.assert_array_equal(same, ~hit)
+
+
+def test_what_no_action_touches_keeps_its_code():
+    _, params, one_hot = _case("shipped")
+    every = _forward("shipped", "all")
+    hit, gates = np.asarray(every.mask), np.asarray(every.graph)
+    kept = np.zeros((B, A, N), bool)
+    for b, a, n in np.ndindex(B, A, N):
+        kept[b, a, n] = not hit[b, a, n] and not any(
+            hit[b, a, j] for j in range(N) if gates[b, a, n, j]
+        )
+    assert kept.any() and not kept.all()
+    expected = np.broadcast_to(params["copy"] * one_hot[:, None], every.logits.shape)
+    np.testing.assert_allclose(np.asarray(every.logits)[kept], expected[kept], rtol=1e-5)
+    idle = _forward("shipped", "none")
+    np.testing.assert_array_equal(idle.logits.argmax(-1)[:, 0], one_hot.argmax(-1))
+
+
+@pytest.mark.parametrize("name", ["published", "own mechanisms, endo"])
+def test_identity_graph(name):
+    layer, params, one_hot = _case(name)
+    seen = _forward(name, "none", identity=True)
+    np.testing.assert_array_equal(seen.graph, np.broadcast_to(np.eye(N), seen.graph.shape))
+    expected = _jit(lambda p, o: _twin(layer, p, o, "none", identity=True)[0])(params, one_hot)
+    np.testing.assert_allclose(seen.logits, expected, rtol=1e-3, atol=1e-4)
+    # Nothing passes between nodes: another code in node 0 changes no other node's logits.
+    other = one_hot.at[:, 0].set(jnp.roll(one_hot[:, 0], 1, axis=-1))
+    again = layer.apply({"params": params}, other, "none", identity_graph=True)
+    np.testing.assert_allclose(again.logits[:, 0, 1:], seen.logits[:, 0, 1:], rtol=1e-5)
+
+
+def test_an_action_reaches_every_node():
+    # The action node is a parent of all: its embedding must move the logits of every node.
+    layer, params, one_hot = _case("published")
+
+    def logits(embedding):
+        moved = params | {"action_node": embedding}
+        return layer.apply({"params": moved}, one_hot, jnp.asarray(ACTION)).logits
+
+    _, change = _jit(
+        lambda e: jax.jvp(logits, (e,), (jnp.cos(jnp.arange(e.size)).reshape(e.shape),))
+    )(params["action_node"])
+    assert (np.abs(change).max(-1) > 0).all()
+
+
+def test_noise_is_drawn_from_the_key_alone():
+    layer, params, one_hot = _case("exo")
+    apply = _jit(lambda key: layer.apply({"params": params}, one_hot, "none", key=key).edges)
+    first, same, other = (apply(jax.random.key(seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, same)
+    assert not np.allclose(first, other)
+
+
+# What the layer never forms
+
+
+def _largest(jaxpr: Jaxpr) -> tuple[int, tuple[int, ...]]:
+    """Size and shape of the largest array that a program makes, in whatever is nested in it."""
+    best = (0, ())
+    for equation in jaxpr.eqns:
+        for variable in equation.outvars:
+            shape = tuple(variable.aval.shape)
+            best = max(best, (int(np.prod(shape)), shape))
+        for value in equation.params.values():
+            for inner in value if isinstance(value, (tuple, list)) else (value,):
+                if isinstance(inner, ClosedJaxpr):
+                    inner = inner.jaxpr
+                if isinstance(inner, Jaxpr):
+                    best = max(best, _largest(inner))
+    return best
+
+
+WIDE = CausalTransition(
+    num_nodes=32, num_codes=16, num_actions=2, edge_hidden=32, message_hidden=(24,)
+)
+
+
+def _programs(action):
+    one_hot = jax.nn.one_hot(jnp.zeros((B, 32), jnp.int32), 16)
+    shapes = jax.eval_shape(lambda: WIDE.init(jax.random.key(0), one_hot, "all"))
+
+    def forward(variables, one_hot):
+        return WIDE.apply(variables, one_hot, action, key=jax.random.key(0))
+
+    def backward(variables, one_hot):
+        return jax.grad(lambda *xs: _weighted(forward(*xs)), argnums=(0, 1))(variables, one_hot)
+
+    return [jax.make_jaxpr(f)(shapes, one_hot).jaxpr for f in (forward, backward)]
+
+
+@pytest.mark.parametrize("form", ["each", "all", "none"])
+def test_no_pair_of_nodes_is_ever_formed(form):
+    action = form if form in ("all", "none") else jnp.zeros((B,), jnp.int32)
+    pairs = B * 32 * 32
+    # Concatenated pairs, edge networks' hidden features, messages' hidden features of one head.
+    forbidden = min(pairs * 2 * 16, pairs * 32, pairs * 24)
+    # What is allowed for each pair is one number for each action and head.
+    allowed = (2 if form == "all" else 1) * (1 + 2) * pairs * 33 // 32
+    assert allowed < forbidden
+    for program in _programs(action):
+        size, shape = _largest(program)
+        assert size <= allowed, f"an array of shape {shape} is formed"
+
+
+def test_the_walk_finds_pairs_where_there_are_some():
+    # A scan inside a custom derivative inside jit hides its arrays from a shallow look.
+    @jax.custom_vjp
+    def hidden(x):
+        def body(total, row):
+            return total + jnp.sum(row[:, None] * x.ravel()[None, :]), None
+
+        return jax.lax.scan(body, 0.0, x)[0]
+
+    hidden.defvjp(lambda x: (hidden(x), x), lambda x, g: (g * x,))
+    program = jax.make_jaxpr(jax.jit(hidden))(jnp.ones((6, 7))).jaxpr
+    assert _largest(program) == (7 * 42, (7, 42))
+
+
+@pytest.mark.parametrize("form", ["each", "none"])
+def test_the_last_layer_computes_the_two_heads_that_are_read(form):
+    # Many actions: all 1 + A blocks of K logits for each node would be the largest array of all.
+    layer = CausalTransition(
+        num_nodes=3, num_codes=4, num_actions=50, edge_hidden=2, message_heads=1, message_hidden=()
+    )
+    one_hot = jax.nn.one_hot(jnp.zeros((20, 3), jnp.int32), 4)
+    action = "none" if form == "none" else jnp.zeros((20,), jnp.int32)
+    params = jax.eval_shape(lambda: layer.init(jax.random.key(0), one_hot, "all"))
+    program = jax.make_jaxpr(lambda p: layer.apply(p, one_hot, action).logits)(params).jaxpr
+    size, shape = _largest(program)
+    assert size < 20 * 3 * 51 * 4, f"an array of shape {shape} is formed"
+
+
+# The baseline without a graph
+
+
+def test_dense_transition_all_equals_each_action():
+    layer = DenseTransition(num_nodes=N, num_codes=K, num_actions=A, hidden=(6, 5))
+    one_hot = jax.nn.one_hot(np.random.default_rng(0).integers(0, K, (B, N)), K)
+    variables = layer.init(jax.random.key(0), one_hot, "all")
+    every = layer.apply(variables, one_hot, "all")
+    assert [x.shape for x in every] == [(B, A, N, K), (B, A, N), (B, A, N, N), (B, A, N, N)]
+    for a in range(A):
+        single = layer.apply(variables, one_hot, jnp.full((B,), a))
+        for e, s in zip(every, single, strict=True):
+            np.testing.assert_allclose(e[:, a], s[:, 0], rtol=1e-5, atol=1e-6)
+    assert not np.allclose(every.logits[:, 0], every.logits[:, 1])
+    idle = layer.apply(variables, one_hot, "none", key=None)
+    assert idle.logits.shape == (B, 1, N, K)

@@ -1,0 +1,90 @@
+"""Losses of the causal transition against loops over the equations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cdis.objectives import transition
+
+B, S, N, K = 2, 3, 4, 5
+
+
+@pytest.fixture(scope="module")
+def edges():
+    return np.random.default_rng(0).uniform(0.05, 0.95, (B, S, N, N)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def gates():
+    return np.random.default_rng(1).integers(0, 2, (B, S, N, N)).astype(np.float32)
+
+
+def test_node_cross_entropy():
+    rng = np.random.default_rng(2)
+    logits = rng.normal(size=(B, N, K)).astype(np.float32)
+    codes = rng.integers(0, K, (B, N))
+    expected = 0.0
+    for b, n in np.ndindex(B, N):
+        p = np.exp(logits[b, n]) / np.exp(logits[b, n]).sum()
+        expected -= np.log(p[codes[b, n]]) / (B * N)
+    found = transition.node_cross_entropy(logits, jax.nn.one_hot(jnp.asarray(codes), K))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_edge_divergence(edges, rate):
+    expected = 0.0
+    for alpha in edges.ravel():
+        expected += alpha * np.log(alpha / rate) + (1 - alpha) * np.log((1 - alpha) / (1 - rate))
+    found = transition.edge_divergence(edges, rate=rate)
+    np.testing.assert_allclose(found, expected / edges.size, rtol=1e-4)
+    at_prior = transition.edge_divergence(jnp.full((1, 1, N, N), rate), rate=rate)
+    np.testing.assert_allclose(at_prior, 0, atol=1e-6)
+
+
+def test_graph_size(gates):
+    roots = [np.sqrt(gates[b, s].sum()) for b, s in np.ndindex(B, S)]
+    np.testing.assert_allclose(transition.graph_size(gates), np.mean(roots), rtol=1e-5)
+
+
+def test_orphan_penalty(edges):
+    norms = []
+    for b, s in np.ndindex(B, S):
+        squares = 0.0
+        for i in range(N):
+            orphan = 1.0
+            for j in range(N):  # parents of i stand in row i
+                orphan *= 1 - edges[b, s, i, j]
+            squares += orphan**2
+        norms.append(np.sqrt(squares))
+    np.testing.assert_allclose(transition.orphan_penalty(edges), np.mean(norms), rtol=1e-3)
+    # One certain parent each is enough, wherever it is; one parent of all is as good.
+    ring = np.roll(np.eye(N), 1, axis=1)[None, None]
+    np.testing.assert_allclose(transition.orphan_penalty(jnp.asarray(ring)), 0, atol=1e-3)
+    everybodys = jnp.zeros((1, 1, N, N)).at[..., 0].set(1.0)
+    np.testing.assert_allclose(transition.orphan_penalty(everybodys), 0, atol=1e-3)
+    nobodys = jnp.zeros((1, 1, N, N)).at[:, :, 0].set(1.0)
+    np.testing.assert_allclose(transition.orphan_penalty(nobodys), np.sqrt(N - 1), rtol=1e-4)
+
+
+def test_identity_distance(gates):
+    expected = 0.0
+    for b, s, i, j in np.ndindex(*gates.shape):
+        expected += (gates[b, s, i, j] - (i == j)) ** 2
+    np.testing.assert_allclose(
+        transition.identity_distance(gates), expected / gates.size, rtol=1e-5
+    )
+    assert transition.identity_distance(jnp.eye(N)[None, None]) == 0
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0], ids=["empty", "complete"])
+def test_gradients_are_finite_at_the_extremes(value):
+    graph = jnp.full((1, 1, N, N), value)
+    for loss in (
+        lambda x: transition.edge_divergence(x, rate=0.1),
+        transition.graph_size,
+        transition.orphan_penalty,
+    ):
+        slope = jax.grad(loss)(graph)
+        assert np.isfinite(loss(graph)) and np.isfinite(slope).all()

@@ -246,26 +246,26 @@ def test_equals_the_literal_twin(name, form):
             assert np.abs(slope).max() > 1e-4, jax.tree_util.keystr(path)
 
 
-def test_the_test_case_is_rich():
-    # Hit and spared nodes, edges and gaps: else the comparisons above could miss whole terms.
-    for name in OPTIONS:
-        every = _forward(name, "all")
-        assert 0 < every.mask.mean() < 1
-        assert 0 < every.graph.mean() < 1
-
-
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("published", "shipped") else pytest.mark.slow)
+        for name in OPTIONS
+    ],
+)
 def test_all_equals_each_action(name):
     layer, params, one_hot = _case(name)
     every = _forward(name, "all")
+    # Hit and spared nodes, edges and gaps: else comparisons could miss whole terms.
+    assert 0 < every.mask.mean() < 1
+    assert 0 < every.graph.mean() < 1
     one = _jit(lambda action: layer.apply({"params": params}, one_hot, action))
-    for a in range(A):
-        single = one(jnp.full((B,), a))
+    for action in (*(np.full(B, a) for a in range(A)), ACTION):
+        single = one(jnp.asarray(action))
         for field, e, s in zip(every._fields, every, single, strict=True):
-            np.testing.assert_allclose(e[:, a], s[:, 0], rtol=1e-4, atol=1e-5, err_msg=field)
-    mine = _forward(name, "each")
-    for e, m in zip(every, mine, strict=True):
-        np.testing.assert_allclose(e[np.arange(B), ACTION], m[:, 0], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(
+                e[np.arange(B), action], s[:, 0], rtol=1e-4, atol=1e-5, err_msg=field
+            )
 
 
 @pytest.mark.parametrize("form", ["each", "all", "none"])
@@ -308,31 +308,26 @@ def test_what_no_action_touches_keeps_its_code():
     np.testing.assert_array_equal(idle.logits.argmax(-1)[:, 0], one_hot.argmax(-1))
 
 
-@pytest.mark.parametrize("name", ["published", "own mechanisms, endo"])
-def test_identity_graph(name):
-    layer, params, one_hot = _case(name)
-    seen = _forward(name, "none", identity=True)
+def test_identity_graph():
+    layer, params, one_hot = _case("published")
+    seen = _forward("published", "none", identity=True)
     np.testing.assert_array_equal(seen.graph, np.broadcast_to(np.eye(N), seen.graph.shape))
     expected = _jit(lambda p, o: _twin(layer, p, o, "none", identity=True)[0])(params, one_hot)
     np.testing.assert_allclose(seen.logits, expected, rtol=1e-3, atol=1e-4)
     # Nothing passes between nodes: another code in node 0 changes no other node's logits.
     other = one_hot.at[:, 0].set(jnp.roll(one_hot[:, 0], 1, axis=-1))
-    again = layer.apply({"params": params}, other, "none", identity_graph=True)
-    np.testing.assert_allclose(again.logits[:, 0, 1:], seen.logits[:, 0, 1:], rtol=1e-5)
+    again = _jit(lambda o: layer.apply({"params": params}, o, "none", identity_graph=True))(other)
+    np.testing.assert_allclose(again.logits[:, 0, 1:], seen.logits[:, 0, 1:], rtol=1e-4, atol=1e-5)
+    assert not np.allclose(again.logits[:, 0, 0], seen.logits[:, 0, 0], atol=1e-2)
 
 
 def test_an_action_reaches_every_node():
     # The action node is a parent of all: its embedding must move the logits of every node.
     layer, params, one_hot = _case("published")
 
-    def logits(embedding):
-        moved = params | {"action_node": embedding}
-        return layer.apply({"params": moved}, one_hot, jnp.asarray(ACTION)).logits
-
-    _, change = _jit(
-        lambda e: jax.jvp(logits, (e,), (jnp.cos(jnp.arange(e.size)).reshape(e.shape),))
-    )(params["action_node"])
-    assert (np.abs(change).max(-1) > 0).all()
+    apply = _jit(lambda p: layer.apply({"params": p}, one_hot, jnp.asarray(ACTION)).logits)
+    change = apply(params) - apply(params | {"action_node": -params["action_node"]})
+    assert (np.abs(change).max(-1) > 1e-4).all()
 
 
 def test_noise_is_drawn_from_the_key_alone():
@@ -428,11 +423,12 @@ def test_the_last_layer_computes_the_two_heads_that_are_read(form):
 def test_dense_transition_all_equals_each_action():
     layer = DenseTransition(num_nodes=N, num_codes=K, num_actions=A, hidden=(6, 5))
     one_hot = jax.nn.one_hot(np.random.default_rng(0).integers(0, K, (B, N)), K)
-    variables = layer.init(jax.random.key(0), one_hot, "all")
-    every = layer.apply(variables, one_hot, "all")
+    variables = _jit(lambda key: layer.init(key, one_hot, "all"))(jax.random.key(0))
+    every = _jit(lambda v: layer.apply(v, one_hot, "all"))(variables)
+    one = _jit(lambda v, action: layer.apply(v, one_hot, action))
     assert [x.shape for x in every] == [(B, A, N, K), (B, A, N), (B, A, N, N), (B, A, N, N)]
     for a in range(A):
-        single = layer.apply(variables, one_hot, jnp.full((B,), a))
+        single = one(variables, jnp.full((B,), a))
         for e, s in zip(every, single, strict=True):
             np.testing.assert_allclose(e[:, a], s[:, 0], rtol=1e-5, atol=1e-6)
     assert not np.allclose(every.logits[:, 0], every.logits[:, 1])

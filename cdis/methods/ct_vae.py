@@ -7,20 +7,22 @@ stages, it applies actions to images (`intervene`) and tells which action lies b
 (`retrieve`).
 
     stage "autoencoder"  MCQ-VAE: images -> codes -> images
+    stage "joint"        only if `joint`: everything at once, on images
     stage "transition"   on integer codes, computed once for every image, since they are frozen
 
 Departures from the paper. Each is a switch of `config.model`; the published value is in brackets.
 The README has the measured effect.
 
-    joint               transitions shape the codes already in the first stage, through
-                        straight-through assignments of both images' codes  [False: trained apart]
+    joint               transitions shape the codes, through straight-through assignments of both
+                        images' codes  [False: a stage less]
     modes               every batch serves retrieval and prediction  ["alternating": base, action
                         and retrieval mode in turn]
     reverse             each pair is also shown from y to x with the opposite action  [False]
     retrieval           evidence is summed over nodes, with a learned temperature  ["mean", 1]
-    gates               deterministic in evaluation  ["stochastic"]
+    gates               deterministic: on where the probability is above one half  ["stochastic"]
     transition.mask     a free logit for each (action, node, code)  ["additive", which cannot select
                         by action and node]
+    transition.mask_start, .edge_start  everything may change everything at first  [0, 0]
     transition.copy     a node that is not hit and has no hit parent keeps its code  [False]
     transition.mechanism, .embedding    each node has a mechanism and vectors of its own
                         ["shared", 0]
@@ -118,6 +120,7 @@ def make(config: ConfigDict, info: Info) -> Method:
 
     def predict(variables: Variables, one_hot, action, key) -> Transition:
         params = {"params": variables["params"]["transition"]}
+        key = None if model.gates == "deterministic" else key
         return networks.transition.apply(params, one_hot, action, key=key)
 
     def redraw_loss(output: Array, target: Array) -> Array:
@@ -125,8 +128,11 @@ def make(config: ConfigDict, info: Info) -> Method:
             return reconstruction.cross_entropy(output, target)
         return reconstruction.squared_error(output, target)
 
-    def autoencoder_terms(variables, images, key, axis_name):
-        """Losses of stage 1, one-hot codes that carry its gradient, and the new codebooks."""
+    def autoencoder_terms(variables, images, redrawn, key, axis_name):
+        """MCQ-VAE's losses, one-hot codes that carry a gradient, and the new codebooks.
+
+        Only the first `redrawn` images are reconstructed.
+        """
         h = latents(variables, images)
         vectors = codebooks(variables)
         q = quantize.nearest_code(h, vectors)
@@ -139,14 +145,14 @@ def make(config: ConfigDict, info: Info) -> Method:
         hard = jax.nn.one_hot(q, codes.num_codes, dtype=soft.dtype)
         one_hot = quantize.straight_through(hard, soft).reshape(len(images), num_nodes, -1)
         if codes.gradient == "assignment":
-            drawn = pixels(variables, vectors_of(variables, one_hot))
+            carried = vectors_of(variables, one_hot[:redrawn])
         else:
-            drawn = pixels(variables, quantize.straight_through(quantised, h))
+            carried = quantize.straight_through(quantised[:redrawn], h[:redrawn])
         usage = soft.mean((0, 2))
         if axis_name is not None:
             usage = jax.lax.pmean(usage, axis_name)
         terms = {
-            "reconstruction": redraw_loss(drawn, images),
+            "reconstruction": redraw_loss(pixels(variables, carried), images[:redrawn]),
             "codebook": codebook,
             "commitment": commitment,
             # Together the two are what a code does not tell of its image: diverse on the whole,
@@ -274,19 +280,23 @@ def make(config: ConfigDict, info: Info) -> Method:
     def apart_loss(variables, batch, key, step, axis_name):
         del step
         images = from_uint8(batch["x"]["image"])
-        terms, _, metrics, new = autoencoder_terms(variables, images, key, axis_name)
+        terms, _, metrics, new = autoencoder_terms(variables, images, len(images), key, axis_name)
         return total(terms, metrics, new)
 
     def joint_loss(variables, batch, key, step, axis_name):
-        del step
         images = from_uint8(jnp.concatenate([batch["x"]["image"], batch["y"]["image"]]))
         keys = jax.random.split(key)
-        terms, one_hot, metrics, new = autoencoder_terms(variables, images, keys[0], axis_name)
-        x, y = jnp.split(one_hot, 2)
+        terms, one_hot, metrics, new = autoencoder_terms(
+            variables, images, len(images) // 2, keys[0], axis_name
+        )
+        # A fresh transition layer has nothing to teach the codes; its say grows with time.
+        say = jnp.clip(step / model.joint_ramp, 0.0, 1.0)
+        fixed = jax.lax.stop_gradient(one_hot)
+        x, y = jnp.split(fixed + say * (one_hot - fixed), 2)
         more, logits, seen = together(variables, x, y, batch["action"], keys[1])
         terms |= more
         if weights.image:
-            terms["image"] = image_term(variables, logits, images[len(x) :])
+            terms["image"] = say * image_term(variables, logits, images[len(x) :])
         return total(terms, metrics | seen, new)
 
     def transition_loss(variables, batch, key, step, axis_name):
@@ -317,8 +327,8 @@ def make(config: ConfigDict, info: Info) -> Method:
         output = pixels(variables, vectors.reshape(shape))
         return 2 * jax.nn.sigmoid(output) - 1 if model.reconstruction == "cross_entropy" else output
 
-    # Deterministic gates need no key; published gates are drawn, here always from the same key.
-    gate_key = None if model.gates == "deterministic" else jax.random.key(config.seed)
+    # Published gates are drawn; in evaluation always from the same key.
+    gate_key = jax.random.key(config.seed)
 
     def retrieve_action(variables: Variables, x: Array, y: Array) -> Float[Array, "b a"]:
         every = predict(variables, one_hot_codes(variables, x), "all", gate_key)
@@ -342,14 +352,20 @@ def make(config: ConfigDict, info: Info) -> Method:
 
     drawn = model.modes == "together" and weights.image > 0
     second_parts = {"transition", "retrieval", "decoder"} if drawn else {"transition", "retrieval"}
-    first_parts = {"encoder", "decoder", "codebook"} | (second_parts if model.joint else set())
     fixed = set() if model.retrieval.learned_temperature else {"retrieval"}
     first = Stage(
         name="autoencoder",
-        inputs="pairs" if model.joint else "images",
+        inputs="images",
         columns=("image",),
-        loss=joint_loss if model.joint else apart_loss,
-        trainable=lambda path: path[0] in first_parts - fixed,
+        loss=apart_loss,
+        trainable=lambda path: path[0] in {"encoder", "decoder", "codebook"},
+    )
+    joint = Stage(
+        name="joint",
+        inputs="pairs",
+        columns=("image",),
+        loss=joint_loss,
+        trainable=lambda path: path[0] not in fixed,
     )
     second = Stage(
         name="transition",
@@ -361,7 +377,7 @@ def make(config: ConfigDict, info: Info) -> Method:
     )
     return Method(
         init=init,
-        stages=(first, second),
+        stages=(first, joint, second) if model.joint else (first, second),
         encode=encode,
         decode=decode,
         retrieve=retrieve_action,

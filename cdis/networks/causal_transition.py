@@ -46,6 +46,7 @@ class CausalTransition(nn.Module):
       mechanism: "shared": the last message-passing layer gives 1 + A blocks of K logits and a node
         reads the one its state selects (published); "per_node": each (action, node) has a small
         mechanism of its own, a table over the node's own code plus a readout of the messages.
+      mask_start, edge_start: logits of a fresh table's hits and of fresh edges.
       copy: a node that is not hit and has no hit parent keeps its code, with a learned confidence.
       noise: "off", "exo" (Gaussian noise on every node) or "endo" (a noise node, parent of all).
     """
@@ -55,6 +56,8 @@ class CausalTransition(nn.Module):
     num_actions: int
     embedding: int = 0
     mask: str = "additive"
+    mask_start: float = 0.0
+    edge_start: float = 0.0
     edge_hidden: int = 800
     message_heads: int = 0
     message_hidden: tuple[int, ...] = (100,)
@@ -108,7 +111,8 @@ class CausalTransition(nn.Module):
     def _mask(self, one_hot, action, key):
         a, n, k = self.num_actions, self.num_nodes, self.num_codes
         if self.mask == "table":
-            table = self.param("mask_table", nn.initializers.normal(0.5), (a, n, k))
+            noise = self.param("mask_table", nn.initializers.normal(0.5), (a, n, k))
+            table = noise + self.mask_start
         else:
             table = graph.additive_mask_logits(
                 self.param("mask_action", nn.initializers.lecun_normal(), (a, k)),
@@ -141,7 +145,8 @@ class CausalTransition(nn.Module):
             head = _with_batch(readout[select], select)[:, :, None]
             zero = jnp.zeros((1, 1, 1, 1, 1), nodes.dtype)
             scores = graph.pair_scores(target, source, head, zero, jnp.zeros_like(head))[:, :, 0]
-            return scores + _with_batch(offset[select], select)[..., None, None]
+            start = _with_batch(offset[select], select)[..., None, None] + self.edge_start
+            return scores + start
 
         if _is(action, "none"):
             base = logits(jnp.zeros((1,), jnp.int32))

@@ -39,6 +39,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model = ConfigDict(
         {
             "joint": False,
+            "joint_ramp": 200,  # steps, of a joint stage
             "modes": "alternating",
             "reverse": False,
             "gates": "stochastic",
@@ -67,6 +68,8 @@ def get_config(variant: str = "") -> ConfigDict:
                 "dense_hidden": (256, 256),
                 "embedding": 0,
                 "mask": "additive",
+                "mask_start": 0.0,
+                "edge_start": 0.0,
                 "edge_hidden": 8 if smoke else 800,
                 "message_heads": 0,
                 "message_hidden": (8,) if smoke else (100,),

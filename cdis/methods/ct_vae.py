@@ -40,8 +40,9 @@ everywhere; the edge prior has a fixed rate.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
@@ -77,14 +78,15 @@ def make(config: ConfigDict, info: Info) -> Method:
     def init(key: PRNGKeyArray, batch: Batch) -> Variables:
         keys = jax.random.split(key, 4)
         image = from_uint8(batch["x"]["image"])
-        latent, encoder = networks.encoder.init_with_output(keys[0], image)
+        encoder: Any = networks.encoder.init(keys[0], image)["params"]
+        latent = _apply(networks.encoder, {"params": encoder}, image)
         if model.autoencoder.kind == "compact":
-            encoder = {"params": autoencoder.spread(encoder["params"], latent)}
+            encoder = autoencoder.spread(encoder, latent)
         one_hot = jnp.zeros((len(image), num_nodes, codes.num_codes)).at[..., 0].set(1.0)
         shape = (codes.num_codebooks, codes.num_codes, codes.code_dim)
         vectors = codes.initial_scale * jax.random.normal(keys[3], shape)
         params = {
-            "encoder": encoder["params"],
+            "encoder": encoder,
             "decoder": networks.decoder.init(keys[1], latent)["params"],
             "transition": networks.transition.init(keys[2], one_hot, "all")["params"],
             "retrieval": {"log_temperature": jnp.log(jnp.float32(model.retrieval.temperature))},
@@ -102,7 +104,7 @@ def make(config: ConfigDict, info: Info) -> Method:
         return home["codebook"]["vectors"]
 
     def latents(variables: Variables, images: Float[Array, "b h w c"]) -> Float[Array, "b c m e"]:
-        h = networks.encoder.apply({"params": variables["params"]["encoder"]}, images)
+        h = _apply(networks.encoder, {"params": variables["params"]["encoder"]}, images)
         h = h.reshape(len(images), *networks.grid, -1)
         return quantize.split_codebooks(h, num_codebooks=codes.num_codebooks)
 
@@ -111,7 +113,7 @@ def make(config: ConfigDict, info: Info) -> Method:
         z = quantize.merge_codebooks(quantised, grid=networks.grid)
         if networks.grid == (1, 1):
             z = z[:, 0, 0]
-        return networks.decoder.apply({"params": variables["params"]["decoder"]}, z)
+        return _apply(networks.decoder, {"params": variables["params"]["decoder"]}, z)
 
     def vectors_of(variables: Variables, one_hot: Float[Array, "b n k"]) -> Array:
         """Vectors of (straight-through) one-hot codes, as the decoder takes them."""
@@ -121,7 +123,7 @@ def make(config: ConfigDict, info: Info) -> Method:
     def predict(variables: Variables, one_hot, action, key) -> Transition:
         params = {"params": variables["params"]["transition"]}
         key = None if model.gates == "deterministic" else key
-        return networks.transition.apply(params, one_hot, action, key=key)
+        return _apply(networks.transition, params, one_hot, action, key=key)
 
     def redraw_loss(output: Array, target: Array) -> Array:
         if model.reconstruction == "cross_entropy":
@@ -228,7 +230,8 @@ def make(config: ConfigDict, info: Info) -> Method:
 
         def base(key):
             free = predict(variables, x, "none", key)
-            fixed = networks.transition.apply(
+            fixed = _apply(
+                networks.transition,
                 {"params": variables["params"]["transition"]},
                 x,
                 "none",
@@ -386,6 +389,11 @@ def make(config: ConfigDict, info: Info) -> Method:
         num_codes=codes.num_codes,
         num_codebooks=codes.num_codebooks,
     )
+
+
+def _apply(module: nn.Module, *args: Any, **options: Any) -> Any:
+    """`module.apply`, whose declared result also covers calls that change variables."""
+    return module.apply(*args, **options)
 
 
 def _of_action(x: Array, action: Int[Array, " b"]) -> Array:

@@ -18,22 +18,18 @@ def get_config(variant: str = "") -> ConfigDict:
     config = common()
     config.method = "cdis.methods.ct_vae"
     config.data.name = "sprites2d/coloured"
-    settings = dict(
-        batch_size=8 if smoke else 64,
-        warmup_steps=1 if smoke else 100,
-        weight_decay=1e-4,
-        clip_norm=1.0,
-    )
-    # Shorter and longer trainings: steps of the joint stage, which takes nearly all the time.
-    config.stages.autoencoder = stage(
-        steps=2 if smoke else 300, learning_rate=3e-3, schedule="constant", **settings
-    )
-    config.stages.joint = stage(
-        steps=2 if smoke else 2200, learning_rate=3e-3, schedule="cosine", **settings
-    )
-    config.stages.transition = stage(
-        steps=2 if smoke else 400, learning_rate=1e-3, schedule="cosine", **settings
-    )
+    # For a shorter or longer training: the steps of the joint stage, which takes nearly all of it.
+    steps = {"autoencoder": 300, "joint": 2200, "transition": 400}
+    for name, count in steps.items():
+        config.stages[name] = stage(
+            steps=2 if smoke else count,
+            batch_size=8 if smoke else 64,
+            learning_rate=1e-3 if name == "transition" else 3e-3,
+            schedule="constant" if name == "autoencoder" else "cosine",
+            warmup_steps=1 if smoke else 100,
+            weight_decay=1e-4,
+            clip_norm=1.0,
+        )
     config.model = ConfigDict(
         {
             "joint": True,

@@ -173,7 +173,9 @@ def test_representation(name):
         )
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "name", ["published", pytest.param("moving average", marks=pytest.mark.slow), "shipped"]
+)
 def test_what_a_trained_method_can_do(name):
     case = _case(name)
     method, variables, (x, y) = case.method, case.variables, (case.batch["x"], case.batch["y"])

@@ -41,7 +41,7 @@ def test_cross_entropy_is_least_at_the_image(target):
 
 
 def test_cross_entropy_bears_any_logit():
-    images = np.array([-1.0, 1.0], np.float32).reshape(2, 1, 1, 1)
-    sure = np.array([-1e4, 1e4], np.float32).reshape(2, 1, 1, 1)
+    images = jnp.array([-1.0, 1.0]).reshape(2, 1, 1, 1)
+    sure = jnp.array([-1e4, 1e4]).reshape(2, 1, 1, 1)
     np.testing.assert_allclose(reconstruction.cross_entropy(sure, images), 0)
     np.testing.assert_allclose(reconstruction.cross_entropy(-sure, images), 1e4)

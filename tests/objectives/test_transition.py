@@ -28,7 +28,9 @@ def test_node_cross_entropy():
     for b, n in np.ndindex(B, N):
         p = np.exp(logits[b, n]) / np.exp(logits[b, n]).sum()
         expected -= np.log(p[codes[b, n]]) / (B * N)
-    found = transition.node_cross_entropy(logits, jax.nn.one_hot(jnp.asarray(codes), K))
+    found = transition.node_cross_entropy(
+        jnp.asarray(logits), jax.nn.one_hot(jnp.asarray(codes), K)
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 

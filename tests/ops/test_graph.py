@@ -1,5 +1,7 @@
 """Causal-graph ops against the equations as they are written: loops, and pairs that are formed."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ B, S, G, N, H = 2, 3, 2, 4, 4  # images, actions, heads, nodes, features of a he
 A, K = 3, 5  # actions and codes
 
 
-def _normal(seed: int, *shape: int) -> np.ndarray:
+def _normal(seed: int, *shape: Any) -> Any:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
@@ -228,7 +230,9 @@ def test_intervened_edges():
     expected = np.zeros((B, S, N, N))
     for b, s, i, j in np.ndindex(B, S, N, N):
         expected[b, s, i, j] = acted[b, s, i, j] if mask[b, s, i] else base[b, 0, i, j]
-    np.testing.assert_allclose(graph.intervened_edges(base, acted, mask), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        graph.intervened_edges(base, acted, jnp.asarray(mask)), expected, atol=1e-6
+    )
     # The equation holds for masks between 0 and 1 too, as gradients of the mask need.
     soft = _sigmoid(_normal(3, B, S, N))
     mixed = (1 - soft)[..., None] * base + soft[..., None] * acted
@@ -325,18 +329,18 @@ def test_message_passing_gradients(sizes):
 
 def test_messages_run_into_i_from_j():
     # Node 0's only parent beside itself is node 1; nothing else may reach it.
-    arguments = [jnp.asarray(x) for x in _messages((B, 1), (B, 1), (1, S), (1, 1))]
+    target, sent, extra, readout, edge, *_ = (
+        jnp.asarray(x) for x in _messages((B, 1), (B, 1), (1, S), (1, 1))
+    )
     connected = jnp.broadcast_to(jnp.eye(N).at[0, 1].set(1.0), (B, S, N, N))
 
     @jax.jit
     @jax.grad
     def slopes(source):
-        received = graph.message_passing(
-            arguments[0], source, *arguments[2:5], connected, connected
-        )
+        received = graph.message_passing(target, source, extra, readout, edge, connected, connected)
         return received[:, :, :, 0].sum()
 
-    reaches = jnp.abs(slopes(arguments[1])).sum((0, 1, 2, 4)) > 0
+    reaches = jnp.abs(slopes(sent)).sum((0, 1, 2, 4)) > 0
     np.testing.assert_array_equal(reaches, [True, True, False, False])
 
 

@@ -44,7 +44,7 @@ def test_action_log_probabilities(temperature):
     distances = np.random.default_rng(2).uniform(0, 5, (B, A)).astype(np.float32)
     weights = np.exp(-distances / temperature)
     expected = np.log(weights / weights.sum(-1, keepdims=True))
-    found = retrieve.action_log_probabilities(distances, temperature=temperature)
+    found = retrieve.action_log_probabilities(jnp.asarray(distances), temperature=temperature)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(found.argmax(-1), distances.argmin(-1))
 

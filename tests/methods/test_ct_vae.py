@@ -301,7 +301,12 @@ def _halves(batch):
 
 def test_two_devices_equal_one():
     # Without restarts, whose draws are each device's own, nothing depends on how a batch is cut.
-    overrides = {"model.codes.restart_below": 0.0, "model.weights.usage": 1.0}
+    # Assignments are sharp and usage weighs much, so that each half's own usage would show.
+    overrides = {
+        "model.codes.restart_below": 0.0,
+        "model.codes.assignment_temperature": 0.02,
+        "model.weights.usage": 10.0,
+    }
     _, method = _make("moving average", overrides)
     case = _case("moving average")
     stage = method.stages[0]

@@ -311,6 +311,10 @@ def test_what_no_action_touches_keeps_its_code():
     assert kept.any() and not kept.all()
     expected = np.broadcast_to(params["copy"] * one_hot[:, None], every.logits.shape)
     np.testing.assert_allclose(np.asarray(every.logits)[kept], expected[kept], rtol=1e-5)
+    # A node with a hit parent has its own mechanism's say instead.
+    disturbed = (hit == 0) & ~kept
+    assert disturbed.any()
+    assert not np.isclose(np.asarray(every.logits)[disturbed], expected[disturbed]).all(-1).any()
     idle = _forward("shipped", "none")
     np.testing.assert_array_equal(idle.logits.argmax(-1)[:, 0], one_hot.argmax(-1))
 

@@ -20,7 +20,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.method = "cdis.methods.ct_vae"
     config.data.name = "sprites2d/coloured"
     # For a shorter or longer training: the steps of the joint stage, which takes nearly all of it.
-    steps = {"autoencoder": 300, "joint": 2200, "transition": 600}
+    steps = {"autoencoder": 300, "joint": 2100, "transition": 500}
     for name, count in steps.items():
         config.stages[name] = stage(
             steps=2 if smoke else count,

@@ -1,7 +1,6 @@
 """Evaluation of methods that are right, or wrong in a known way, by construction."""
 
 import json
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -196,7 +195,6 @@ def fake_workdir(monkeypatch, workdir, method=None):
     monkeypatch.setattr(evaluation, "restore", lambda _: (config, VARIABLES, 7))
     monkeypatch.setattr(evaluation, "train_seconds", lambda _: 61.5)
     monkeypatch.setattr(evaluation, "make_method", lambda *_: method or oracle())
-    monkeypatch.setattr(
-        evaluation, "data", SimpleNamespace(load=lambda *_: dataset(), info=lambda _: INFO)
-    )
+    monkeypatch.setattr(evaluation.data, "load", lambda *_: dataset())
+    monkeypatch.setattr(evaluation.data, "info", lambda _: INFO)
     monkeypatch.setattr(evaluation.predictors, "factor_predictor", lambda *_, **__: PREDICTOR)

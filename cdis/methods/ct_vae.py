@@ -49,6 +49,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 from cdis.data.info import Info
+from cdis.errors import UserError
 from cdis.methods.base import Aux, Batch, Method, Stage, Variables
 from cdis.networks import autoencoder
 from cdis.networks.causal_transition import CausalTransition, DenseTransition, Transition
@@ -68,8 +69,28 @@ class Networks(NamedTuple):
     grid: tuple[int, int]  #: latent places (H, W)
 
 
+#: What the switches of `config.model` may say.
+SWITCHES = {
+    "modes": ("together", "alternating"),
+    "gates": ("deterministic", "stochastic"),
+    "reconstruction": ("cross_entropy", "squared_error"),
+    "autoencoder.kind": ("compact", "grid"),
+    "codes.gradient": ("assignment", "copy"),
+    "transition.kind": ("graph", "dense"),
+    "transition.mask": ("table", "additive"),
+    "transition.mechanism": ("per_node", "shared"),
+    "transition.noise": ("off", "exo", "endo"),
+    "retrieval.over_nodes": ("sum", "mean"),
+}
+
+
 def make(config: ConfigDict, info: Info) -> Method:
-    """CT-VAE for images and actions of `info`, as `config.model` says."""
+    """CT-VAE for images and actions of `info`, as `config.model` says.
+
+    Raises `UserError` for a switch set to what it does not know, and for a grid of latents that the
+    images do not divide into.
+    """
+    _check(config.model)
     model, codes, weights = config.model, config.model.codes, config.model.weights
     networks = _networks(model, info)
     num_nodes = codes.num_codebooks * math.prod(networks.grid)
@@ -402,13 +423,29 @@ def _of_action(x: Array, action: Int[Array, " b"]) -> Array:
     return jnp.take_along_axis(x, index, axis=1)[:, 0]
 
 
+def _check(model: ConfigDict) -> None:
+    for name, allowed in SWITCHES.items():
+        value = model
+        for part in name.split("."):
+            value = value[part]
+        if value not in allowed:
+            raise UserError(
+                f"config.model.{name} is {value!r}, but must be one of {', '.join(allowed)}."
+            )
+    if model.transition.noise != "off" and model.gates == "deterministic":
+        raise UserError(
+            f"config.model.transition.noise is {model.transition.noise!r}, but deterministic gates "
+            "leave no room for noise. Set config.model.gates to 'stochastic' or the noise to 'off'."
+        )
+
+
 def _networks(model: ConfigDict, info: Info) -> Networks:
     shape, codes, parts = info.image_shape, model.codes, model.autoencoder
     latent = codes.num_codebooks * codes.code_dim
     if parts.kind == "grid":
         stride = 2 ** len(parts.widths)
         if shape[0] % stride or shape[1] % stride:
-            raise ValueError(
+            raise UserError(
                 f"config.model.autoencoder.widths: {len(parts.widths)} stride-2 convolutions need "
                 f"image sides divisible by {stride}, but {info.name} has images of {shape}"
             )

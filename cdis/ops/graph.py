@@ -62,7 +62,8 @@ def intervention_mask(
     """`m_n ~ Bernoulli(o_n . sigmoid(logits[a, n]))`: which nodes does the action hit?
 
     For the action of each example, or for all actions at once if `action` is None. A node's code is
-    one-hot, so the logit is read off before the sigmoid: `o . sigmoid(l) = sigmoid(o . l)`.
+    one-hot, so the logit is read off before the sigmoid: `o . sigmoid(l) = sigmoid(o . l)`. (Where
+    a gradient flows into o as well, that gradient is the second form's: a departure.)
     """
     chex.assert_rank([one_hot, table], 3)
     if action is None:

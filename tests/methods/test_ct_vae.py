@@ -16,6 +16,7 @@ import pytest
 from cdis.config import load_config
 from cdis.data import transitions
 from cdis.data.info import Info
+from cdis.errors import UserError
 from cdis.methods import ct_vae
 from cdis.methods.base import Method, Stage
 from cdis.train.state import State, by_path, split
@@ -417,8 +418,11 @@ def test_autoencoder_loss_falls():
 # Switches
 
 
-@pytest.mark.parametrize("name", ["published", "quickstart"])
-@pytest.mark.parametrize("variant", ["", ":smoke"])
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [(name, v) for name in ("published", "quickstart") for v in ("", ":smoke")]
+    + [("quickstart", ":oriented")],
+)
 def test_experiments_are_whole(name, variant):
     config = load_config(f"{EXPERIMENTS / name}.py{variant}")
     assert config.method == "cdis.methods.ct_vae"
@@ -440,5 +444,14 @@ def test_experiments_are_whole(name, variant):
 
 
 def test_images_that_the_grid_cannot_halve_raise():
-    with pytest.raises(Exception, match="divisible by 64"):
+    with pytest.raises(UserError, match="divisible by 64"):
         _make("published", {"model.autoencoder.widths": (4, 4, 4, 4, 4, 4)})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [("mask", "tabel", "must be one of table, additive"), ("noise", "exo", "deterministic gates")],
+)
+def test_switches_that_make_no_sense_are_refused(name, value, message):
+    with pytest.raises(UserError, match=message):
+        _make("shipped", {f"model.transition.{name}": value})

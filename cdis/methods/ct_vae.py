@@ -2,7 +2,7 @@
 
 Gendron, Witbrock and Dobbie, "Disentanglement of Latent Representations via (Sparse) Causal
 Interventions", arXiv 2302.00869 (IJCAI 2023). An image becomes N codes out of K; the codes are the
-nodes of a causal graph; an action rewires the edges into the nodes that it hits. Trained in two
+nodes of a causal graph; an action rewires the edges into the nodes that it hits. Trained in
 stages, it applies actions to images (`intervene`) and tells which action lies between two
 (`retrieve`).
 
@@ -11,7 +11,7 @@ stages, it applies actions to images (`intervene`) and tells which action lies b
     stage "transition"   on integer codes, computed once for every image, since they are frozen
 
 Departures from the paper. Each is a switch of `config.model`; the published value is in brackets.
-The README has the measured effect.
+The README has the effect measured of the main ones.
 
     joint               transitions shape the codes, through straight-through assignments of both
                         images' codes  [False: a stage less]

@@ -3,7 +3,8 @@
     cdis train --config experiments/ct_vae/quickstart.py --workdir runs/quickstart
     cdis train --config experiments/ct_vae/quickstart.py:oriented --workdir runs/oriented
 
-The README's results say how long it takes and what it reaches.
+Ours, seed 0, two cores: coloured .969 / .972 retrieval (directed / undirected) after 293 s of
+training. The README has all results, and those of variants.
 """
 
 from ml_collections import ConfigDict

@@ -45,7 +45,7 @@ Usage: cdis train --config FILE.py[:VARIANT] --workdir DIR [--config.FIELD=VALUE
 
 Examples:
   cdis train --config experiments/ct_vae/quickstart.py --workdir runs/quickstart
-  cdis train --config experiments/ct_vae/quickstart.py:smoke --workdir /tmp/smoke
+  cdis train --config experiments/ct_vae/quickstart.py:smoke --workdir runs/smoke
   cdis train --config experiments/ct_vae/quickstart.py --workdir runs/seed1 --config.seed=1
 
 Stopped by Ctrl-C, SIGTERM or a crash? The same command again goes on from the last checkpoint and

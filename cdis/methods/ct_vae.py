@@ -6,27 +6,32 @@ nodes of a causal graph; an action rewires the edges into the nodes that it hits
 stages, it applies actions to images (`intervene`) and tells which action lies between two
 (`retrieve`).
 
-    stage "autoencoder"  MCQ-VAE: images -> codes -> images
-    stage "joint"        only if `joint`: everything at once, on images
+    stage "autoencoder"  MCQ-VAE: images -> codes -> images; or, with the switch `joint`,
+    stage "joint"        the same with transitions, which then shape the codes
     stage "transition"   on integer codes, computed once for every image, since they are frozen
 
 Departures from the paper. Each is a switch of `config.model`; the published value is in brackets.
 The README has the effect measured of the main ones.
 
     joint               transitions shape the codes, through straight-through assignments of both
-                        images' codes  [False: a stage less]
+                        images' codes  [False: the autoencoder is trained alone]
+    joint_graph         in that stage every node's code must be foretold from its own code and the
+                        action alone, which makes codes autonomous  [no such stage]
+    weights.sharing     and two factors are not to move the same node  [0]
     modes               every batch serves retrieval and prediction  ["alternating": base, action
                         and retrieval mode in turn]
     reverse             each pair is also shown from y to x with the opposite action  [False]
-    retrieval           evidence is summed over nodes, with a learned temperature  ["mean", 1]
+    retrieval           evidence is summed over nodes  ["mean"]; a temperature may be learned  [1]
     gates               deterministic: on where the probability is above one half  ["stochastic"]
     transition.mask     a free logit for each (action, node, code)  ["additive", which cannot select
                         by action and node]
-    transition.mask_start, .edge_start  everything may change everything at first  [0, 0]
+    transition.mask_start, .edge_start  at first most nodes are hit, and no edges exist  [0, 0]
+    weights.mask        a hit has its price, so that an action hits few nodes  [0]
     transition.copy     a node that is not hit and has no hit parent keeps its code  [False]
     transition.mechanism, .embedding    each node has a mechanism and vectors of its own
                         ["shared", 0]
-    autoencoder.kind    every code sees the whole image  ["grid" of patches]
+    autoencoder.kind    every code sees the whole image; images are drawn as sums of separable
+                        terms  ["grid" of patches, convolutions]
     reconstruction      binary cross-entropy  ["squared_error"]
     weights.image       predicted codes, decoded, must draw y  [0]
     codes.gradient      the encoder learns through soft assignments to codes  ["copy": the
@@ -71,6 +76,7 @@ class Networks(NamedTuple):
 
 #: What the switches of `config.model` may say.
 SWITCHES = {
+    "joint_graph": ("identity", "learned"),
     "modes": ("together", "alternating"),
     "gates": ("deterministic", "stochastic"),
     "reconstruction": ("cross_entropy", "squared_error"),
@@ -141,10 +147,11 @@ def make(config: ConfigDict, info: Info) -> Method:
         one_hot = one_hot.reshape(len(one_hot), codes.num_codebooks, -1, codes.num_codes)
         return jnp.einsum("bcmk,cke->bcme", one_hot, codebooks(variables))
 
-    def predict(variables: Variables, one_hot, action, key) -> Transition:
+    def predict(variables: Variables, one_hot, action, key, identity_graph=False) -> Transition:
         params = {"params": variables["params"]["transition"]}
         key = None if model.gates == "deterministic" else key
-        return _apply(networks.transition, params, one_hot, action, key=key)
+        options = {"key": key, "identity_graph": identity_graph}
+        return _apply(networks.transition, params, one_hot, action, **options)
 
     def redraw_loss(output: Array, target: Array) -> Array:
         if model.reconstruction == "cross_entropy":
@@ -152,7 +159,7 @@ def make(config: ConfigDict, info: Info) -> Method:
         return reconstruction.squared_error(output, target)
 
     def autoencoder_terms(variables, images, redrawn, key, axis_name):
-        """MCQ-VAE's losses, one-hot codes that carry a gradient, and the new codebooks.
+        """MCQ-VAE's losses, one-hot codes that carry a gradient, latents, and the new codebooks.
 
         Only the first `redrawn` images are reconstructed.
         """
@@ -188,6 +195,7 @@ def make(config: ConfigDict, info: Info) -> Method:
         return (
             terms,
             one_hot,
+            h.reshape(len(images), num_nodes, -1),
             {"codes_used": used},
             renewed(variables, key, h, q, counts, axis_name),
         )
@@ -228,13 +236,15 @@ def make(config: ConfigDict, info: Info) -> Method:
             "mask": seen.mask.mean(),
         }
 
-    def together(variables, x, y, action, key) -> tuple[Metrics, Array, Metrics]:
+    def together(
+        variables, x, y, action, key, identity_graph=False
+    ) -> tuple[Metrics, Array, Metrics]:
         """Every pair asks which action it is, and what its action does."""
         pairs = len(x)
         if model.reverse:
             x, y = jnp.concatenate([x, y]), jnp.concatenate([y, x])
             action = jnp.concatenate([action, (action + info.num_factors) % info.num_actions])
-        every = predict(variables, x, "all", key)
+        every = predict(variables, x, "all", key, identity_graph)
         log_p = log_probabilities(variables, every.logits, y)
         retrieval, metrics = retrieval_terms(variables, log_p, action)
         ours = Transition(*(_of_action(part, action) for part in every))
@@ -290,8 +300,9 @@ def make(config: ConfigDict, info: Info) -> Method:
         metrics = {name: 3 * terms.pop(name) for name in ("retrieval_accuracy", "temperature")}
         return terms, metrics
 
-    def total(terms: Metrics, metrics: Metrics, new: Variables) -> tuple[Array, Aux]:
-        value = sum(weights[name] * term for name, term in terms.items())
+    def total(terms: Metrics, metrics: Metrics, new: Variables, step: Array) -> tuple[Array, Aux]:
+        say = {name: _ramp(step, between) for name, between in model.ramps.items()}
+        value = sum(say.get(name, 1.0) * weights[name] * term for name, term in terms.items())
         return jnp.asarray(value), Aux(terms | metrics, new)
 
     def image_term(variables, logits, target):
@@ -302,39 +313,47 @@ def make(config: ConfigDict, info: Info) -> Method:
         return redraw_loss(pixels(variables, drawn), target)
 
     def apart_loss(variables, batch, key, step, axis_name):
-        del step
         images = from_uint8(batch["x"]["image"])
-        terms, _, metrics, new = autoencoder_terms(variables, images, len(images), key, axis_name)
-        return total(terms, metrics, new)
+        terms, *_, metrics, new = autoencoder_terms(variables, images, len(images), key, axis_name)
+        return total(terms, metrics, new, step)
 
     def joint_loss(variables, batch, key, step, axis_name):
         images = from_uint8(jnp.concatenate([batch["x"]["image"], batch["y"]["image"]]))
         keys = jax.random.split(key)
-        terms, one_hot, metrics, new = autoencoder_terms(
+        terms, one_hot, h, metrics, new = autoencoder_terms(
             variables, images, len(images) // 2, keys[0], axis_name
         )
         # A fresh transition layer has nothing to teach the codes; its say grows with time.
-        say = jnp.clip(step / model.joint_ramp, 0.0, 1.0)
+        say = _ramp(step, model.ramps.transitions)
         fixed = jax.lax.stop_gradient(one_hot)
         x, y = jnp.split(fixed + say * (one_hot - fixed), 2)
-        more, logits, seen = together(variables, x, y, batch["action"], keys[1])
+        identity = model.joint_graph == "identity"
+        more, logits, seen = together(variables, x, y, batch["action"], keys[1], identity)
         terms |= more
+        before, after = jnp.split(h, 2)
+        terms["sharing"] = transition.node_sharing(
+            before,
+            after,
+            batch["action"] % info.num_factors,
+            num_factors=info.num_factors,
+            axis_name=axis_name,
+        )
         if weights.image:
             terms["image"] = say * image_term(variables, logits, images[len(x) :])
-        return total(terms, metrics | seen, new)
+        return total(terms, metrics | seen, new, step)
 
     def transition_loss(variables, batch, key, step, axis_name):
         del axis_name
         x, y = (jax.nn.one_hot(batch[side]["codes"], codes.num_codes) for side in ("x", "y"))
         if model.modes == "alternating":
-            return total(*alternating(variables, x, y, batch["action"], key, step), {})
+            return total(*alternating(variables, x, y, batch["action"], key, step), {}, step)
         terms, logits, metrics = together(variables, x, y, batch["action"], key)
         if weights.image:
             target = from_uint8(batch["y"]["image"])
             terms["image"] = image_term(variables, logits, target)
             drawn = pixels(variables, vectors_of(variables, y))
             terms["reconstruction"] = redraw_loss(drawn, target)
-        return total(terms, metrics, {})
+        return total(terms, metrics, {}, step)
 
     def encode(variables: Variables, images: UInt8[Array, "b h w c"]) -> dict[str, Array]:
         vectors = codebooks(variables)
@@ -401,7 +420,7 @@ def make(config: ConfigDict, info: Info) -> Method:
     )
     return Method(
         init=init,
-        stages=(first, joint, second) if model.joint else (first, second),
+        stages=(joint if model.joint else first, second),
         encode=encode,
         decode=decode,
         retrieve=retrieve_action,
@@ -410,6 +429,12 @@ def make(config: ConfigDict, info: Info) -> Method:
         num_codes=codes.num_codes,
         num_codebooks=codes.num_codebooks,
     )
+
+
+def _ramp(step: Array, between: tuple[int, int]) -> Array:
+    """0 up to the first of two steps, 1 from the second on."""
+    begin, end = between
+    return jnp.clip((step - begin) / max(end - begin, 1), 0.0, 1.0)
 
 
 def _apply(module: nn.Module, *args: Any, **options: Any) -> Any:
@@ -455,12 +480,20 @@ def _networks(model: ConfigDict, info: Info) -> Networks:
     else:
         grid = (1, 1)
         encoder = autoencoder.CompactEncoder(parts.width, parts.hidden, latent)
-        decoder = autoencoder.CompactDecoder(tuple(parts.decoder_hidden), shape)
-    nodes = codes.num_codebooks * math.prod(grid)
-    shared = dict(num_nodes=nodes, num_codes=codes.num_codes, num_actions=info.num_actions)
+        decoder = autoencoder.CompactDecoder(tuple(parts.decoder_hidden), parts.decoder_rank, shape)
+    layer = transition_layer(model, info, codes.num_codebooks * math.prod(grid))
+    return Networks(encoder, decoder, layer, grid)
+
+
+def transition_layer(
+    model: ConfigDict, info: Info, num_nodes: int
+) -> CausalTransition | DenseTransition:
+    """The layer that `config.model.transition` describes, for the codes of `num_nodes` nodes."""
+    shared: dict[str, Any] = dict(
+        num_nodes=num_nodes, num_codes=model.codes.num_codes, num_actions=info.num_actions
+    )
     if model.transition.kind == "dense":
-        dense = DenseTransition(**shared, hidden=tuple(model.transition.dense_hidden))
-        return Networks(encoder, decoder, dense, grid)
+        return DenseTransition(**shared, hidden=tuple(model.transition.dense_hidden))
     options = {k: v for k, v in model.transition.items() if k not in ("kind", "dense_hidden")}
     options["message_hidden"] = tuple(options["message_hidden"])
-    return Networks(encoder, decoder, CausalTransition(**shared, **options), grid)
+    return CausalTransition(**shared, **options)

@@ -85,6 +85,9 @@ class CompactEncoder(nn.Module):
         where = nn.relu(nn.Conv(self.width, (3, 3))(space_to_depth(x, 2)))
         where = nn.relu(nn.Dense(self.hidden)(where.reshape(len(where), -1)))
         hidden = nn.relu(nn.Dense(self.hidden)(jnp.concatenate([what, where], axis=-1)))
+        # Small and of one length: otherwise Adam's steps, each the same in all weights of the last
+        # layer, may drive every latent to the end of its range before it has learnt to come back.
+        hidden = nn.LayerNorm(use_bias=False, use_scale=False)(hidden) / 4
         return 2 * jnp.tanh(nn.Dense(self.latent, name=self.last)(hidden) / 2)
 
 
@@ -102,14 +105,24 @@ def spread(params: dict[str, Any], latent: Float[Array, "b d"]) -> dict[str, Any
 
 
 class CompactDecoder(nn.Module):
-    """A dense network from the latent vector to the logits of all pixels."""
+    """Logits as a sum of separable pictures: `sum_r row_r(y) column_r(x) colour_r(c)`.
+
+    A dense network sees the latent vector and gives the factors of every term (a canonical polyadic
+    decomposition). What is drawn in one place is thereby drawn alike in another, from far fewer
+    outputs than pixels.
+    """
 
     hidden: tuple[int, ...]
+    rank: int
     image_shape: tuple[int, int, int]
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b h w c"]:
-        for width in self.hidden:
-            x = nn.relu(nn.Dense(width)(x))
-        height, width, channels = self.image_shape
-        return nn.Dense(height * width * channels)(x).reshape(-1, height, width, channels)
+        for size in self.hidden:
+            x = nn.relu(nn.Dense(size)(x))
+        rows, columns, colours = (
+            nn.Dense(size * self.rank)(x).reshape(len(x), size, self.rank)
+            for size in self.image_shape
+        )
+        logits = jnp.einsum("bhr,bwr,bcr->bhwc", rows, columns, colours) / self.rank**0.5
+        return logits + self.param("bias", nn.initializers.constant(-3.0), ())

@@ -81,18 +81,25 @@ class CausalTransition(nn.Module):
           action: one action for each image (s = 1), "all" (s = A) or "none" (s = 1).
           key: of gates and noise; None: deterministic gates (edge or hit where its probability is
             above one half) and no noise.
-          identity_graph: every node is its own only parent, whatever the edge networks say.
+          identity_graph: every node is its own only parent, whatever the edge networks say. With
+            mechanisms per node no message is passed then.
         """
         keys = dict.fromkeys(("mask", "graph", "noise"))
         if key is not None:
             keys = dict(zip(keys, jax.random.split(key, 3), strict=True))
-        nodes = self._node_features(one_hot, keys["noise"])
         mask = self._mask(one_hot, action, keys["mask"])
+        identity = jnp.broadcast_to(jnp.eye(self.num_nodes), (*mask.shape, self.num_nodes))
+        if identity_graph and self.mechanism == "per_node":
+            # A node would tell itself its own code, which its mechanism's table reads anyway.
+            idle, acted = self._node_mechanisms(one_hot, None, action)
+            logits = self._after(one_hot, idle, acted, mask, identity)
+            return Transition(logits, mask, identity, identity)
+        nodes = self._node_features(one_hot, keys["noise"])
         edges, gates = self._edges(nodes, action, mask, keys["graph"])
         if identity_graph:
-            gates = jnp.broadcast_to(jnp.eye(self.num_nodes), gates.shape)
-        logits = self._transition(one_hot, nodes, action, mask, edges, gates, keys["noise"])
-        return Transition(logits, mask, edges, gates)
+            gates = identity
+        idle, acted = self._mechanisms(one_hot, nodes, action, edges, gates, keys["noise"])
+        return Transition(self._after(one_hot, idle, acted, mask, gates), mask, edges, gates)
 
     def _node_features(self, one_hot, key):
         if self.embedding:
@@ -159,8 +166,8 @@ class CausalTransition(nn.Module):
             graph.intervened_edges(gates[:, :1], gates[:, 1:], mask),
         )
 
-    def _transition(self, one_hot, nodes, action, mask, edges, gates, key):
-        """Logits of the codes after the action: message passing, then each node's mechanism."""
+    def _mechanisms(self, one_hot, nodes, action, edges, gates, key):
+        """Message passing, then logits of the codes by idle mechanisms and by the action's."""
         weight = edges * gates
         # A node is always among its own parents.
         connected = jnp.maximum(gates, jnp.eye(self.num_nodes))
@@ -190,11 +197,13 @@ class CausalTransition(nn.Module):
                 for x in (received, sent)
             )
         if self.mechanism == "shared":
-            idle, acted = self._shared_mechanism(nodes, extra, action, weight, connected)
-        else:
-            idle, acted = self._node_mechanisms(one_hot, nodes, action)
+            return self._shared_mechanism(nodes, extra, action, weight, connected)
+        return self._node_mechanisms(one_hot, nodes, action)
+
+    def _after(self, one_hot, idle, acted, mask, gates):
+        """Each node reads the mechanism that its mask selects, or keeps its code."""
         if self.copy:
-            confidence = self.param("copy", nn.initializers.constant(4.0), ())
+            confidence = self.param("copy", nn.initializers.constant(4.0), (self.num_nodes, 1))
             disturbed = jnp.max(gates * mask[:, :, None, :], axis=-1)
             kept = confidence * one_hot[:, None]
             idle = kept + disturbed[..., None] * (idle - kept)
@@ -241,19 +250,22 @@ class CausalTransition(nn.Module):
         """A mechanism for each (action, node): a table over its own code, a readout of messages."""
         blocks, n, k = 1 + self.num_actions, self.num_nodes, self.num_codes
         own = self.param("mechanism_own", nn.initializers.normal(0.1), (blocks, n, k, k))
-        width = messages.shape[-1]
-        init = nn.initializers.normal(width**-0.5)
-        read = self.param("mechanism_read", init, (blocks, n, width, k))
-        idle = jnp.einsum("bnk,nkl->bnl", one_hot, own[0])[:, None]
-        idle += jnp.einsum("bsnd,ndk->bsnk", messages, read[0])
-        if _is(action, "none"):
-            return idle, 0.0
-        if _is(action, "all"):
+        idle, acted = jnp.einsum("bnk,nkl->bnl", one_hot, own[0])[:, None], 0.0
+        every = _is(action, "all")
+        if every:
             acted = jnp.einsum("bnk,ankl->banl", one_hot, own[1:])
-            return idle, acted + jnp.einsum("band,andk->bank", messages, read[1:])
-        acted = jnp.einsum("bnk,bnkl->bnl", one_hot, own[1 + action])
-        acted += jnp.einsum("bnd,bndk->bnk", messages[:, 0], read[1 + action])
-        return idle, acted[:, None]
+        elif not isinstance(action, str):
+            acted = jnp.einsum("bnk,bnkl->bnl", one_hot, own[1 + action])[:, None]
+        if messages is not None:
+            # At first what neighbours say changes nothing: nodes start on their own.
+            width = messages.shape[-1]
+            read = self.param("mechanism_read", nn.initializers.zeros, (blocks, n, width, k))
+            idle += jnp.einsum("bsnd,ndk->bsnk", messages, read[0])
+            if every:
+                acted += jnp.einsum("band,andk->bank", messages, read[1:])
+            elif not isinstance(action, str):
+                acted += jnp.einsum("bnd,bndk->bnk", messages[:, 0], read[1 + action])[:, None]
+        return idle, acted
 
 
 class _Message(NamedTuple):

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 def node_cross_entropy(
@@ -38,3 +38,39 @@ def orphan_penalty(edges: Float[Array, "b s n m"]) -> Float[Array, ""]:
 def identity_distance(graph: Float[Array, "b s n n"]) -> Float[Array, ""]:
     """`mean (G - I)^2`: without an action nothing changes."""
     return jnp.mean((graph - jnp.eye(graph.shape[-1])) ** 2)
+
+
+def node_sharing(
+    x: Float[Array, "b n e"],
+    y: Float[Array, "b n e"],
+    factor: Int[Array, " b"],
+    *,
+    num_factors: int,
+    floor: float = 0.01,
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    """How far factors share nodes: the mean over pairs of factors of `sum_n R_fn R_gn`.
+
+    `R_fn` is node n's share in what moves when factor f does: the mean of `|y_n - x_n|^2` over the
+    pairs whose action names f (of the batch, on all devices), divided by its sum over nodes. It is
+    0 where no two factors move the same node, and 1 / N where all move all nodes alike. Shares do
+    not tell how much is moved, so standing still does not pay; `floor` keeps them from chasing
+    movements that are hardly there. Ours, not the paper's.
+
+    Args:
+      x: latent vectors of the nodes before the action.
+      y: and after it.
+      factor: which factor the action names.
+      num_factors: F.
+      floor: added to every factor's movement, spread evenly over nodes.
+      axis_name: devices that share the batch.
+    """
+    moved = jnp.sum((y - x) ** 2, axis=-1)
+    member = jax.nn.one_hot(factor, num_factors)
+    sums, counts = member.T @ moved, member.sum(0)
+    if axis_name is not None:
+        sums, counts = jax.lax.psum((sums, counts), axis_name)
+    mean = sums / jnp.maximum(counts, 1)[:, None] + floor / moved.shape[1]
+    share = mean / mean.sum(1, keepdims=True)
+    overlap = jnp.sum(share.sum(0) ** 2 - jnp.sum(share**2, axis=0))
+    return overlap / (num_factors * (num_factors - 1))

@@ -39,7 +39,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model = ConfigDict(
         {
             "joint": False,
-            "joint_ramp": 200,  # steps, of a joint stage
+            "joint_graph": "learned",  # of a joint stage, as are the ramps
+            "ramps": {"transitions": (0, 1), "sharing": (0, 1)},
             "modes": "alternating",
             "reverse": False,
             "gates": "stochastic",
@@ -49,9 +50,10 @@ def get_config(variant: str = "") -> ConfigDict:
                 "kind": "grid",
                 "widths": (8, 8, 8) if smoke else (64, 128, 256),
                 "residual_blocks": 1 if smoke else 6,
-                "width": 32,  # of kind "compact", as are the two below
+                "width": 32,  # of kind "compact", as are the three below
                 "hidden": 256,
-                "decoder_hidden": (512, 512),
+                "decoder_hidden": (256, 256),
+                "decoder_rank": 24,
             },
             "codes": {
                 "num_codebooks": 1,
@@ -97,6 +99,7 @@ def get_config(variant: str = "") -> ConfigDict:
                 "graph_size": 0.015,
                 "orphans": 0.15,
                 "mask": 0.0,
+                "sharing": 0.0,
                 "image": 0.0,
             },
         }

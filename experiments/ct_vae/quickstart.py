@@ -21,13 +21,13 @@ def get_config(variant: str = "") -> ConfigDict:
     config.method = "cdis.methods.ct_vae"
     config.data.name = "sprites2d/coloured"
     # For a shorter or longer training: the steps of the joint stage, which takes nearly all of it.
-    steps = {"autoencoder": 300, "joint": 2100, "transition": 500}
+    steps = {"joint": 6000, "transition": 500}
     for name, count in steps.items():
         config.stages[name] = stage(
             steps=2 if smoke else count,
             batch_size=8 if smoke else 64,
-            learning_rate=1e-3 if name == "transition" else 3e-3,
-            schedule="constant" if name == "autoencoder" else "cosine",
+            learning_rate=1e-3 if name == "transition" else 2e-3,
+            schedule="cosine",
             warmup_steps=1 if smoke else 100,
             weight_decay=1e-4,
             clip_norm=1.0,
@@ -35,7 +35,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model = ConfigDict(
         {
             "joint": True,
-            "joint_ramp": 200,  # steps in which transitions come to shape the codes
+            "joint_graph": "identity",  # | "learned"
+            # Between which steps of the joint stage each comes to shape the codes.
+            "ramps": {"transitions": (300, 500), "sharing": (0, 1000), "mask": (300, 1500)},
             "modes": "together",  # | "alternating"
             "reverse": True,
             "gates": "deterministic",  # | "stochastic"
@@ -45,7 +47,8 @@ def get_config(variant: str = "") -> ConfigDict:
                 "kind": "compact",  # | "grid"
                 "width": 32,
                 "hidden": 256,
-                "decoder_hidden": (512, 512),
+                "decoder_hidden": (256, 256),
+                "decoder_rank": 24,
                 "widths": (64, 128, 256),  # of kind "grid", as are the residual blocks
                 "residual_blocks": 6,
             },
@@ -64,8 +67,8 @@ def get_config(variant: str = "") -> ConfigDict:
                 "dense_hidden": (256, 256),
                 "embedding": 32,
                 "mask": "table",  # | "additive"
-                "mask_start": 2.0,
-                "edge_start": 2.0,
+                "mask_start": 0.5,
+                "edge_start": -2.0,
                 "edge_hidden": 8,
                 "message_heads": 4,  # 0: 1 + A
                 "message_hidden": (16,),
@@ -75,8 +78,8 @@ def get_config(variant: str = "") -> ConfigDict:
             },
             "retrieval": {
                 "over_nodes": "sum",  # | "mean"
-                "temperature": 2.0,
-                "learned_temperature": True,
+                "temperature": 1.0,
+                "learned_temperature": False,
             },
             "weights": {
                 "reconstruction": 0.02,
@@ -85,20 +88,21 @@ def get_config(variant: str = "") -> ConfigDict:
                 "usage": 3.0,
                 "doubt": 0.3,
                 "retrieval": 2.0,
-                "action": 2.0,
+                "action": 4.0,
                 "image": 0.01,
                 "base": 0.0,
                 "identity": 0.0,
                 "edge_prior": 0.0,
                 "graph_size": 0.0,
                 "orphans": 0.0,
-                "mask": 0.0,
+                "mask": 6.0,
+                "sharing": 20.0,
             },
         }
     )
     if variant == "oriented":
         config.data.name = "sprites2d/oriented"
-        config.stages.joint.steps = 4000
+        config.stages.joint.steps = 9000
         # A third of the channels: the same weight for an image.
         config.model.weights.reconstruction *= 3
         config.model.weights.image *= 3

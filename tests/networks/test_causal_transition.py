@@ -157,6 +157,7 @@ def _twin_of_action(layer, params, one_hot, action, noise, identity):
         gates = (1 - hit) * gates + hit * _gate(mine, noise["graph"][:, 1])
     if identity:
         gates = jnp.broadcast_to(jnp.eye(N), gates.shape)
+    alone = identity and layer.mechanism == "per_node"
 
     # Transition: the extra parents are nodes whose only parent is themselves.
     embedding = params["action_node"]
@@ -177,13 +178,14 @@ def _twin_of_action(layer, params, one_hot, action, noise, identity):
         blocks = (_gat(last, everyone, weight, connected) + last["bias"])[:, :N]
     else:
         blocks = jnp.einsum("bnk,ankl->bnal", one_hot, params["mechanism_own"])
-        blocks += jnp.einsum("bnd,andk->bnak", everyone[:, :N], params["mechanism_read"])
+        if not alone:
+            blocks += jnp.einsum("bnd,andk->bnak", everyone[:, :N], params["mechanism_read"])
     idle = blocks[:, :, 0]
     if layer.copy:
         disturbed = jnp.max(gates * mask[:, None, :], axis=-1)[..., None]
         idle = (1 - disturbed) * params["copy"] * one_hot + disturbed * idle
     acted = idle if action is None else blocks[jnp.arange(B), :, 1 + action]
-    return (1 - hit) * idle + hit * acted, mask, edges, gates
+    return (1 - hit) * idle + hit * acted, mask, gates if alone else edges, gates
 
 
 def _twin(layer, params, one_hot, form, key=None, identity=False):
@@ -330,6 +332,19 @@ def test_identity_graph():
     again = _jit(lambda o: _apply(layer, {"params": params}, o, "none", identity_graph=True))(other)
     np.testing.assert_allclose(again.logits[:, 0, 1:], seen.logits[:, 0, 1:], rtol=1e-4, atol=1e-5)
     assert not np.allclose(again.logits[:, 0, 0], seen.logits[:, 0, 0], atol=1e-2)
+
+
+@pytest.mark.parametrize("form", ["all", "each", "none"])
+@pytest.mark.parametrize("name", ["shipped", "own mechanisms, endo"])
+def test_identity_graph_of_own_mechanisms(name, form):
+    layer, params, one_hot = _case(name)
+    action = jnp.asarray(ACTION) if form == "each" else form
+    found = _gradients(
+        lambda p, o: _apply(layer, {"params": p}, o, action, identity_graph=True), params, one_hot
+    )
+    expected = _gradients(lambda p, o: _twin(layer, p, o, form, identity=True), params, one_hot)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
 def test_an_action_reaches_every_node():

@@ -90,3 +90,61 @@ def test_gradients_are_finite_at_the_extremes(value):
     ):
         slope = jax.grad(loss)(graph)
         assert np.isfinite(loss(graph)) and np.isfinite(slope).all()
+
+
+def _movements(seed=4):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(2, 12, N, 2)).astype(np.float32)
+    return x, y, np.tile(np.arange(3), 4).astype(np.int32)
+
+
+def _node_sharing_twin(x, y, factor, num_factors, floor):
+    """The equation term by term, differentiable."""
+    share = []
+    for f in range(num_factors):
+        rows = np.flatnonzero(factor == f)
+        moved = [
+            sum(jnp.sum((y[b, n] - x[b, n]) ** 2) for b in rows) / max(len(rows), 1) + floor / N
+            for n in range(N)
+        ]
+        share.append([m / sum(moved) for m in moved])
+    pairs = [(f, g) for f in range(num_factors) for g in range(f)]
+    return sum(share[f][n] * share[g][n] for f, g in pairs for n in range(N)) / len(pairs)
+
+
+def test_node_sharing():
+    x, y, factor = _movements()
+    # Factor 3 of 4 is named by no pair: all that is left of it is the floor.
+    options = {"num_factors": 4, "floor": 0.3}
+    fast = jax.value_and_grad(
+        lambda x, y: transition.node_sharing(x, y, jnp.asarray(factor), **options), argnums=(0, 1)
+    )
+    slow = jax.value_and_grad(lambda x, y: _node_sharing_twin(x, y, factor, 4, 0.3), argnums=(0, 1))
+    for found, expected in zip(
+        jax.tree.leaves(fast(x, y)), jax.tree.leaves(slow(x, y)), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_node_sharing_at_its_extremes():
+    x = np.zeros((12, N, 2), np.float32)
+    factor = jnp.asarray(_movements()[2])
+    options = {"num_factors": 3, "floor": 1e-6}
+    own = x.copy()
+    own[np.arange(12), factor] = 1.0
+    apart = transition.node_sharing(jnp.asarray(x), jnp.asarray(own), factor, **options)
+    np.testing.assert_allclose(apart, 0, atol=1e-5)
+    for still in (x + 1, x):  # all move all nodes alike; nothing moves at all
+        shared = transition.node_sharing(jnp.asarray(x), jnp.asarray(still), factor, **options)
+        np.testing.assert_allclose(shared, 1 / N, rtol=1e-5)
+
+
+def test_node_sharing_is_of_the_whole_batch():
+    x, y, factor = _movements()
+    whole = transition.node_sharing(x, y, jnp.asarray(factor), num_factors=3)
+    halves = [part.reshape(2, 6, *part.shape[1:]) for part in (x, y, factor)]
+    shared = jax.vmap(
+        lambda x, y, factor: transition.node_sharing(x, y, factor, num_factors=3, axis_name="data"),
+        axis_name="data",
+    )(*halves)
+    np.testing.assert_allclose(shared, [whole, whole], rtol=1e-5)

@@ -73,4 +73,4 @@ def node_sharing(
     mean = sums / jnp.maximum(counts, 1)[:, None] + floor / moved.shape[1]
     share = mean / mean.sum(1, keepdims=True)
     overlap = jnp.sum(share.sum(0) ** 2 - jnp.sum(share**2, axis=0))
-    return overlap / (num_factors * (num_factors - 1))
+    return overlap / max(num_factors * (num_factors - 1), 1)

@@ -139,6 +139,11 @@ def test_node_sharing_at_its_extremes():
         np.testing.assert_allclose(shared, 1 / N, rtol=1e-5)
 
 
+def test_a_factor_alone_shares_nothing():
+    x, y, _ = _movements()
+    assert transition.node_sharing(x, y, jnp.zeros(12, jnp.int32), num_factors=1) == 0
+
+
 def test_node_sharing_is_of_the_whole_batch():
     x, y, factor = _movements()
     whole = transition.node_sharing(x, y, jnp.asarray(factor), num_factors=3)

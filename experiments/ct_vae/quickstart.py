@@ -67,7 +67,7 @@ def get_config(variant: str = "") -> ConfigDict:
                 "dense_hidden": (256, 256),
                 "embedding": 32,
                 "mask": "table",  # | "additive"
-                "mask_start": 1.0,
+                "mask_start": 0.5,
                 "edge_start": -2.0,
                 "edge_hidden": 8,
                 "message_heads": 4,  # 0: 1 + A

@@ -37,7 +37,7 @@ def get_config(variant: str = "") -> ConfigDict:
             "joint": True,
             "joint_graph": "identity",  # | "learned"
             # Between which steps of the joint stage each comes to shape the codes.
-            "ramps": {"transitions": (300, 500), "sharing": (0, 1000), "mask": (300, 1500)},
+            "ramps": {"transitions": (300, 500), "sharing": (0, 1000), "mask": (0, 1000)},
             "modes": "together",  # | "alternating"
             "reverse": True,
             "gates": "deterministic",  # | "stochastic"

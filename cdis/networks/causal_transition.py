@@ -118,8 +118,10 @@ class CausalTransition(nn.Module):
     def _mask(self, one_hot, action, key):
         a, n, k = self.num_actions, self.num_nodes, self.num_codes
         if self.mask == "table":
-            noise = self.param("mask_table", nn.initializers.normal(0.5), (a, n, k))
-            table = noise + self.mask_start
+            # What all codes of a node have in common is learned from all of them.
+            shared = self.param("mask_node", nn.initializers.normal(0.5), (a, n, 1))
+            table = self.param("mask_table", nn.initializers.zeros, (a, n, k))
+            table += shared + self.mask_start
         else:
             table = graph.additive_mask_logits(
                 self.param("mask_action", nn.initializers.lecun_normal(), (a, k)),
@@ -203,7 +205,7 @@ class CausalTransition(nn.Module):
     def _after(self, one_hot, idle, acted, mask, gates):
         """Each node reads the mechanism that its mask selects, or keeps its code."""
         if self.copy:
-            confidence = self.param("copy", nn.initializers.constant(4.0), (self.num_nodes, 1))
+            confidence = self.param("copy", nn.initializers.constant(6.0), (self.num_nodes, 1))
             disturbed = jnp.max(gates * mask[:, :, None, :], axis=-1)
             kept = confidence * one_hot[:, None]
             idle = kept + disturbed[..., None] * (idle - kept)

@@ -392,6 +392,7 @@ def test_on_ideal_codes_an_action_hits_the_node_of_its_factor_and_no_other():
     overrides = {
         "model.codes.num_codebooks": info.num_factors,
         "model.weights.image": 0.0,
+        "model.transition.mask_start": 1.0,
         "model.ramps.mask": (200, 500),
     }
     config = load_config(f"{EXPERIMENTS / 'quickstart.py'}", overrides)

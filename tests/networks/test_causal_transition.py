@@ -129,7 +129,7 @@ def _twin_of_action(layer, params, one_hot, action, noise, identity):
         mask = jnp.zeros((B, N))
     else:
         if layer.mask == "table":
-            table = params["mask_table"]
+            table = params["mask_node"] + params["mask_table"]
         else:
             weight = jnp.concatenate([params["mask_action"], params["mask_position"]])
             inputs = jnp.concatenate(

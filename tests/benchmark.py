@@ -26,6 +26,10 @@ from cdis.ops import retrieve
 # Published weights: gamma times 1, beta, delta and epsilon; the edge prior's rate is ours.
 ACTION, EDGE_PRIOR, GRAPH_SIZE, ORPHANS, RATE = 1.5, 0.6, 0.015, 0.15, 0.1
 
+HEADER = (
+    "task        N   ms each    twin  ratio  cpu ms    twin   floor  GFLOP      MB    twin  ratio"
+)
+
 
 class Case(NamedTuple):
     """A layer, its parameters, and what it is asked: pairs of codes, one-hot, and their actions."""
@@ -177,10 +181,11 @@ def floor_flops(task: str, layer: CausalTransition) -> float:
     return (3 if task == "training" else 1) * float(edges + messages + read)
 
 
-def _seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+def _seconds(run: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds on the clock and of processor time (all cores), which waits for nobody."""
+    start, used = time.perf_counter(), time.process_time()
     jax.block_until_ready(run())
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - used
 
 
 def matmul_flops(repetitions: int) -> float:
@@ -188,7 +193,7 @@ def matmul_flops(repetitions: int) -> float:
     a = jax.random.normal(jax.random.key(0), (1024, 1024))
     product = jax.jit(lambda a: a @ a)
     _seconds(lambda: product(a))
-    times = [_seconds(lambda: product(a)) for _ in range(3 * repetitions)]
+    times = [_seconds(lambda: product(a))[0] for _ in range(3 * repetitions)]
     return 2 * 1024**3 / statistics.median(times)
 
 
@@ -202,14 +207,18 @@ def measure(task: str, case: Case, *, twin_batch: int, repetitions: int) -> dict
     for program in (fast, slow):
         _seconds(program.run)
     rounds = [(_seconds(fast.run), _seconds(slow.run)) for _ in range(repetitions)]
-    ours, twins = (statistics.median(times) for times in zip(*rounds, strict=True))
-    ours, twins = ours / batch, twins / twin_batch
+    (ours, used), (twins, twins_used) = (
+        [statistics.median(times) / images for times in zip(*program, strict=True)]
+        for program, images in zip(zip(*rounds, strict=True), (batch, twin_batch), strict=True)
+    )
     return {
         "task": task,
         "nodes": case.layer.num_nodes,
         "seconds": ours,
         "twin_seconds": twins,
         "time_ratio": twins / ours,
+        "cpu_seconds": used,
+        "twin_cpu_seconds": twins_used,
         "bytes": fast.memory,
         "twin_bytes": slow_memory,
         "memory_ratio": slow_memory / fast.memory,
@@ -246,8 +255,7 @@ def main() -> None:
     print(
         f"K = {options.codes}, A = {options.actions}, pair hidden {options.edge_hidden}, message "
         f"hidden {options.message_hidden} a head, batch {options.batch} (twin timed with "
-        f"{options.twin_batch})\n\ntask        N   ms each    twin  ratio   floor  GFLOP      MB"
-        "    twin  ratio"
+        f"{options.twin_batch})\n\n{HEADER}"
     )
     results = []
     for nodes in options.nodes:
@@ -266,10 +274,12 @@ def main() -> None:
             found["floor_seconds"] = found["floor_flops"] / speed
             results.append(found)
             print(
-                "{task:9} {nodes:3} {:9.2f} {:7.0f} {time_ratio:6.1f} {:7.2f} {:6.2f} {:7.0f} "
-                "{:7.0f} {memory_ratio:6.1f}".format(
+                "{task:9} {nodes:3} {:9.2f} {:7.0f} {time_ratio:6.1f} {:7.2f} {:7.0f} {:7.2f} "
+                "{:6.2f} {:7.0f} {:7.0f} {memory_ratio:6.1f}".format(
                     1e3 * found["seconds"],
                     1e3 * found["twin_seconds"],
+                    1e3 * found["cpu_seconds"],
+                    1e3 * found["twin_cpu_seconds"],
                     1e3 * found["floor_seconds"],
                     found["floor_flops"] / 1e9,
                     found["bytes"] / 2**20,

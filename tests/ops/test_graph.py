@@ -145,27 +145,27 @@ def _literal_scores(target, source, readout, weight=None, edge=None):
 
 
 FULL = (B, S, G)
-FIRST = ((B, 1, G), (B, 1, G), (1, 1, G), (B, S, 1), (1, 1, G))
 # Sizes of axes b, s and g of each argument, without the last two if there are no edge weights.
 PATTERNS = {
     "nothing shared": (FULL,) * 5,
     "all shared by images and actions": ((1, 1, G), (1, 1, G), (1, 1, G), FULL, (1, 1, G)),
     "edge networks, one action": ((B, 2, 1), (B, 2, 1), (B, 2, 1)),
     "edge networks, all actions": ((B, S, 1), (B, S, 1), (1, S, 1)),
-    "first message layer": FIRST,
+    "first message layer": ((B, 1, G), (B, 1, G), (1, 1, G), (B, S, 1), (1, 1, G)),
     "second message layer": (FULL, FULL, (1, 1, G), (B, S, 1), (1, 1, G)),
     "each its own": ((B, 1, 1), (1, S, 1), (1, 1, G), (B, 1, G), (1, S, G)),
 }
 
 
-@pytest.mark.parametrize(
-    ("axes", "nodes", "features"),
-    [pytest.param(axes, N, H, id=name) for name, axes in PATTERNS.items()]
-    # Long sums are walked in chunks, of 17 here, the last of which is not full.
-    + [pytest.param(FIRST, 33, 33, id="chunks")],
-)
-def test_pair_scores(axes, nodes, features):
-    n, m = nodes, nodes + 1 if nodes == N else nodes
+# Features are walked by a scan, one or two at a time, or, where they and the nodes are many, in
+# chunks, the last of which may not be full.
+@pytest.mark.parametrize(("chunk", "features"), [(None, 3), (None, 4), (2, 5)])
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_pair_scores(monkeypatch, pattern, chunk, features):
+    if chunk is not None:
+        monkeypatch.setattr(graph, "_LONG", 0)
+        monkeypatch.setattr(graph, "_CHUNK", chunk)
+    axes, n, m = PATTERNS[pattern], N, N + 1
     sizes = ((n, features), (m, features), (features,), (n, m), (features,))
     arguments = [
         jnp.asarray(_normal(i, *lead, *size))

@@ -11,7 +11,13 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-SCRIPTS = ["tools/quickstart", "tools/install", "tools/test", "tools/relock"]
+SCRIPTS = [
+    "tools/quickstart",
+    "tools/install",
+    "tools/test",
+    "tools/relock",
+    "tools/benchmark",
+]
 
 
 def run(*command):

@@ -152,8 +152,7 @@ class CausalTransition(nn.Module):
             source = _project(nodes[:, None], to_source[select])
             target, source = target[:, :, None], source[:, :, None]
             head = _with_batch(readout[select], select)[:, :, None]
-            zero = jnp.zeros((1, 1, 1, 1, 1), nodes.dtype)
-            scores = graph.pair_scores(target, source, head, zero, jnp.zeros_like(head))[:, :, 0]
+            scores = graph.pair_scores(target, source, head)[:, :, 0]
             start = _with_batch(offset[select], select)[..., None, None] + self.edge_start
             return scores + start
 

@@ -8,6 +8,8 @@ Sources: Gendron, Witbrock and Dobbie, arXiv 2302.00869, section 4 (mask, edges,
 Alon and Yahav, "How attentive are graph attention networks?" (2022) (GATv2).
 """
 
+from collections.abc import Callable
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from cdis.ops.quantize import straight_through
 
 LEAKY_SLOPE = 0.2  # of every LeakyReLU here, GATv2's own
+# Terms that are added in one go. More than 15 uses keep XLA from computing a chunk's slice anew in
+# every term, which on a CPU takes several times as long as the terms themselves.
+_CHUNK = 16
+# Fewer features or nodes than this are walked by the scan: in a layer of 8 nodes, 8 and 16 features
+# the chunks took three times its time forward and backward.
+_LONG = 32
 
 
 def straight_through_bernoulli(
@@ -82,19 +90,58 @@ def _sum_to(x: Array, shape: tuple[int, ...]) -> Array:
     return x.sum([i for i, size in enumerate(shape) if size == 1 != x.shape[i]], keepdims=True)
 
 
+def _sum_over(term: Callable[..., Array], arrays: list[Array], axes: list[int]) -> Array:
+    """`sum_k term(*slices_k)`, slices taken along the axis given for each array.
+
+    Of all terms only their sum is in memory. They are added in straight code, `_CHUNK` or more at a
+    time, and a loop walks over the chunks. The last one is filled up with zeros, for which a term
+    must vanish.
+    """
+    size = arrays[0].shape[axes[0]]
+    count = max(1, size // _CHUNK)
+    length = -(-size // count)
+
+    def filled(x, axis):
+        shape = list(x.shape)
+        shape[axis] = count * length - size
+        return jnp.concatenate([x, jnp.zeros(shape, x.dtype)], axis) if shape[axis] else x
+
+    def add(index, total):
+        chunks = [
+            jax.lax.dynamic_slice_in_dim(x, index * length, length, axis)
+            for x, axis in zip(arrays, axes, strict=True)
+        ]
+        for k in range(length):
+            total += term(
+                *(
+                    jax.lax.index_in_dim(x, k, axis, keepdims=False)
+                    for x, axis in zip(chunks, axes, strict=True)
+                )
+            )
+        return total
+
+    arrays = [filled(x, axis) for x, axis in zip(arrays, axes, strict=True)]
+    if count == 1:
+        return add(0, jnp.zeros((), arrays[0].dtype))
+    like = jax.eval_shape(add, 0, jnp.zeros((), arrays[0].dtype))
+    return jax.lax.fori_loop(0, count, add, jnp.zeros(like.shape, like.dtype))
+
+
 @jax.custom_vjp
 def pair_scores(
     target: Float[Array, "#b #s #g n h"],
     source: Float[Array, "#b #s #g m h"],
     readout: Float[Array, "#b #s #g h"],
-    weight: Float[Array, "#b #s #g n m"],
-    edge: Float[Array, "#b #s #g h"],
+    weight: Float[Array, "#b #s #g n m"] | None = None,
+    edge: Float[Array, "#b #s #g h"] | None = None,
 ) -> Float[Array, "b s g n m"]:
-    """`s_ij = u . LeakyReLU(t_i + r_j + w_ij e)` for every pair (i, j).
+    """`s_ij = u . LeakyReLU(z_ij)`, `z_ij = t_i + r_j + w_ij e`, for every pair (i, j).
 
-    The one N x N x H computation of the method, for edge probabilities (`edge = 0`) and for GATv2's
-    attention alike. Features are walked in chunks and the backward pass recomputes them, so memory
-    is that of the result: H times less than that of the pairs.
+    The one N x N x H computation of the method, for edge probabilities (without w and e) and for
+    GATv2's attention alike. Features are walked in chunks and the backward pass recomputes them, so
+    memory is that of the result: H times less than that of the pairs. With slope a,
+    `LeakyReLU(z) = (1 + a) / 2 z + (1 - a) / 2 |z|`: summed over features, z is made of terms of i,
+    of j and of w_ij, and `|z|` alone is left to compute for every pair and feature.
 
     Axes b (images), s (actions looked at on one image) and g (heads) broadcast: what is shared
     along one has size 1 there and is never repeated.
@@ -109,7 +156,48 @@ def pair_scores(
     return _pair_scores_forward(target, source, readout, weight, edge)[0]
 
 
-def _chunked(target, source, readout, edge):
+def _over_features(term, factor, target, source, weight, edge):
+    """`sum_h term(z_ijh, factor_h)` for every pair, the nodes j along vector registers."""
+
+    def of_feature(t, r, f, *e):
+        z = t[..., :, None] + r[..., None, :]
+        if e:
+            z += weight * e[0][..., None, None]
+        return term(z, f[..., None, None])
+
+    weighted = [] if edge is None else [edge]
+    arrays = [target, source.swapaxes(-1, -2), factor, *weighted]
+    return _sum_over(of_feature, arrays, [4, 3, 3] + [3] * len(weighted))
+
+
+def _over_parents(gradient, target, source, weight, edge):
+    """`sum_j gradient_ij LeakyReLU'(z_ijh)`, the features along vector registers."""
+
+    def of_parent(r, g, *w):
+        z = target + r[..., None, :]
+        if w:
+            z += w[0][..., None] * edge[..., None, :]
+        return jnp.where(z > 0, g[..., None], 0.0)
+
+    weighted = [] if weight is None else [weight]
+    positive = _sum_over(of_parent, [source, gradient, *weighted], [3, 4] + [4] * len(weighted))
+    return LEAKY_SLOPE * gradient.sum(-1)[..., None] + (1 - LEAKY_SLOPE) * positive
+
+
+def _is_short(target: Array, source: Array) -> bool:
+    return min(*target.shape[-2:], source.shape[-2]) < _LONG
+
+
+def _with_edges(arguments):
+    """Arguments of `pair_scores` with weights and edges, zero if there are none."""
+    target, source, readout, weight, edge = arguments
+    if weight is None:
+        weight = jnp.zeros((1, 1, 1, 1, 1), target.dtype)
+        edge = jnp.zeros((1, 1, 1, target.shape[-1]), target.dtype)
+    return target, source, readout, weight, edge
+
+
+def _short_chunks(target, source, readout, edge):
     """The scan's inputs, one slice a chunk of features, shaped to broadcast over pairs."""
     # Two at a time: enough to keep the sums in cache, few enough to compile quickly.
     chunk = 2 if target.shape[-1] % 2 == 0 else 1
@@ -120,9 +208,9 @@ def _chunked(target, source, readout, edge):
     return t[..., :, None], r[..., None, :], u[..., None, None], e[..., None, None]
 
 
-def _pair_scores_forward(target, source, readout, weight, edge):
-    chex.assert_rank([target, source, weight, readout, edge], [5, 5, 5, 4, 4])
-    chunks = _chunked(target, source, readout, edge)
+def _short_forward(target, source, readout, weight, edge):
+    """Scores by a scan over features, two at a time, the backward pass alike."""
+    chunks = _short_chunks(target, source, readout, edge)
 
     def add(scores, chunk):
         for t, r, u, e in zip(*chunk, strict=True):
@@ -131,12 +219,11 @@ def _pair_scores_forward(target, source, readout, weight, edge):
 
     shape = jnp.broadcast_shapes(*(x.shape[2:] for x in chunks), weight.shape)
     scores, _ = jax.lax.scan(add, jnp.zeros(shape, target.dtype), chunks)
-    return scores, (target, source, readout, weight, edge)
+    return scores
 
 
-def _pair_scores_backward(residuals, gradient):
-    target, source, readout, weight, edge = residuals
-    chunks = _chunked(target, source, readout, edge)
+def _short_backward(gradient, target, source, readout, weight, edge):
+    chunks = _short_chunks(target, source, readout, edge)
     # Along axes that all features share, what follows is linear in dz: sum there first.
     shared = [axis for axis in range(3) if all(x.shape[axis + 2] == 1 for x in chunks)]
 
@@ -164,6 +251,56 @@ def _pair_scores_backward(residuals, gradient):
         for x, like in zip(slopes, (target, source, readout, edge), strict=True)
     )
     return d_target, d_source, d_readout, d_weight, d_edge
+
+
+def _pair_scores_forward(target, source, readout, weight, edge):
+    chex.assert_rank([target, source, readout], [5, 5, 4])
+    residuals = (target, source, readout, weight, edge)
+    if weight is not None:
+        chex.assert_rank([weight, edge], [5, 4])
+    if _is_short(target, source):
+        return _short_forward(*_with_edges(residuals)), residuals
+    u = readout[..., None]
+    linear = target @ u + (source @ u).swapaxes(-1, -2)
+    if weight is not None:
+        linear += weight * jnp.sum(readout * edge, axis=-1)[..., None, None]
+    bent = _over_features(lambda z, u: u * jnp.abs(z), readout, target, source, weight, edge)
+    scores = (1 + LEAKY_SLOPE) / 2 * linear + (1 - LEAKY_SLOPE) / 2 * bent
+    return scores, residuals
+
+
+def _pair_scores_backward(residuals, gradient):
+    target, source, readout, weight, edge = residuals
+    if _is_short(target, source):
+        slopes = _short_backward(gradient, *_with_edges(residuals))
+        return slopes if weight is not None else (*slopes[:3], None, None)
+    transposed = None if weight is None else weight.swapaxes(-1, -2)
+    by_target = _over_parents(gradient, target, source, weight, edge)
+    by_source = _over_parents(gradient.swapaxes(-1, -2), source, target, transposed, edge)
+    # LeakyReLU(z) = z LeakyReLU'(z): the readout's gradient is made of sums made already.
+    by_score = (target * by_target).sum(-2) + (source * by_source).sum(-2)
+    d_weight = d_edge = None
+    if weight is not None:
+        by_edge = _over_parents(gradient * weight, target, source, weight, edge).sum(-2)
+        by_score += edge * by_edge
+        d_edge = _sum_to(readout * by_edge, edge.shape)
+        slopes = _over_features(
+            lambda z, f: jnp.where(z > 0, f, LEAKY_SLOPE * f),
+            readout * edge,
+            target,
+            source,
+            weight,
+            edge,
+        )
+        d_weight = _sum_to(gradient * slopes, weight.shape)
+    u = readout[..., None, :]
+    return (
+        _sum_to(u * by_target, target.shape),
+        _sum_to(u * by_source, source.shape),
+        _sum_to(by_score, readout.shape),
+        d_weight,
+        d_edge,
+    )
 
 
 pair_scores.defvjp(_pair_scores_forward, _pair_scores_backward)

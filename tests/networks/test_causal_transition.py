@@ -1,8 +1,4 @@
-"""The causal transition layer against a literal transcription of the published equations.
-
-The twin forms every pair `[v_i ; v_j]`, computes all 1 + A heads of the last layer and then selects
-one, and walks through the actions in a loop, one forward pass for each.
-"""
+"""The causal transition layer against its literal twin, `literal_transition`."""
 
 import functools
 from typing import Any
@@ -10,12 +6,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import literal_transition
 import numpy as np
 import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from cdis.networks.causal_transition import CausalTransition, DenseTransition
-from cdis.ops import graph, quantize
 
 B, N, K, A = 3, 4, 5, 2
 TINY: dict[str, Any] = dict(num_nodes=N, num_codes=K, num_actions=A, edge_hidden=6)
@@ -71,141 +67,6 @@ def _forward(name: str, form: str, stochastic: bool = False, identity: bool = Fa
     )(params, one_hot)
 
 
-# The twin
-
-
-def _leaky(x):
-    return jax.nn.leaky_relu(x, 0.2)
-
-
-def _gate(logits, noise):
-    noisy = logits + noise
-    return quantize.straight_through((noisy > 0).astype(jnp.float32), jax.nn.sigmoid(noisy))
-
-
-def _noise(layer, key, form):
-    """All that the layer draws, as the layer draws it, with an axis for the actions looked at."""
-    s = A if form == "all" else 1
-    width = layer.embedding or K
-    if key is None:
-        return dict(
-            mask=jnp.zeros((B, s, N)),
-            graph=jnp.zeros((B, 1 + s, N, N)),
-            exo=jnp.zeros((B, N, width)),
-            endo=jnp.zeros((B, s, 1, width)),
-        )
-    mask, edges, noise = jax.random.split(key, 3)
-    return dict(
-        mask=jax.random.logistic(mask, (B, A, N) if form == "all" else (B, N)).reshape(B, s, N),
-        graph=jax.random.logistic(edges, (B, 1 if form == "none" else 1 + s, N, N)),
-        exo=jax.random.normal(noise, (B, N, width)),
-        endo=jax.random.normal(noise, (B, s, 1, width)),
-    )
-
-
-def _gat(layer, nodes, weight, connected):
-    """GATv2 (Brody et al. 2022) over all nodes, [B, V, D] -> [B, V, G, E], without bias."""
-    target = jnp.einsum("bnd,gde->bnge", nodes, layer["target"])
-    source = jnp.einsum("bnd,gde->bnge", nodes, layer["source"])
-    z = target[:, :, None] + source[:, None] + weight[..., None, None] * layer["edge"]
-    scores = jnp.einsum("bijge,ge->bijg", _leaky(z), layer["readout"])
-    votes = connected[..., None] * jnp.exp(scores)
-    attention = votes / votes.sum(2, keepdims=True)
-    return jnp.einsum("bijg,bjge->bige", attention, source)
-
-
-def _twin_of_action(layer, params, one_hot, action, noise, identity):
-    """One forward pass for one action of each image ([B]), or none."""
-    positions = graph.sinusoidal_positions(N, K)
-    if layer.embedding:
-        nodes = jnp.einsum("bnk,nkd->bnd", one_hot, params["node_embedding"])
-    else:
-        nodes = one_hot + positions
-    if layer.noise == "exo":
-        nodes = nodes + noise["exo"]
-
-    # Intervention mask: o_n . logits[a, n].
-    if action is None:
-        mask = jnp.zeros((B, N))
-    else:
-        if layer.mask == "table":
-            table = params["mask_node"] + params["mask_table"]
-        else:
-            weight = jnp.concatenate([params["mask_action"], params["mask_position"]])
-            inputs = jnp.concatenate(
-                [jnp.eye(A)[:, None].repeat(N, 1), positions[None].repeat(A, 0)], axis=-1
-            )
-            table = inputs @ weight + params["mask_bias"]
-        mask = _gate(jnp.sum(one_hot * table[action], -1), noise["mask"])
-
-    # Edges: 1 + A networks on concatenated pairs.
-    wide = (B, N, N, nodes.shape[-1])
-    receiving = jnp.broadcast_to(nodes[:, :, None], wide)
-    sending = jnp.broadcast_to(nodes[:, None, :], wide)
-    pairs = jnp.concatenate([receiving, sending], axis=-1)
-    matrix = jnp.concatenate([params["edge_target"], params["edge_source"]], axis=1)
-    hidden = _leaky(
-        jnp.einsum("bijd,gdh->bgijh", pairs, matrix) + params["edge_bias"][:, None, None]
-    )
-    logits = jnp.einsum("bgijh,gh->bgij", hidden, params["edge_readout"])
-    logits = logits + params["edge_offset"][:, None, None]
-    hit = mask[:, :, None]
-    edges, gates = jax.nn.sigmoid(logits[:, 0]), _gate(logits[:, 0], noise["graph"][:, 0])
-    if action is not None:
-        mine = logits[jnp.arange(B), 1 + action]
-        edges = (1 - hit) * edges + hit * jax.nn.sigmoid(mine)
-        gates = (1 - hit) * gates + hit * _gate(mine, noise["graph"][:, 1])
-    if identity:
-        gates = jnp.broadcast_to(jnp.eye(N), gates.shape)
-    alone = identity and layer.mechanism == "per_node"
-
-    # Transition: the extra parents are nodes whose only parent is themselves.
-    embedding = params["action_node"]
-    extra = jnp.zeros((B, 1, nodes.shape[-1])) if action is None else embedding[action][:, None]
-    if layer.noise == "endo":
-        extra = jnp.concatenate([extra, noise["endo"]], axis=1)
-    x = extra.shape[1]
-    weight = jnp.zeros((B, N + x, N + x)).at[:, :N, :N].set(edges * gates).at[:, :N, N:].set(1.0)
-    connected = jnp.zeros((B, N + x, N + x)).at[:, :N, :N].set(jnp.maximum(gates, jnp.eye(N)))
-    connected = connected.at[:, :N, N:].set(1.0).at[:, N:, N:].set(jnp.eye(x))
-    everyone = jnp.concatenate([nodes, extra], axis=1)
-    for i in range(len(layer.message_hidden)):
-        message = params[f"message_{i}"]
-        everyone = _leaky(_gat(message, everyone, weight, connected) + message["bias"])
-        everyone = everyone.reshape(B, N + x, -1)
-    if layer.mechanism == "shared":
-        last = params["message_out"]
-        blocks = (_gat(last, everyone, weight, connected) + last["bias"])[:, :N]
-    else:
-        blocks = jnp.einsum("bnk,ankl->bnal", one_hot, params["mechanism_own"])
-        if not alone:
-            blocks += jnp.einsum("bnd,andk->bnak", everyone[:, :N], params["mechanism_read"])
-    idle = blocks[:, :, 0]
-    if layer.copy:
-        disturbed = jnp.max(gates * mask[:, None, :], axis=-1)[..., None]
-        idle = (1 - disturbed) * params["copy"] * one_hot + disturbed * idle
-    acted = idle if action is None else blocks[jnp.arange(B), :, 1 + action]
-    return (1 - hit) * idle + hit * acted, mask, gates if alone else edges, gates
-
-
-def _twin(layer, params, one_hot, form, key=None, identity=False):
-    noise = _noise(layer, key, form)
-    if form == "none":
-        actions = [None]
-    elif form == "all":
-        actions = [jnp.full((B,), a) for a in range(A)]
-    else:
-        actions = [jnp.asarray(ACTION)]
-    outputs = []
-    for s, action in enumerate(actions):
-        mine = {name: noise[name][:, s] for name in ("mask", "endo")} | {"exo": noise["exo"]}
-        mine["graph"] = (
-            noise["graph"][:, jnp.array([0, s + 1])] if action is not None else (noise["graph"])
-        )
-        outputs.append(_twin_of_action(layer, params, one_hot, action, mine, identity))
-    return tuple(jnp.stack(parts, axis=1) for parts in zip(*outputs, strict=True))
-
-
 def _weighted(outputs):
     """A scalar to which every output contributes."""
     rng = np.random.default_rng(3)
@@ -238,7 +99,7 @@ def test_equals_the_literal_twin(name, form):
         lambda p, o: _apply(layer, {"params": p}, o, action, key=key), params, one_hot
     )
     expected_slopes, expected = _gradients(
-        lambda p, o: _twin(layer, p, o, form, key), params, one_hot
+        lambda p, o: literal_transition.transition(layer, p, o, action, key=key), params, one_hot
     )
     for field, f, e in zip(("logits", "mask", "edges", "graph"), found, expected, strict=True):
         np.testing.assert_allclose(f, e, rtol=1e-3, atol=1e-4, err_msg=field)
@@ -325,7 +186,9 @@ def test_identity_graph():
     layer, params, one_hot = _case("published")
     seen = _forward("published", "none", identity=True)
     np.testing.assert_array_equal(seen.graph, np.broadcast_to(np.eye(N), seen.graph.shape))
-    expected = _jit(lambda p, o: _twin(layer, p, o, "none", identity=True)[0])(params, one_hot)
+    expected = _jit(
+        lambda p, o: literal_transition.transition(layer, p, o, "none", identity=True)[0]
+    )(params, one_hot)
     np.testing.assert_allclose(seen.logits, expected, rtol=1e-3, atol=1e-4)
     # Nothing passes between nodes: another code in node 0 changes no other node's logits.
     other = one_hot.at[:, 0].set(jnp.roll(one_hot[:, 0], 1, axis=-1))
@@ -342,7 +205,11 @@ def test_identity_graph_of_own_mechanisms(name, form):
     found = _gradients(
         lambda p, o: _apply(layer, {"params": p}, o, action, identity_graph=True), params, one_hot
     )
-    expected = _gradients(lambda p, o: _twin(layer, p, o, form, identity=True), params, one_hot)
+    expected = _gradients(
+        lambda p, o: literal_transition.transition(layer, p, o, action, identity=True),
+        params,
+        one_hot,
+    )
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 

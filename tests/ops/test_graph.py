@@ -136,57 +136,62 @@ def test_intervention_mask_has_the_gradient_of_its_probability(coded):
 # Pair scores
 
 
-def _literal_scores(target, source, readout, weight, edge):
+def _literal_scores(target, source, readout, weight=None, edge=None):
     """`u . LeakyReLU(t_i + r_j + w_ij e)`, the features of every pair in memory."""
     z = target[..., :, None, :] + source[..., None, :, :]
-    z = z + weight[..., None] * edge[..., None, None, :]
+    if edge is not None:
+        z = z + weight[..., None] * edge[..., None, None, :]
     return jnp.sum(readout[..., None, None, :] * jax.nn.leaky_relu(z, 0.2), axis=-1)
 
 
 FULL = (B, S, G)
-# Sizes of axes b, s and g of each argument; None: no edge weights. An odd number of features is
-# walked one at a time, an even one two at a time.
+# Sizes of axes b, s and g of each argument, without the last two if there are no edge weights.
 PATTERNS = {
-    "nothing shared": ((FULL,) * 5, 4),
-    "all shared by images and actions": (((1, 1, G), (1, 1, G), (1, 1, G), FULL, (1, 1, G)), 4),
-    "edge networks, one action": (((B, 2, 1), (B, 2, 1), (B, 2, 1), None, (B, 2, 1)), 4),
-    "edge networks, all actions": (((B, S, 1), (B, S, 1), (1, S, 1), None, (1, S, 1)), 4),
-    "first message layer": (((B, 1, G), (B, 1, G), (1, 1, G), (B, S, 1), (1, 1, G)), 4),
-    "second message layer": ((FULL, FULL, (1, 1, G), (B, S, 1), (1, 1, G)), 3),
-    "each its own": (((B, 1, 1), (1, S, 1), (1, 1, G), (B, 1, G), (1, S, G)), 3),
+    "nothing shared": (FULL,) * 5,
+    "all shared by images and actions": ((1, 1, G), (1, 1, G), (1, 1, G), FULL, (1, 1, G)),
+    "edge networks, one action": ((B, 2, 1), (B, 2, 1), (B, 2, 1)),
+    "edge networks, all actions": ((B, S, 1), (B, S, 1), (1, S, 1)),
+    "first message layer": ((B, 1, G), (B, 1, G), (1, 1, G), (B, S, 1), (1, 1, G)),
+    "second message layer": (FULL, FULL, (1, 1, G), (B, S, 1), (1, 1, G)),
+    "each its own": ((B, 1, 1), (1, S, 1), (1, 1, G), (B, 1, G), (1, S, G)),
 }
 
 
+# Features are walked by a scan, one or two at a time, or, where they and the nodes are many, in
+# chunks, the last of which may not be full.
+@pytest.mark.parametrize(("chunk", "features"), [(None, 3), (None, 4), (2, 5)])
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_pair_scores(pattern):
-    axes, features = PATTERNS[pattern]
-    sizes = ((N, features), (N + 1, features), (features,), (N, N + 1), (features,))
+def test_pair_scores(monkeypatch, pattern, chunk, features):
+    if chunk is not None:
+        monkeypatch.setattr(graph, "_LONG", 0)
+        monkeypatch.setattr(graph, "_CHUNK", chunk)
+    axes, n, m = PATTERNS[pattern], N, N + 1
+    sizes = ((n, features), (m, features), (features,), (n, m), (features,))
     arguments = [
-        jnp.zeros((1, 1, 1, 1, 1)) if lead is None else jnp.asarray(_normal(i, *lead, *size))
-        for i, (lead, size) in enumerate(zip(axes, sizes, strict=True))
+        jnp.asarray(_normal(i, *lead, *size))
+        for i, (lead, size) in enumerate(zip(axes, sizes, strict=False))
     ]
-    lead = jnp.broadcast_shapes(*(axis for axis in axes if axis is not None))
-    weight = _normal(9, *lead, N, N + 1)
+    lead = jnp.broadcast_shapes(*axes)
+    weight = _normal(9, *lead, n, m)
 
     @jax.jit
     def both(*arguments):
         def of(f):
             return jax.value_and_grad(
                 lambda *xs: (lambda s: (jnp.sum(weight * s), s))(f(*xs)),
-                argnums=tuple(range(5)),
+                argnums=tuple(range(len(arguments))),
                 has_aux=True,
             )(*arguments)
 
         return of(_literal_scores), of(graph.pair_scores)
 
     ((_, expected), expected_slopes), ((_, found), slopes) = both(*arguments)
-    assert found.shape == (*lead, N, N + 1)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    for name, e, f in zip(
-        ("target", "source", "readout", "weight", "edge"), expected_slopes, slopes, strict=True
-    ):
+    assert found.shape == (*lead, n, m)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    names = ("target", "source", "readout", "weight", "edge")
+    for name, e, f in zip(names, expected_slopes, slopes, strict=False):
         assert f.shape == e.shape
-        np.testing.assert_allclose(f, e, rtol=1e-4, atol=1e-4, err_msg=f"gradient of {name}")
+        np.testing.assert_allclose(f, e, rtol=1e-4, atol=5e-4, err_msg=f"gradient of {name}")
 
 
 def test_pair_scores_are_those_of_concatenated_pairs():
@@ -207,8 +212,6 @@ def test_pair_scores_are_those_of_concatenated_pairs():
         jnp.asarray(nodes @ matrix[:width] + bias)[lift],
         jnp.asarray(nodes @ matrix[width:])[lift],
         jnp.asarray(readout)[lift],
-        jnp.zeros((1, 1, 1, 1, 1)),
-        jnp.zeros((1, 1, 1, H)),
     )
     np.testing.assert_allclose(found[0, 0, 0], expected, rtol=1e-4, atol=1e-5)
 

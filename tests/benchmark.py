@@ -1,0 +1,300 @@
+"""The causal transition layer beside its literal twin: time, memory and floor (tools/benchmark).
+
+Both do the same work on the same parameters, codes and draws, as compiled programs, and are timed
+in turn, so that whatever else the machine does falls on both. Memory is what the compiler plans:
+arguments, results and temporaries of the largest program, both for the same batch.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import literal_transition
+import numpy as np
+from jaxtyping import Array
+
+from cdis.networks.causal_transition import CausalTransition
+from cdis.objectives import transition
+from cdis.ops import retrieve
+
+# Published weights: gamma times 1, beta, delta and epsilon; the edge prior's rate is ours.
+ACTION, EDGE_PRIOR, GRAPH_SIZE, ORPHANS, RATE = 1.5, 0.6, 0.015, 0.15, 0.1
+
+HEADER = (
+    "task        N   ms each    twin  ratio  cpu ms    twin   floor  GFLOP      MB    twin  ratio"
+)
+
+
+class Case(NamedTuple):
+    """A layer, its parameters, and what it is asked: pairs of codes, one-hot, and their actions."""
+
+    layer: CausalTransition
+    params: Any
+    x: Array
+    y: Array
+    action: Array
+    key: Array
+
+    def images(self, count: int) -> "Case":
+        """The same for the first `count` images."""
+        return self._replace(x=self.x[:count], y=self.y[:count], action=self.action[:count])
+
+
+def make_case(layer: CausalTransition, batch: int) -> Case:
+    """Random codes and fresh parameters."""
+    rng = np.random.default_rng(0)
+    shape = (batch, layer.num_nodes)
+    x, y = (jax.nn.one_hot(rng.integers(0, layer.num_codes, shape), layer.num_codes) for _ in "xy")
+    action = jnp.asarray(rng.integers(0, layer.num_actions, batch))
+    params = jax.jit(lambda key: layer.init(key, x, "all"))(jax.random.key(0))["params"]
+    return Case(layer, params, x, y, action, jax.random.key(1))
+
+
+def _action_loss(logits, edges, gates, y):
+    """The published action mode (`cdis.methods.ct_vae`)."""
+    return (
+        ACTION * transition.node_cross_entropy(logits, y)
+        + EDGE_PRIOR * transition.edge_divergence(edges, rate=RATE)
+        + GRAPH_SIZE * transition.graph_size(gates)
+        + ORPHANS * transition.orphan_penalty(edges)
+    )
+
+
+def _log_probabilities(logits, y):
+    return retrieve.action_log_probabilities(
+        retrieve.code_distances(logits, y, over_nodes="mean"), temperature=1.0
+    )
+
+
+def _apply(layer, params, *args, key) -> Any:
+    return layer.apply({"params": params}, *args, key=key)
+
+
+class Program(NamedTuple):
+    """Something to time, and the memory that its largest compiled part plans, in bytes."""
+
+    run: Callable[[], Any]
+    memory: int
+
+
+def _compiled(function, *args):
+    program = jax.jit(function).lower(*args).compile()
+    plan = program.memory_analysis()
+    parts = (plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes)
+    return program, sum(parts)
+
+
+def layer_training(case: Case) -> Program:
+    """Loss and gradient for one action of each image."""
+    layer, params, x, y, action, key = case
+
+    def loss(params, x, y, action, key):
+        seen = _apply(layer, params, x, action, key=key)
+        return _action_loss(seen.logits[:, 0], seen.edges[:, 0], seen.graph[:, 0], y)
+
+    arguments = (params, x, y, action, key)
+    program, memory = _compiled(jax.value_and_grad(loss), *arguments)
+    return Program(lambda: program(*arguments), memory)
+
+
+def twin_training(case: Case) -> Program:
+    """The same by the twin."""
+    layer, params, x, y, action, key = case
+
+    def loss(params, x, y, action, key):
+        logits, _, edges, gates = (
+            part[:, 0] for part in literal_transition.transition(layer, params, x, action, key=key)
+        )
+        return _action_loss(logits, edges, gates, y)
+
+    arguments = (params, x, y, action, key)
+    program, memory = _compiled(jax.value_and_grad(loss), *arguments)
+    return Program(lambda: program(*arguments), memory)
+
+
+def layer_retrieval(case: Case) -> Program:
+    """Log probability of each action between each two images, `[B, A]`."""
+    layer, params, x, y, _, key = case
+
+    def log_probabilities(params, x, y, key):
+        return _log_probabilities(_apply(layer, params, x, "all", key=key).logits, y)
+
+    program, memory = _compiled(log_probabilities, params, x, y, key)
+    return Program(lambda: program(params, x, y, key), memory)
+
+
+def twin_retrieval(case: Case) -> Program:
+    """The same by one forward pass of the twin for each action."""
+    layer, params, x, y, action, key = case
+    draw = jax.jit(lambda key: literal_transition.draw(layer, key, "all", len(x)))
+    choose = jax.jit(literal_transition.drawn_for)
+    noise = jax.eval_shape(lambda: choose(draw(key), 0))
+
+    def logits(params, x, action, noise):
+        return literal_transition.of_action(layer, params, x, action, noise)[0]
+
+    forward, memory = _compiled(logits, params, x, action, noise)
+    compare = jax.jit(_log_probabilities)
+    actions = [jnp.full_like(action, a) for a in range(layer.num_actions)]
+
+    def run():
+        drawn = draw(key)
+        predicted = [
+            forward(params, x, each, choose(drawn, index)) for index, each in enumerate(actions)
+        ]
+        return compare(jnp.stack(predicted, axis=1), y)
+
+    return Program(run, memory)
+
+
+TASKS = {
+    "training": (layer_training, twin_training),
+    "retrieval": (layer_retrieval, twin_retrieval),
+}
+
+
+def floor_flops(task: str, layer: CausalTransition) -> float:
+    """Operations that the equations need for an image (training) or a pair (retrieval).
+
+    Inputs of pairs factorised, the graph without action shared, only the heads computed that are
+    read. A pair's feature costs an addition, an absolute value and a multiply-add, and another
+    multiply-add if edges have weights. Backward costs twice as much as forward.
+    """
+    n, k, a = layer.num_nodes, layer.num_codes, layer.num_actions
+    looked_at = 1 if task == "training" else a
+    networks = 1 + looked_at
+    edges = networks * layer.edge_hidden * (2 * n * k * 2 + n * n * 4)
+    width, messages = k, 0
+    for i, hidden in enumerate(layer.message_hidden):
+        features = (layer.message_heads or 1 + a) * hidden
+        # The first layer's inputs are the same for all actions.
+        messages += (1 if i == 0 else looked_at) * 2 * n * width * features * 2
+        messages += looked_at * n * n * features * (6 + 2)
+        width = features
+    read = 2 * looked_at * k * (2 * n * width * 2 + n * n * (6 + 2))
+    return (3 if task == "training" else 1) * float(edges + messages + read)
+
+
+def _seconds(run: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds on the clock and of processor time (all cores), which waits for nobody."""
+    start, used = time.perf_counter(), time.process_time()
+    jax.block_until_ready(run())
+    return time.perf_counter() - start, time.process_time() - used
+
+
+def matmul_flops(repetitions: int) -> float:
+    """Operations a second of a float32 product of two 1024 x 1024 matrices on this machine."""
+    a = jax.random.normal(jax.random.key(0), (1024, 1024))
+    product = jax.jit(lambda a: a @ a)
+    _seconds(lambda: product(a))
+    times = [_seconds(lambda: product(a))[0] for _ in range(3 * repetitions)]
+    return 2 * 1024**3 / statistics.median(times)
+
+
+def measure(task: str, case: Case, *, twin_batch: int, repetitions: int) -> dict[str, Any]:
+    """Median seconds for an image or a pair, peak bytes, and ratios twin / layer."""
+    make_layer, make_twin = TASKS[task]
+    batch = len(case.x)
+    fast, slow = make_layer(case), make_twin(case.images(twin_batch))
+    # Planned memory takes no memory: here the twin may have the layer's batch.
+    slow_memory = slow.memory if twin_batch == batch else make_twin(case).memory
+    for program in (fast, slow):
+        _seconds(program.run)
+    rounds = [(_seconds(fast.run), _seconds(slow.run)) for _ in range(repetitions)]
+    (ours, used), (twins, twins_used) = (
+        [statistics.median(times) / images for times in zip(*program, strict=True)]
+        for program, images in zip(zip(*rounds, strict=True), (batch, twin_batch), strict=True)
+    )
+    return {
+        "task": task,
+        "nodes": case.layer.num_nodes,
+        "seconds": ours,
+        "twin_seconds": twins,
+        "time_ratio": twins / ours,
+        "cpu_seconds": used,
+        "twin_cpu_seconds": twins_used,
+        "bytes": fast.memory,
+        "twin_bytes": slow_memory,
+        "memory_ratio": slow_memory / fast.memory,
+        "floor_flops": floor_flops(task, case.layer),
+    }
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--nodes", type=int, nargs="+")
+    parser.add_argument("--repetitions", type=int)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--codes", type=int, default=64)
+    parser.add_argument("--actions", type=int, default=12)
+    parser.add_argument("--edge-hidden", type=int, default=800)
+    parser.add_argument("--message-hidden", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--twin-batch", type=int, default=1)
+    options = parser.parse_args()
+    options.nodes = options.nodes or ([64] if options.quick else [64, 128])
+    options.repetitions = options.repetitions or (2 if options.quick else 5)
+    if not 1 <= options.twin_batch <= options.batch:
+        parser.error(f"--twin-batch must be between 1 and --batch, {options.batch}")
+    return options
+
+
+def main() -> None:
+    """Measure, print a table and write it as JSON if asked."""
+    options = _arguments()
+    device = jax.devices()[0]
+    speed = matmul_flops(options.repetitions)
+    print(f"{device.platform} {device.device_kind}, {speed / 1e9:.0f} GFLOP/s in matrix products")
+    print(
+        f"K = {options.codes}, A = {options.actions}, pair hidden {options.edge_hidden}, message "
+        f"hidden {options.message_hidden} a head, batch {options.batch} (twin timed with "
+        f"{options.twin_batch})\n\n{HEADER}"
+    )
+    results = []
+    for nodes in options.nodes:
+        layer = CausalTransition(
+            num_nodes=nodes,
+            num_codes=options.codes,
+            num_actions=options.actions,
+            edge_hidden=options.edge_hidden,
+            message_hidden=(options.message_hidden,),
+        )
+        case = make_case(layer, options.batch)
+        for task in TASKS:
+            found = measure(
+                task, case, twin_batch=options.twin_batch, repetitions=options.repetitions
+            )
+            found["floor_seconds"] = found["floor_flops"] / speed
+            results.append(found)
+            print(
+                "{task:9} {nodes:3} {:9.2f} {:7.0f} {time_ratio:6.1f} {:7.2f} {:7.0f} {:7.2f} "
+                "{:6.2f} {:7.0f} {:7.0f} {memory_ratio:6.1f}".format(
+                    1e3 * found["seconds"],
+                    1e3 * found["twin_seconds"],
+                    1e3 * found["cpu_seconds"],
+                    1e3 * found["twin_cpu_seconds"],
+                    1e3 * found["floor_seconds"],
+                    found["floor_flops"] / 1e9,
+                    found["bytes"] / 2**20,
+                    found["twin_bytes"] / 2**20,
+                    **found,
+                ),
+                flush=True,
+            )
+    if options.json:
+        machine = {"device": device.device_kind, "matmul_flops": speed}
+        sizes = {k: v for k, v in vars(options).items() if k not in ("json", "quick")}
+        options.json.write_text(
+            json.dumps(machine | {"sizes": sizes, "results": results}, indent=1)
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""The causal transition layer, transcribed literally from the published equations: its slow twin.
+
+It forms every pair `[v_i ; v_j]`, computes all 1 + A heads of the last layer and then selects what
+is read, and walks through the actions in a loop, one forward pass for each. Tests hold `CausalTransition` equal to it; tools/benchmark holds their times side by side.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from cdis.networks.causal_transition import CausalTransition
+from cdis.ops import graph, quantize
+
+
+def _leaky(x):
+    return jax.nn.leaky_relu(x, 0.2)
+
+
+def _gate(logits, noise):
+    noisy = logits + noise
+    return quantize.straight_through((noisy > 0).astype(jnp.float32), jax.nn.sigmoid(noisy))
+
+
+def draw(layer: CausalTransition, key, action, batch: int) -> dict[str, Any]:
+    """All that the layer draws, as the layer draws it, with an axis for the actions looked at.
+
+    Zeros without a key: gates are deterministic, and nothing is noisy.
+    """
+    n, every = layer.num_nodes, _is(action, "all")
+    s = layer.num_actions if every else 1
+    width = layer.embedding or layer.num_codes
+    if key is None:
+        return dict(
+            mask=jnp.zeros((batch, s, n)),
+            graph=jnp.zeros((batch, 1 + s, n, n)),
+            exo=jnp.zeros((batch, n, width)),
+            endo=jnp.zeros((batch, s, 1, width)),
+        )
+    mask, edges, noise = jax.random.split(key, 3)
+    shape = (batch, s, n) if every else (batch, n)
+    return dict(
+        mask=jax.random.logistic(mask, shape).reshape(batch, s, n),
+        graph=jax.random.logistic(edges, (batch, 1 if _is(action, "none") else 1 + s, n, n)),
+        exo=jax.random.normal(noise, (batch, n, width)),
+        endo=jax.random.normal(noise, (batch, s, 1, width)),
+    )
+
+
+def drawn_for(noise: dict[str, Any], index: int) -> dict[str, Any]:
+    """What `of_action` needs of all that was drawn, for one of the actions looked at."""
+    mine = {name: noise[name][:, index] for name in ("mask", "endo")} | {"exo": noise["exo"]}
+    pair = jnp.array([0, index + 1])  # without an action there is one graph only, and it is read
+    return mine | {"graph": jnp.take(noise["graph"], pair, axis=1, mode="clip")}
+
+
+def _gat(layer, nodes, weight, connected):
+    """GATv2 (Brody et al. 2022) over all nodes, [B, V, D] -> [B, V, G, E], without bias."""
+    target = jnp.einsum("bnd,gde->bnge", nodes, layer["target"])
+    source = jnp.einsum("bnd,gde->bnge", nodes, layer["source"])
+    z = target[:, :, None] + source[:, None] + weight[..., None, None] * layer["edge"]
+    scores = jnp.einsum("bijge,ge->bijg", _leaky(z), layer["readout"])
+    votes = connected[..., None] * jnp.exp(scores)
+    attention = votes / votes.sum(2, keepdims=True)
+    return jnp.einsum("bijg,bjge->bige", attention, source)
+
+
+def of_action(
+    layer: CausalTransition, params, one_hot, action, noise: dict[str, Any], identity: bool = False
+) -> tuple[Array, Array, Array, Array]:
+    """One forward pass for one action of each image, `[B]`, or without one (None).
+
+    Logits `[B, N, K]`, mask `[B, N]`, edges and gates `[B, N, N]`.
+    """
+    (B, N, K), A = one_hot.shape, layer.num_actions
+    positions = graph.sinusoidal_positions(N, K)
+    if layer.embedding:
+        nodes = jnp.einsum("bnk,nkd->bnd", one_hot, params["node_embedding"])
+    else:
+        nodes = one_hot + positions
+    if layer.noise == "exo":
+        nodes = nodes + noise["exo"]
+
+    # Intervention mask: o_n . logits[a, n].
+    if action is None:
+        mask = jnp.zeros((B, N))
+    else:
+        if layer.mask == "table":
+            table = params["mask_node"] + params["mask_table"] + layer.mask_start
+        else:
+            weight = jnp.concatenate([params["mask_action"], params["mask_position"]])
+            inputs = jnp.concatenate(
+                [jnp.eye(A)[:, None].repeat(N, 1), positions[None].repeat(A, 0)], axis=-1
+            )
+            table = inputs @ weight + params["mask_bias"]
+        mask = _gate(jnp.sum(one_hot * table[action], -1), noise["mask"])
+
+    # Edges: the network for no action and that of the action, on concatenated pairs.
+    wide = (B, N, N, nodes.shape[-1])
+    receiving = jnp.broadcast_to(nodes[:, :, None], wide)
+    sending = jnp.broadcast_to(nodes[:, None, :], wide)
+    pairs = jnp.concatenate([receiving, sending], axis=-1)
+    matrix = jnp.concatenate([params["edge_target"], params["edge_source"]], axis=1)
+    hit = mask[:, :, None]
+
+    def edge_logits(net):
+        hidden = _leaky(
+            jnp.einsum("bijd,bdh->bijh", pairs, matrix[net])
+            + params["edge_bias"][net][:, None, None]
+        )
+        logits = jnp.einsum("bijh,bh->bij", hidden, params["edge_readout"][net])
+        return logits + params["edge_offset"][net][:, None, None] + layer.edge_start
+
+    logits = edge_logits(jnp.zeros(B, jnp.int32))
+    edges, gates = jax.nn.sigmoid(logits), _gate(logits, noise["graph"][:, 0])
+    if action is not None:
+        logits = edge_logits(1 + action)
+        edges = (1 - hit) * edges + hit * jax.nn.sigmoid(logits)
+        gates = (1 - hit) * gates + hit * _gate(logits, noise["graph"][:, 1])
+    if identity:
+        gates = jnp.broadcast_to(jnp.eye(N), gates.shape)
+    # Mechanisms of their own read their node's code already: they wait for no message from it.
+    alone = identity and layer.mechanism == "per_node"
+
+    # Transition: the extra parents are nodes whose only parent is themselves.
+    embedding = params["action_node"]
+    extra = jnp.zeros((B, 1, nodes.shape[-1])) if action is None else embedding[action][:, None]
+    if layer.noise == "endo":
+        extra = jnp.concatenate([extra, noise["endo"]], axis=1)
+    x = extra.shape[1]
+    weight = jnp.zeros((B, N + x, N + x)).at[:, :N, :N].set(edges * gates).at[:, :N, N:].set(1.0)
+    connected = jnp.zeros((B, N + x, N + x)).at[:, :N, :N].set(jnp.maximum(gates, jnp.eye(N)))
+    connected = connected.at[:, :N, N:].set(1.0).at[:, N:, N:].set(jnp.eye(x))
+    everyone = jnp.concatenate([nodes, extra], axis=1)
+    for i in range(len(layer.message_hidden)):
+        message = params[f"message_{i}"]
+        everyone = _leaky(_gat(message, everyone, weight, connected) + message["bias"])
+        everyone = everyone.reshape(B, N + x, -1)
+    if layer.mechanism == "shared":
+        last = params["message_out"]
+        blocks = (_gat(last, everyone, weight, connected) + last["bias"])[:, :N]
+    else:
+        blocks = jnp.einsum("bnk,ankl->bnal", one_hot, params["mechanism_own"])
+        if not alone:
+            blocks += jnp.einsum("bnd,andk->bnak", everyone[:, :N], params["mechanism_read"])
+    idle = blocks[:, :, 0]
+    if layer.copy:
+        disturbed = jnp.max(gates * mask[:, None, :], axis=-1)[..., None]
+        idle = (1 - disturbed) * params["copy"] * one_hot + disturbed * idle
+    acted = idle if action is None else blocks[jnp.arange(B), :, 1 + action]
+    return (1 - hit) * idle + hit * acted, mask, gates if alone else edges, gates
+
+
+def transition(layer: CausalTransition, params, one_hot, action, *, key=None, identity=False):
+    """What `layer` gives, as a tuple, by one forward pass for each action looked at."""
+    noise = draw(layer, key, action, len(one_hot))
+    if _is(action, "none"):
+        actions = [None]
+    elif _is(action, "all"):
+        actions = [jnp.full((len(one_hot),), a) for a in range(layer.num_actions)]
+    else:
+        actions = [jnp.asarray(action)]
+    outputs = [
+        of_action(layer, params, one_hot, each, drawn_for(noise, s), identity)
+        for s, each in enumerate(actions)
+    ]
+    return tuple(jnp.stack(parts, axis=1) for parts in zip(*outputs, strict=True))
+
+
+def _is(action, what: str) -> bool:
+    return isinstance(action, str) and action == what

@@ -1,7 +1,8 @@
 """The causal transition layer, transcribed literally from the published equations: its slow twin.
 
 It forms every pair `[v_i ; v_j]`, computes all 1 + A heads of the last layer and then selects what
-is read, and walks through the actions in a loop, one forward pass for each. Tests hold `CausalTransition` equal to it; tools/benchmark holds their times side by side.
+is read, and walks through the actions in a loop, one forward pass for each. Tests hold
+`CausalTransition` equal to it; tools/benchmark holds their times side by side.
 """
 
 from typing import Any

@@ -187,11 +187,11 @@ def test_pair_scores(monkeypatch, pattern, chunk, features):
 
     ((_, expected), expected_slopes), ((_, found), slopes) = both(*arguments)
     assert found.shape == (*lead, n, m)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     names = ("target", "source", "readout", "weight", "edge")
     for name, e, f in zip(names, expected_slopes, slopes, strict=False):
         assert f.shape == e.shape
-        np.testing.assert_allclose(f, e, rtol=1e-4, atol=5e-4, err_msg=f"gradient of {name}")
+        np.testing.assert_allclose(f, e, rtol=1e-4, atol=1e-4, err_msg=f"gradient of {name}")
 
 
 def test_pair_scores_are_those_of_concatenated_pairs():
@@ -323,7 +323,7 @@ def test_message_passing_gradients(sizes):
         return of(_literal_messages), of(graph.message_passing)
 
     (expected, expected_slopes), (found, slopes) = both(*arguments)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     names = ("target", "source", "extra", "readout", "edge", "weight", "connected")
     for name, e, f in zip(names, expected_slopes, slopes, strict=True):
         assert np.abs(e).max() > 1e-3

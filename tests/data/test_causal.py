@@ -19,6 +19,12 @@ SMALL = [name for name in NAMES if not name.endswith("_96")]
 BATCH = 256
 
 
+def _mechanism(name: str) -> data.Mechanism:
+    mechanism = data.mechanism(name)
+    assert mechanism is not None
+    return mechanism
+
+
 def _variant(name: str) -> tuple[type[GeneratedBuilder], object]:
     builder = {"pendulum": Pendulum, "flow": Flow}[name.split("/")[0]]
     return builder, next(
@@ -97,7 +103,7 @@ def _matplotlib(patches: list[Patch], side: int, left: float, bottom: float, wid
 @pytest.mark.parametrize("name", ["pendulum/mixed", "pendulum/mixed_96", "flow", "flow/default_96"])
 def test_pictures_are_those_that_matplotlib_draws(name):
     values = _sample(name)
-    images = np.asarray(data.mechanism(name).render(values))
+    images = np.asarray(_mechanism(name).render(values))
     side = images.shape[1]
     assert images.shape == (BATCH, side, side, 3) and images.dtype == np.uint8
     for image, row in zip(images[:12], values, strict=False):
@@ -115,11 +121,11 @@ def test_pictures_are_those_that_matplotlib_draws(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_nothing_leaves_the_frame(name):
     values = _all_values(name)
-    assert np.asarray(data.mechanism(name).inside(values)).all()
+    assert np.asarray(_mechanism(name).inside(values)).all()
 
 
 def test_what_would_leave_the_frame_is_told():
-    pendulum, flow = (data.mechanism(name).inside for name in ("pendulum/clean", "flow"))
+    pendulum, flow = (_mechanism(name).inside for name in ("pendulum/clean", "flow"))
     rows = np.array([[0, 10, 5, 10], [0, 26, 5, 10], [0, 10, 5, 25], [2, 10, 5, 10]], np.float32)
     assert np.asarray(pendulum(rows)).tolist() == [True, False, False, False]
     rows = np.array([[0.5, 2, 3, 4], [2, 2, 3, 4], [0.5, 2, 3, 11], [0.5, 2, 1, 4]], np.float32)
@@ -137,7 +143,7 @@ def test_what_would_leave_the_frame_is_told():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_referee_reads_images_and_counterfactuals(name):
-    mechanism, values = data.mechanism(name), _sample(name)
+    mechanism, values = _mechanism(name), _sample(name)
     images = np.asarray(mechanism.render(values))
     assert _r_squared(np.asarray(mechanism.referee(images)), values).min() > 0.999
     if name.endswith("_96"):
@@ -155,7 +161,7 @@ def test_referee_reads_images_and_counterfactuals(name):
 @pytest.mark.parametrize("name", ["pendulum/mixed", "flow"])
 def test_referee_reads_what_a_decoder_makes(name):
     """Floats in [-1, 1], blurred by half a pixel and with a little noise everywhere."""
-    mechanism, values = data.mechanism(name), _sample(name)
+    mechanism, values = _mechanism(name), _sample(name)
     images = np.asarray(mechanism.render(values)).astype(np.float32) / 127.5 - 1
     kernel = np.exp(-0.5 * (np.arange(-2, 3) / 0.5) ** 2)
     kernel /= kernel.sum()
@@ -177,7 +183,7 @@ def test_referee_reads_what_a_decoder_makes(name):
 
 @pytest.mark.parametrize("name", ["pendulum/clean", "flow"])
 def test_referee_of_nothing_is_finite(name):
-    referee = data.mechanism(name).referee
+    referee = _mechanism(name).referee
     for images in (
         np.full((BATCH, 64, 64, 3), 255, np.uint8),
         np.zeros((BATCH, 64, 64, 3), np.uint8),
@@ -203,7 +209,7 @@ def test_what_a_causal_data_set_is(name):
     chosen = np.random.default_rng(1).permutation(info.num_images)[:BATCH]
     images, factors, some = builder.examples(config, chosen)
     np.testing.assert_array_equal(some, values[chosen])
-    np.testing.assert_array_equal(images, data.mechanism(name).render(values[chosen]))
+    np.testing.assert_array_equal(images, _mechanism(name).render(values[chosen]))
     assert not factors.any() and factors.dtype == np.int32
 
 

@@ -26,7 +26,9 @@ def _literal_counterfactual(row, factor: int, value: float) -> list[float]:
 def test_counterfactuals_equal_a_literal_twin():
     rng = np.random.default_rng(0)
     rows = _table()[rng.choice(len(_table()), 256, replace=False)]
-    counterfactual = data.mechanism("flow/default").counterfactual
+    mechanism = data.mechanism("flow/default")
+    assert mechanism is not None
+    counterfactual = mechanism.counterfactual
     for factor in range(4):
         asked = rng.permutation(_table()[:, factor])[:256]
         changed = np.asarray(counterfactual(rows, factor, asked))

@@ -38,7 +38,9 @@ def _literal_counterfactual(row, factor: int, value: float, kind: str) -> list[f
 def test_counterfactuals_equal_a_literal_twin(kind):
     rng = np.random.default_rng(0)
     rows = _table(kind)[rng.choice(len(_table(kind)), 256, replace=False)]
-    counterfactual = data.mechanism(f"pendulum/{kind}").counterfactual
+    mechanism = data.mechanism(f"pendulum/{kind}")
+    assert mechanism is not None
+    counterfactual = mechanism.counterfactual
     for factor in range(4):
         asked = rng.permutation(_table(kind)[:, factor])[:256]
         changed = np.asarray(counterfactual(rows, factor, asked))

@@ -1,5 +1,7 @@
 """Renderers against matplotlib, referees against known values, splits and draws: both data sets."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -114,7 +116,8 @@ def test_pictures_are_those_that_matplotlib_draws(name):
         mine, theirs = (255.0 - x for x in (image, other))  # what is not white
         # Of what is painted in each channel, and of the pixels that are painted at least half.
         assert np.minimum(mine, theirs).sum() / np.maximum(mine, theirs).sum() >= 0.97
-        mine, theirs = (x.max(-1) > 60 for x in (mine, theirs))
+        half = 127 if name.startswith("pendulum") else 60  # of the palest colour there
+        mine, theirs = (x.max(-1) > half for x in (mine, theirs))
         assert (mine & theirs).sum() / (mine | theirs).sum() >= 0.97
 
 
@@ -169,10 +172,8 @@ def test_referee_reads_what_a_decoder_makes(name):
         padded = np.pad(
             images, [(0, 0)] + [(2 * (axis == a), 2 * (axis == a)) for a in (1, 2, 3)], "edge"
         )
-        images = sum(
-            weight * np.take(padded, np.arange(64) + shift, axis)
-            for shift, weight in enumerate(kernel)
-        )
+        shifted = [np.take(padded, np.arange(64) + shift, axis) for shift in range(5)]
+        images = np.einsum("k,kbhwc->bhwc", kernel, np.stack(shifted))
     assert _r_squared(np.asarray(mechanism.referee(images)), values).min() > 0.998
     noise = np.random.default_rng(0).normal(
         0, 0.01, images.shape
@@ -259,9 +260,10 @@ def test_continuous_factors_have_no_transitions():
 
 def test_facts_are_checked():
     def info(**changes) -> Info:
-        shared = {"circular": (False,) * 2, "image_shape": (1, 1, 1)}
+        shape = {"factor_names": ("a", "b"), "circular": (False,) * 2, "image_shape": (1, 1, 1)}
         words = {"name": "n", "licence": "", "citation": "", "description": ""}
-        return Info(factor_names=("a", "b"), **{**shared, **words, **changes})
+        facts: dict[str, Any] = {**shape, **words, **changes}
+        return Info(**facts)
 
     assert info(factor_sizes=(3, 4)).num_images == 12
     assert info(factor_sizes=(0, 4), count=7, graph=((0, 0), (1, 0))).num_images == 7

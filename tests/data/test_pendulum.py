@@ -71,10 +71,10 @@ def test_clean_is_the_published_grid_with_its_gap_filled():
 
 def test_noise_has_the_size_it_is_said_to_have():
     values = _table("noisy").astype(float)
-    noise = values[:, 2:] - [_literal_shadow(*row[:2]) for row in values]
+    noise = values[:, 2:] - np.array([_literal_shadow(*row[:2]) for row in values])
     np.testing.assert_allclose(noise.std(0), 0.5, rtol=0.02)
     np.testing.assert_allclose(noise.mean(0), 0, atol=0.015)
-    assert abs(np.corrcoef(noise.T)[0, 1]) < 0.025
+    assert abs(np.corrcoef(noise[:, 0], noise[:, 1])[0, 1]) < 0.025
     standard = (values[:, :2] - values[:, :2].mean(0)) / values[:, :2].std(0)
     assert np.abs(standard.T @ noise / len(noise)).max() < 0.015
     assert (np.abs(values[:, 2:] - _table("mixed")[:, 2:]) > 1e-6).mean() > 0.99
@@ -89,8 +89,5 @@ def test_a_third_of_the_mixed_shadows_know_nothing_of_their_causes():
     free, causes = values[apart][:, 2:], values[apart][:, :2]
     assert (free >= [3, 3]).all() and (free <= [12, 18]).all()
     np.testing.assert_allclose(free.mean(0), [7.5, 10.5], atol=0.15)
-    assert (
-        np.abs(np.corrcoef(np.concatenate([causes, free], 1).T)[2:, :3][[0, 1, 1], [0, 1, 2]]).max()
-        < 0.04
-    )
-    assert np.abs(np.corrcoef(causes.T, free.T)[:2, 2:]).max() < 0.04
+    correlation = np.corrcoef(np.concatenate([causes, free], 1), rowvar=False)
+    np.testing.assert_allclose(correlation, np.eye(4), atol=0.05)

@@ -64,7 +64,7 @@ def test_causal_sheet_shows_interventions_ranges_and_causes():
     words = _words(dataset, mechanism)
     for name, column in zip(dataset.info.factor_names, values[:200].T, strict=True):
         assert f"do({name} = {column.min():.3g} ... {column.max():.3g})" in words
-    assert f"shadow_length        3.000{values[:, 2].max():9.3f}" in words
+    assert f"{'shadow_length':18}{3:9.3f}{values[:, 2].max():9.3f}" in words
     assert "shadow_position\ncaused by pendulum_angle, light_position" in words
     assert "transitions" not in words
 

@@ -203,6 +203,7 @@ def test_what_a_causal_data_set_is(name):
     info, values = data.info(name), _all_values(name)
     assert values.dtype == np.float32 and values.shape == (info.num_images, 4)
     assert info.factor_sizes == (0, 0, 0, 0)
+    assert info.value_mean is not None and info.value_std is not None
     np.testing.assert_allclose(info.value_mean, values.astype(np.float64).mean(0), rtol=1e-6)
     np.testing.assert_allclose(info.value_std, values.astype(np.float64).std(0), rtol=1e-6)
     side = 96 if name.endswith("_96") else 64

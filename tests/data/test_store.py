@@ -279,7 +279,7 @@ def test_continuous_factors_are_stored_in_full_precision(tmp_path, monkeypatch):
     """On a hundred images of a pendulum."""
     full = pendulum._table("noisy")
     monkeypatch.setattr(pendulum, "_table", lambda kind: full[:100])
-    variant = pendulum.Variant(name="noisy", kind="noisy", side=64)
+    variant = next(c for c in pendulum.Pendulum.BUILDER_CONFIGS if c.name == "noisy")
     dataset = Store(pendulum.Pendulum, variant, tmp_path).load()
     np.testing.assert_array_equal(dataset.values, full[:100], strict=True)
     render = pendulum.Pendulum.mechanism(variant).render

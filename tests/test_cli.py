@@ -341,6 +341,17 @@ def test_data_list(capsys):
     assert "4,608 images, 32 x 32 x 3: shape 3, hue 6, scale 4, x 8, y 8" in lines[0]
 
 
+def test_data_of_continuous_factors(capsys):
+    assert main(["data", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "20,000 images, 64 x 64 x 3: pendulum_angle, light_position, shadow_length" in out
+    assert main(["data", "show", "flow"]) == 0
+    out = capsys.readouterr().out
+    assert "ball_radius     continuous, mean 0.650, std 0.289" in out
+    assert "std 0.968, caused by ball_radius\n" in out
+    assert "caused by water_height and hole_height" in out and "Actions: none" in out
+
+
 def test_data_prepare_and_show(data_dir, workdir, tmp_path, capsys, fails):
     name = "sprites2d/coloured"
     assert main(["data", "prepare", "--data_dir", data_dir, name]) == 0

@@ -29,10 +29,11 @@ def build(
     name an image of another split, because both ends are in `index`.
 
     Raises:
+      UserError: a factor is continuous, and so has no steps.
       ValueError: a factor is out of range, or two images of `index` have the same factors, so
         that a row of factors does not name one image.
     """
-    sizes = np.array(info.factor_sizes)
+    num_actions, sizes = info.num_actions, np.array(info.factor_sizes)
     chosen = factors[index].astype(np.int64)
     if len(chosen) and ((chosen < 0).any() or (chosen >= sizes).any()):
         raise ValueError(f"{info.name}: factor indices must lie in [0, {info.factor_sizes}).")
@@ -45,7 +46,7 @@ def build(
         raise ValueError(f"{info.name}: two images have the same factors.")
 
     pairs = []
-    for action in range(info.num_actions):
+    for action in range(num_actions):
         factor, step = action % info.num_factors, 1 if action < info.num_factors else -1
         value = chosen[:, factor] + step
         wrapped = value % sizes[factor]

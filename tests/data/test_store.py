@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 from tiny_store import TINY, tiny_store
 
 from cdis import data
+from cdis.data import pendulum
 from cdis.data.generated import SPLITS, split_of
 from cdis.data.sprites2d import Factor, Sprites2d, Variant, grid_examples, grid_factors
 from cdis.data.store import Store
@@ -28,15 +30,17 @@ HERE = Path(__file__).parent
 COUNT = 96
 
 
-def _expected() -> tuple[np.ndarray, np.ndarray]:
+def _expected() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     factors = grid_factors(TINY.grid, np.arange(COUNT))
-    return grid_examples(TINY.grid, factors)[0], factors
+    images, values = grid_examples(TINY.grid, factors)
+    return images, factors, values
 
 
 def _check(dataset: data.Dataset) -> None:
-    images, factors = _expected()
+    images, factors, values = _expected()
     np.testing.assert_array_equal(dataset.images, images)
     np.testing.assert_array_equal(dataset.factors, factors)
+    np.testing.assert_array_equal(dataset.values, values, strict=True)
     for number, name in enumerate(SPLITS):
         np.testing.assert_array_equal(
             dataset.splits[name], np.flatnonzero(split_of(COUNT, 0) == number)
@@ -238,7 +242,9 @@ def test_records_of_another_grid_are_told(data_dir, shapes, why):
         Store(Sprites2d, other, data_dir).load()
 
 
-@pytest.mark.parametrize("name", ["images.npy", "factors.npy", "split.npy", "about.json"])
+@pytest.mark.parametrize(
+    "name", ["images.npy", "factors.npy", "values.npy", "split.npy", "about.json"]
+)
 @pytest.mark.parametrize("harm", [_truncate, _overwrite, Path.unlink])
 def test_a_broken_decoded_copy_is_made_anew(data_dir, name, harm):
     harm(_version(data_dir) / "decoded" / name)
@@ -252,6 +258,34 @@ def test_a_decoded_copy_of_other_records_is_made_anew(data_dir):
     (folder / "about.json").write_text(json.dumps({**about, "records": {}}))
     _check(tiny_store(data_dir).load())
     assert json.loads((folder / "about.json").read_text()) == about
+
+
+def test_a_decoded_copy_of_an_older_cdis_is_made_anew(data_dir, capsys):
+    """It had no values, and a checksum of factors and splits alone."""
+    folder = _version(data_dir) / "decoded"
+    new = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "values.npy").unlink()
+    images, factors, split = (np.load(folder / f"{n}.npy") for n in ("images", "factors", "split"))
+    labels = zlib.crc32(factors.tobytes(), zlib.crc32(split.tobytes()))
+    about = json.loads((folder / "about.json").read_text())
+    about["checksum"] = zlib.crc32(images.tobytes(), labels)
+    (folder / "about.json").write_text(json.dumps(about))
+    _check(tiny_store(data_dir).load())
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == new
+    assert capsys.readouterr().err == ""
+
+
+def test_continuous_factors_are_stored_in_full_precision(tmp_path, monkeypatch):
+    """On a hundred images of a pendulum."""
+    full = pendulum._table("noisy")
+    monkeypatch.setattr(pendulum, "_table", lambda kind: full[:100])
+    variant = next(c for c in pendulum.Pendulum.BUILDER_CONFIGS if c.name == "noisy")
+    dataset = Store(pendulum.Pendulum, variant, tmp_path).load()
+    np.testing.assert_array_equal(dataset.values, full[:100], strict=True)
+    render = pendulum.Pendulum.mechanism(variant).render
+    np.testing.assert_array_equal(dataset.images, render(full[:100]))
+    assert dataset.factors.shape == (100, 4) and not dataset.factors.any()
+    assert sorted(np.concatenate(list(dataset.splits.values()))) == list(range(100))
 
 
 # Where nothing can be written

@@ -51,6 +51,30 @@ def test_the_loss_falls_and_each_function_compiles_once(uninterrupted):
         assert losses == sorted(losses, reverse=True) and len(losses) > 1
 
 
+def test_a_stage_is_given_the_values_that_it_asks_for(tmp_path, monkeypatch):
+    make = toy_method.make
+
+    def asking(config, info):
+        method = make(config, info)
+        first, *others = method.stages
+
+        def loss(variables, batch, key, step, axis_name):
+            x = batch["x"]
+            scalar, aux = first.loss(variables, batch, key, step, axis_name)
+            # The toy's values are its indices.
+            seen = {"least": x["values"].min(), "apart": abs(x["values"] - x["factors"]).max()}
+            return scalar, aux._replace(metrics=seen | {"most": x["values"].max()})
+
+        columns = ("image", "factors", "values")
+        return method._replace(stages=(first._replace(columns=columns, loss=loss), *others))
+
+    monkeypatch.setattr(toy_method, "make", asking)
+    fields = {"stages__autoencoder__steps": 4, "stages__actions__steps": 1, "validate_every": 0}
+    train(changed(**fields), tmp_path / "run")
+    seen = next(line for line in read_log(tmp_path / "run") if line["stage"] == "autoencoder")
+    assert (seen["least"], seen["apart"]) == (0, 0) and seen["most"] > 2
+
+
 def test_the_log_has_every_cadence_once(uninterrupted):
     workdir, _ = uninterrupted
     training = [line["step"] for line in read_log(workdir) if "loss" in line]

@@ -59,8 +59,8 @@ def check(
     y = _matrix(factors, "factors")
     if len(z) != len(y):
         raise UnsuitableData(
-            f"There are {len(z)} rows of representations and {len(y)} of factors. Row i of both must "
-            "belong to the same sample."
+            f"There are {len(z)} rows of representations and {len(y)} of factors. Row i of both "
+            "must belong to the same sample."
         )
     if z.shape[1] < min_dimensions:
         raise UnsuitableData(
@@ -89,8 +89,8 @@ def need_discrete(factors: Factors, score: str) -> None:
     if factors.continuous.any():
         raise UnsuitableData(
             f"{score} needs factors with a few values each, and factor(s) "
-            f"{_listed(np.flatnonzero(factors.continuous))} are continuous. Leave those columns out "
-            "or bin them."
+            f"{_listed(np.flatnonzero(factors.continuous))} are continuous. Leave those columns "
+            "out or bin them."
         )
 
 
@@ -140,18 +140,15 @@ def sample(n: int, most: int | None, seed: int) -> Int[np.ndarray, " m"]:
     return np.random.default_rng(seed).permutation(n)[:most]
 
 
-def need_every_value(
-    factors: Factors, rows: Int[np.ndarray, " m"], least: int, score: str
-) -> None:
-    """Raises `UnsuitableData` if a value of a discrete factor is in fewer than `least` of `rows`."""
+def need_every_value(factors: Factors, rows: Int[np.ndarray, " m"], least: int, score: str) -> None:
+    """Raises `UnsuitableData` if a value of a discrete factor is in fewer than `least` rows."""
     for factor in np.flatnonzero(~factors.continuous):
         counts = np.bincount(factors.labels[rows, factor], minlength=factors.sizes[factor])
         if counts.min() < least:
             raise UnsuitableData(
                 f"{score} needs every value of a factor at least {least} times in the "
-                f"{len(rows)} rows that it learns from; factor {factor} has {factors.sizes[factor]} "
-                f"values, one of which is there {counts.min()} times. Give more rows, or merge "
-                "values."
+                f"{len(rows)} rows that it learns from; of the {factors.sizes[factor]} values of "
+                f"factor {factor} one is there {counts.min()} times. Give more rows, or merge values."
             )
 
 

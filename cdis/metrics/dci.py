@@ -61,10 +61,9 @@ def dci(
         lasso  on standardised dimensions and factors, penalty 0.02 (Eastwood and Williams); values
             of discrete factors count as quantities, and informativeness is R^2
 
-    Perfect codes score 1, 1 and 1 with trees; with "logistic" and "lasso" disentanglement and
-    completeness are 1, and informativeness of "logistic" is less, since it cannot cut out values in
-    the middle. Copies of a dimension lower completeness, mixtures disentanglement. Blind to
-    permutation; to positive rescaling up to rounding.
+    Perfect codes score 1, 1 and 1; with linear presets a little less, since coefficients of other
+    dimensions are small but not 0. Copies of a dimension lower completeness, mixtures
+    disentanglement. Blind to permutation; to positive rescaling up to rounding.
 
     Args:
       representations: ``[n, d]``, d at least 2.
@@ -75,8 +74,8 @@ def dci(
 
     Returns:
       The three; ``informativeness_train``; ``importance``; ``per_dimension`` disentanglement (None
-      where no factor uses it) with ``dimension_weights``; ``per_factor`` completeness (None where no
-      dimension is used) with ``factor_weights``; ``informativeness_per_factor``;
+      where no factor uses it) with ``dimension_weights``; ``per_factor`` completeness (None where
+      no dimension is used) with ``factor_weights``; ``informativeness_per_factor``;
       ``dead_dimensions``; ``continuous``; ``preset``.
 
     Raises:
@@ -87,9 +86,7 @@ def dci(
     if preset not in PRESETS:
         raise UserError(f"DCI has no preset {preset!r}, but {', '.join(PRESETS)}.")
     chosen = PRESETS[preset]
-    z, y = check(
-        representations, factors, min_dimensions=2, min_factors=2, continuous=continuous
-    )
+    z, y = check(representations, factors, min_dimensions=2, min_factors=2, continuous=continuous)
     need_rows(len(z), 30, "DCI")
     train, test = split(len(z), num_train, num_test, seed)
     regression = y.continuous | chosen.regression
@@ -139,8 +136,8 @@ def concentration(
 ) -> tuple[float, list[float | None], list[float]]:
     """How far each row spends itself on one column: 1 minus its entropy to base `columns`.
 
-    Returns the mean weighted by the rows' shares of the whole, the value of each row (None for a row
-    of zeros) and the weights.
+    Returns the mean weighted by the rows' shares of the whole, the value of each row (None for a
+    row of zeros) and the weights.
     """
     total = importance.sum(1)
     weights = total / total.sum()

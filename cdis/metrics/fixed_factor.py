@@ -136,8 +136,8 @@ def factor_vae(
     kept = (spread >= prune_below) & (spread > 0)
     if not kept.any():
         raise UnsuitableData(
-            f"No dimension has a standard deviation of {prune_below} or more, so that the FactorVAE "
-            "score leaves out all of them. Rescale the representations or lower `prune_below`."
+            f"No dimension has a standard deviation of {prune_below} or more, so that the "
+            "FactorVAE score leaves out all of them. Rescale the representations or lower `prune_below`."
         )
     scaled = z[:, kept] / spread[kept]
     key = jax.random.key(seed)

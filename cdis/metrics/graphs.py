@@ -59,8 +59,8 @@ def structural_hamming_distance(
 def structural_intervention_distance(estimated: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     """SID: interventions that the estimated graph gets wrong (Peters and Bühlmann, 2015).
 
-    Counts the ordered pairs (i, j) for which the effect of setting i on j, computed by adjusting for
-    i's parents in the estimate, can differ from the true one, whatever the distribution. If j is an
+    Counts the ordered pairs (i, j) for which the effect of setting i on j, computed by adjusting
+    for i's parents in the estimate, can differ from the true one for some distribution. If j is an
     estimated parent of i, the estimate says "no effect", which is wrong if j descends from i; else
     it is wrong unless those parents are a valid adjustment set in the truth (the criterion of
     Shpitser et al., 2010). Both graphs are acyclic. The truth itself, and any graph with all its
@@ -81,8 +81,8 @@ def structural_intervention_distance(estimated: np.ndarray, truth: np.ndarray) -
     for name, graph in (("estimated", guess), ("true", true)):
         if (reachable(graph) & np.eye(len(graph), dtype=bool)).any():
             raise UnsuitableData(
-                f"The {name} graph has a cycle; the structural intervention distance is defined for "
-                "acyclic graphs."
+                f"The {name} graph has a cycle; the structural intervention distance is defined "
+                "for acyclic graphs."
             )
     nodes = len(true)
     descends = reachable(true) | np.eye(nodes, dtype=bool)  # [i, j]: i descends from, or is, j

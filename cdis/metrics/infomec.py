@@ -63,10 +63,9 @@ def infomec(
         tripod  10 neighbours; interquartile range > widest / 10, or 0.1 of discrete dimensions.
             Hsu et al., 2024, arXiv 2404.10282
 
-    Perfect codes score 1 in InfoM and InfoC, up to the spurious information that neighbours find;
-    less than 1 in InfoE if factors with more than two values lie on one axis each, as no line cuts
-    out the values in between (discrete dimensions are one-hot there and score 1). Blind to
-    permutation. Rescaling single dimensions changes which are active.
+    Perfect codes score 1 in InfoM and InfoC, up to the spurious information that neighbours find,
+    and 1 in InfoE up to where its 100 steps of optimisation end. Blind to permutation. Rescaling
+    single dimensions changes which are active.
 
     Args:
       representations: ``[n, d]``, d at least 2.
@@ -93,9 +92,7 @@ def infomec(
     if preset not in PRESETS:
         raise UserError(f"InfoMEC has no preset {preset!r}, but {', '.join(PRESETS)}.")
     chosen = PRESETS[preset]
-    z, y = check(
-        representations, factors, min_dimensions=2, min_factors=2, continuous=continuous
-    )
+    z, y = check(representations, factors, min_dimensions=2, min_factors=2, continuous=continuous)
     if discrete_dimensions is None:
         discrete_dimensions = np.asarray(representations).dtype.kind in "biu"
     if discrete_dimensions and y.continuous.any():

@@ -65,7 +65,9 @@ def irs(
     per_dimension = robustness.max(1)
     return {
         "score": float(np.average(per_dimension[live], weights=largest[live])),
-        "per_dimension": [float(v) if on else None for v, on in zip(per_dimension, live, strict=True)],
+        "per_dimension": [
+            float(v) if on else None for v, on in zip(per_dimension, live, strict=True)
+        ],
         "best_factor": robustness.argmax(1).tolist(),
         "robustness": [
             row.tolist() if on else [None] * y.count

@@ -88,12 +88,13 @@ def explicitness(
 ) -> dict[str, Any]:
     """Can the factors be read by a linear classifier?
 
-    For every value of every factor the area under the ROC curve, on held-out rows, of a multinomial
-    logistic regression on all standardised dimensions; the mean over values is the factor's, the
-    mean over factors the score. 0.5 is chance: ``normalised`` is ``2 score - 1``.
+    For every value of every factor the area under the ROC curve, on held-out rows, of a logistic
+    regression on all standardised dimensions; the mean over values is the factor's, the mean over
+    factors the score. 0.5 is chance: ``normalised`` is ``2 score - 1``. The regression is one
+    multinomial model for each factor (the paper fits one against the rest for each value), so that
+    values in the middle of an axis can be told as well.
 
-    Perfect codes that order the values along one axis do not score 1: a value in the middle cannot
-    be cut out by one line (about 0.9 for ten values). Blind to permutation and rescaling.
+    Perfect codes score 1. Blind to permutation and to rescaling.
 
     Args:
       representations: ``[n, d]``.

@@ -148,7 +148,8 @@ def need_every_value(factors: Factors, rows: Int[np.ndarray, " m"], least: int, 
             raise UnsuitableData(
                 f"{score} needs every value of a factor at least {least} times in the "
                 f"{len(rows)} rows that it learns from; of the {factors.sizes[factor]} values of "
-                f"factor {factor} one is there {counts.min()} times. Give more rows, or merge values."
+                f"factor {factor} one is there {counts.min()} times. Give more rows or merge "
+                "values."
             )
 
 

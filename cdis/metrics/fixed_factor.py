@@ -5,6 +5,7 @@ the given rows themselves, with replacement, given the fixed value. Drawing and 
 rows is what takes the time, and is compiled.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -44,6 +45,7 @@ def beta_vae(
     num_train: int = 10_000,
     num_test: int = 5_000,
     batch_size: int = 64,
+    continuous: bool | Sequence[bool] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """BetaVAE score (Higgins et al., 2017, section 3).
@@ -62,6 +64,8 @@ def beta_vae(
       factors: ``[n, F]``, discrete and crossed, F at least 2.
       num_train, num_test: points to learn from and to score.
       batch_size: pairs in a point.
+      continuous: which factors are quantities, of which there must be none; see
+        `cdis.metrics.arrays.check`.
 
     Returns:
       ``score``, ``train`` (accuracy on the points learnt from), ``per_factor`` accuracy,
@@ -72,7 +76,7 @@ def beta_vae(
     """
     from sklearn.linear_model import LogisticRegression
 
-    z, y, _ = _prepared(representations, factors, "The BetaVAE score")
+    z, y, _ = _prepared(representations, factors, continuous, "The BetaVAE score")
     key = jax.random.key(seed)
     points, fixed = _points(key, z, _groups(y), num_train + num_test, batch_size, "difference")
     model = LogisticRegression(max_iter=500)
@@ -103,6 +107,7 @@ def factor_vae(
     num_variance: int = 10_000,
     batch_size: int = 64,
     prune_below: float = 0.05,
+    continuous: bool | Sequence[bool] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """FactorVAE score (Kim and Mnih, 2018, arXiv 1802.05983, section 4).
@@ -122,6 +127,8 @@ def factor_vae(
       num_variance: rows for the overall variances.
       batch_size: rows in a batch.
       prune_below: absolute; 0 keeps all dimensions that vary at all.
+      continuous: which factors are quantities, of which there must be none; see
+        `cdis.metrics.arrays.check`.
 
     Returns:
       ``score``, ``train`` (share of training votes), ``per_factor``, ``votes`` ``[d][F]`` of
@@ -131,13 +138,16 @@ def factor_vae(
       UnsuitableData: see `cdis.metrics.arrays.check`; not crossed; values in one row only; no
         dimension is left.
     """
-    z, y, order = _prepared(representations, factors, "The FactorVAE score", scale=False)
+    z, y, order = _prepared(
+        representations, factors, continuous, "The FactorVAE score", scale=False
+    )
     spread = z[sample(len(z), num_variance, seed)].std(0, ddof=1)
     kept = (spread >= prune_below) & (spread > 0)
     if not kept.any():
         raise UnsuitableData(
             f"No dimension has a standard deviation of {prune_below} or more, so that the "
-            "FactorVAE score leaves out all of them. Rescale the representations or lower `prune_below`."
+            "FactorVAE score leaves out all of them. Rescale the representations or lower "
+            "`prune_below`."
         )
     scaled = z[:, kept] / spread[kept]
     key = jax.random.key(seed)
@@ -165,10 +175,14 @@ def factor_vae(
 
 
 def _prepared(
-    representations: np.ndarray, factors: np.ndarray, score: str, scale: bool = True
+    representations: np.ndarray,
+    factors: np.ndarray,
+    continuous: bool | Sequence[bool] | None,
+    score: str,
+    scale: bool = True,
 ) -> tuple[np.ndarray, Factors, np.ndarray]:
     """Dimensions in canonical order, standardised if `scale`; the factors; that order."""
-    z, y = check(representations, factors, min_factors=2)
+    z, y = check(representations, factors, min_factors=2, continuous=continuous)
     need_crossed(y, score)
     need_every_value(y, np.arange(len(z)), _LEAST, score)
     order = canonical_order(z)

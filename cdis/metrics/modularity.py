@@ -84,6 +84,7 @@ def explicitness(
     *,
     num_train: int = 10_000,
     num_test: int = 5_000,
+    continuous: bool | Sequence[bool] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Can the factors be read by a linear classifier?
@@ -100,6 +101,8 @@ def explicitness(
       representations: ``[n, d]``.
       factors: ``[n, F]``, discrete.
       num_train, num_test: rows to learn from and to score; 2 : 1 if there are fewer.
+      continuous: which factors are quantities, of which there must be none; see
+        `cdis.metrics.arrays.check`.
 
     Returns:
       ``score``, ``normalised``, ``per_factor``, ``per_value`` (a list for each factor), ``train``
@@ -111,7 +114,7 @@ def explicitness(
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
 
-    z, y = check(representations, factors)
+    z, y = check(representations, factors, continuous=continuous)
     need_discrete(y, "Explicitness")
     train, test = split(len(z), num_train, num_test, seed)
     need_every_value(y, train, 2, "Explicitness")

@@ -29,8 +29,8 @@ def sap(
     the mean over factors of the best dimension's minus the second best's.
 
     Perfect codes score far below 1, about 0.28 at Shapes3D's sizes: lines on one axis cannot cut
-    out the values in between, and a useless dimension is right by chance. Blind to permutation. Not to
-    rescaling, since the penalty sees the scale; dimensions are taken as they come.
+    out the values in between, and a useless dimension is right by chance. Blind to permutation, not
+    to rescaling, since the penalty sees the scale; dimensions are taken as they come.
 
     Args:
       representations: ``[n, d]``, d at least 2.
@@ -99,9 +99,9 @@ def linear_svms(
         (w^2 + b^2) / 2 + penalty sum over n of weight_n max(0, 1 - s_n (w x_n + b))^2
 
     as liblinear does: the weight is n / (classes n_c) for a sample of class c in its own machine
-    and 1 for all others (with two classes balanced on both sides). In one dimension the samples within
-    the margin are an interval, so that running sums over sorted samples give gradient and Hessian
-    at once, and Newton's method with halved steps takes no pass over the data.
+    and 1 for all others (with two classes balanced on both sides). In one dimension the samples
+    within the margin are an interval, so that running sums over sorted samples give gradient and
+    Hessian at once, and Newton's method with halved steps takes no pass over the data.
     """
     order = np.argsort(x, kind="stable")
     x, label = x[order], label[order]

@@ -42,10 +42,10 @@ METRICS = {
     "rmig": Metric("information_gap"),
     "dcimig": Metric("information_gap"),
     "modularity": Metric("modularity"),
-    "explicitness": Metric("modularity", takes_continuous=False),
+    "explicitness": Metric("modularity"),
     "sap": Metric("sap"),
-    "beta_vae": Metric("fixed_factor", takes_continuous=False),
-    "factor_vae": Metric("fixed_factor", takes_continuous=False),
+    "beta_vae": Metric("fixed_factor"),
+    "factor_vae": Metric("fixed_factor"),
     "irs": Metric("irs"),
     "infomec": Metric(
         "infomec",

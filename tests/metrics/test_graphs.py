@@ -1,6 +1,6 @@
 """Distances of graphs by hand, and the intervention distance against walks over every path."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -95,7 +95,7 @@ def literal_intervention_distance(guess, truth):
             continue
         causal, other = [], []
         for path in paths(truth, cause, effect):
-            directed = all(truth[b, a] for a, b in zip(path, path[1:], strict=False))
+            directed = all(truth[b, a] for a, b in pairwise(path))
             (causal if directed else other).append(path)
         forbidden = {
             below for path in causal for node in path[1:] for below in descendants(truth, node)

@@ -16,6 +16,8 @@ _TRAIN_SHARE = 2 / 3
 _CHANCE = 1e-4
 #: ... and their association (Cramér's V, corrected for bias) is at least this.
 _ASSOCIATION = 0.05
+#: Combinations of values up to which each is counted with its own probability.
+_MOST_CELLS = 1e6
 
 
 class UnsuitableData(UserError, ValueError):
@@ -141,7 +143,15 @@ def sample(n: int, most: int | None, seed: int) -> Int[np.ndarray, " m"]:
 
 
 def need_every_value(factors: Factors, rows: Int[np.ndarray, " m"], least: int, score: str) -> None:
-    """Raises `UnsuitableData` if a value of a discrete factor is in fewer than `least` rows."""
+    """Raises `UnsuitableData` if `rows` say too little of a factor.
+
+    Each value of a discrete one must be there `least` times, and a continuous one must vary.
+    """
+    if fixed := np.flatnonzero(np.ptp(factors.values[rows], axis=0) == 0).tolist():
+        raise UnsuitableData(
+            f"Factor(s) {_listed(fixed)} are constant in the {len(rows)} rows that {score} takes. "
+            "Give more rows."
+        )
     for factor in np.flatnonzero(~factors.continuous):
         counts = np.bincount(factors.labels[rows, factor], minlength=factors.sizes[factor])
         if counts.min() < least:
@@ -256,9 +266,13 @@ def _combinations(factors: Factors, three: tuple[int, ...]) -> tuple[int, float,
     sizes = factors.sizes[list(three)]
     cell = np.ravel_multi_index(tuple(factors.labels[:, f] for f in three), tuple(sizes))
     seen = len(np.unique(cell))
+    each = [np.bincount(factors.labels[:, f]) / n for f in three]
+    if np.prod(sizes, dtype=float) > _MOST_CELLS:
+        # Nearly all rows have a cell of their own: n less the expected number of equal pairs.
+        pairs = n * (n - 1) / 2 * float(np.prod([(share**2).sum() for share in each]))
+        return seen, n - pairs, float(np.sqrt(pairs))
     shares = np.ones(1)
-    for factor, size in zip(three, sizes, strict=True):
-        share = np.bincount(factors.labels[:, factor], minlength=size) / n
+    for share in each:
         shares = np.multiply.outer(shares, share).ravel()
     empty = (1 - shares) ** n
     # Whether cells are hit is negatively correlated, so that this variance is an upper bound.

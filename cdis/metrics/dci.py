@@ -91,6 +91,7 @@ def dci(
     train, test = split(len(z), num_train, num_test, seed)
     regression = y.continuous | chosen.regression
     need_every_value(y._replace(continuous=regression), train, 2, f"DCI with {preset}")
+    need_every_value(y, test, 0, "The test of DCI")
     order = canonical_order(z)
     z = (standardised(z) if chosen.scaled else z)[:, order]
     importance = np.zeros((z.shape[1], y.count))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cdis.metrics.arrays import UnsuitableData, check, need_crossed, need_every_value, sample
+from cdis.metrics.arrays import UnsuitableData, check, need_crossed, sample
 from cdis.metrics.information import binned
 
 
@@ -25,7 +25,8 @@ def irs(
     the `quantile` of) some distance; averaged over values and divided by the largest distance from
     the overall mean this is how far i strays though j is fixed. Per dimension 1 minus that of the
     factor that holds it best; the score is the mean weighted by largest distances, as in
-    disentanglement_lib. The paper takes the maximum: ``quantile=1``.
+    disentanglement_lib. The paper takes the maximum: ``quantile=1``. Values in one row only are left
+    out.
 
     Perfect codes score 1, and so do copies of them. Blind to permutation and to one positive factor
     for all dimensions; not to rescaling single ones, whose weight it changes. Constant dimensions
@@ -43,7 +44,8 @@ def irs(
       ``robustness`` ``[d][F]`` (rows of None where constant), ``dead_dimensions``.
 
     Raises:
-      UnsuitableData: see `cdis.metrics.arrays.check`; not crossed; a value in one row only.
+      UnsuitableData: see `cdis.metrics.arrays.check`; not crossed; no value of a factor is in
+        two rows.
     """
     if not 0 < quantile <= 1:
         raise UnsuitableData(f"The quantile must lie in (0, 1] and is {quantile}.")
@@ -51,16 +53,18 @@ def irs(
     y = binned(y, num_bins)
     need_crossed(y, "IRS")
     rows = sample(len(z), num_samples, seed)
-    need_every_value(y, rows, 2, "IRS")
     z, labels = z[rows], y.labels[rows]
     largest = np.abs(z - z.mean(0)).max(0)
     live = largest > 1e-12 * np.abs(z).max()
     robustness = np.ones((z.shape[1], y.count))
     for factor, label in enumerate(labels.T):
-        strays = [
-            np.quantile(np.abs(group - group.mean(0)), quantile, axis=0)
-            for group in (z[label == value] for value in np.unique(label))
-        ]
+        groups = [z[label == value] for value in np.flatnonzero(np.bincount(label) > 1)]
+        if not groups:
+            raise UnsuitableData(
+                f"No value of factor {factor} is in two rows, so that nothing can vary while it is "
+                "fixed. Give more rows."
+            )
+        strays = [np.quantile(np.abs(group - group.mean(0)), quantile, axis=0) for group in groups]
         robustness[live, factor] -= np.mean(strays, axis=0)[live] / largest[live]
     per_dimension = robustness.max(1)
     return {

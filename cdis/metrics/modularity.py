@@ -11,6 +11,7 @@ from cdis.metrics.arrays import (
     check,
     need_discrete,
     need_every_value,
+    need_rows,
     quiet_convergence,
     sample,
     split,
@@ -53,6 +54,7 @@ def modularity(
       UnsuitableData: see `cdis.metrics.arrays.check`; or every dimension is dead.
     """
     z, y = check(representations, factors, continuous=continuous, min_factors=2)
+    need_rows(len(z), 2 * num_bins, f"A histogram of {num_bins} bins")
     rows = sample(len(z), num_samples, seed)
     y = binned(y, num_bins)
     information = mutual_information(equal_width_bins(z[rows], num_bins), y.labels[rows], y.sizes)

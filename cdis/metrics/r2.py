@@ -4,7 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from cdis.metrics.arrays import canonical_order, check, need_rows, split, standardised
+from cdis.metrics.arrays import (
+    canonical_order,
+    check,
+    need_every_value,
+    need_rows,
+    split,
+    standardised,
+)
 
 #: A tree on one dimension has at most so many steps ...
 _STEPS = 64
@@ -53,6 +60,8 @@ def r2(
     z, y = check(representations, factors, continuous=True)
     need_rows(len(z), max(100, 3 * z.shape[1]), "R^2")
     train, test = split(len(z), num_train, num_test, seed)
+    need_every_value(y, train, 0, "R^2")
+    need_every_value(y, test, 0, "The test of R^2")
     values = standardised(y.values)
     order = canonical_order(z)
     z = standardised(z)[:, order]

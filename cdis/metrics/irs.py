@@ -25,8 +25,8 @@ def irs(
     the `quantile` of) some distance; averaged over values and divided by the largest distance from
     the overall mean this is how far i strays though j is fixed. Per dimension 1 minus that of the
     factor that holds it best; the score is the mean weighted by largest distances, as in
-    disentanglement_lib. The paper takes the maximum: ``quantile=1``. Values in one row only are left
-    out.
+    disentanglement_lib. The paper takes the maximum: ``quantile=1``. Values in one row only
+    are left out.
 
     Perfect codes score 1, and so do copies of them. Blind to permutation and to one positive factor
     for all dimensions; not to rescaling single ones, whose weight it changes. Constant dimensions

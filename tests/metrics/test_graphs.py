@@ -42,7 +42,7 @@ def test_hamming_equals_a_loop_and_ignores_the_names_of_nodes(reversal):
             for j in range(i):
                 mine, true = (guess[i, j], guess[j, i]), (truth[i, j], truth[j, i])
                 turned = sum(true) == 1 and mine == true[::-1]
-                wrong = (mine[0] != true[0]) + (mine[1] != true[1])
+                wrong = int(mine[0] != true[0]) + int(mine[1] != true[1])
                 expected += reversal if turned else wrong
         order = random.permutation(5)
         for g, t in ((guess, truth), (guess[np.ix_(order, order)], truth[np.ix_(order, order)])):

@@ -183,7 +183,7 @@ def _gradient_boosting(continuous: bool, seed: int) -> Any:
 
 def _lightgbm(continuous: bool, seed: int) -> Any:
     try:
-        import lightgbm
+        import lightgbm  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError:
         raise UserError(
             "DCI's preset lightgbm needs LightGBM: pip install 'cdis[lightgbm]'. The preset "

@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """Agreement with `disent` 0.8 on shared random inputs (the extra `comparison` installs it).
 
 Where definitions differ: `disent` draws rows with replacement for training and test, so that here

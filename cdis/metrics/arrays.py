@@ -257,7 +257,7 @@ def _dependent(factors: Factors, a: int, b: int) -> bool:
     excess = max(statistic / n - freedom / (n - 1), 0)
     corrected = min(size - (size - 1) ** 2 / (n - 1) for size in (rows, columns))
     association = np.sqrt(excess / max(corrected - 1, 1e-12))
-    return chi2.sf(statistic, freedom) < _CHANCE and association >= _ASSOCIATION
+    return bool(chi2.sf(statistic, freedom) < _CHANCE and association >= _ASSOCIATION)
 
 
 def _combinations(factors: Factors, three: tuple[int, ...]) -> tuple[int, float, float]:

@@ -218,11 +218,12 @@ def _with_all_classes(rows: np.ndarray, label: np.ndarray, few: int) -> np.ndarr
 def _classifier(x: np.ndarray, label: np.ndarray, seed: int) -> Any:
     from sklearn.neural_network import MLPClassifier
 
+    batch_size: Any = min(64, len(x))
     model = MLPClassifier(
         (_HIDDEN,),
         solver="adam",
         learning_rate_init=0.005,
-        batch_size=min(64, len(x)),
+        batch_size=batch_size,
         max_iter=100,
         n_iter_no_change=10,
         random_state=seed,

@@ -87,7 +87,7 @@ def beta_vae(
     confusion = np.bincount(truth * y.count + answer, minlength=y.count**2)
     confusion = confusion.reshape(y.count, y.count)
     return {
-        "score": float((answer == truth).mean()),
+        "score": float(np.equal(answer, truth).mean()),
         "train": float(model.score(points[:num_train], fixed[:num_train])),
         "per_factor": (np.diag(confusion) / confusion.sum(1)).tolist(),
         "confusion": confusion.tolist(),

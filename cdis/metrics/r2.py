@@ -57,6 +57,7 @@ def r2(
     from sklearn.linear_model import LinearRegression
     from sklearn.tree import DecisionTreeRegressor
 
+    boosting: Any = HistGradientBoostingRegressor
     z, y = check(representations, factors, continuous=True)
     need_rows(len(z), max(100, 3 * z.shape[1]), "R^2")
     train, test = split(len(z), num_train, num_test, seed)
@@ -80,7 +81,7 @@ def r2(
     }
     joint = {
         "linear": LinearRegression,
-        "nonlinear": lambda: HistGradientBoostingRegressor(early_stopping=False, random_state=seed),
+        "nonlinear": lambda: boosting(early_stopping=False, random_state=seed),
     }
     for kind, make in single.items():
         matrix = np.empty((z.shape[1], y.count))

@@ -81,7 +81,11 @@ def test_factor_vae():
 
     np.random.seed(0)
     theirs = metric_factor_vae(
-        DisentDataset(Codes()), lambda codes: codes, num_train=600, num_eval=600
+        DisentDataset(Codes()),
+        lambda codes: codes,
+        num_train=600,
+        num_eval=600,
+        num_variance_estimate=60,
     )
     grid = slice(len(Codes()))
     ours = factor_vae(CODES[grid], FACTORS[grid], num_train=600, num_test=600, prune_below=0)

@@ -27,7 +27,7 @@ FACTORS = np.tile(GRID, (20, 1))
 RANDOM = np.random.default_rng(0)
 IDENTITY = (FACTORS - FACTORS.mean(0)) / FACTORS.std(0)
 NOISE = RANDOM.normal(size=IDENTITY.shape)
-ROTATION = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+ROTATION = np.array([[2, -1, 2], [2, 2, -1], [-1, 2, 2]]) / 3
 ROTATED = IDENTITY @ ROTATION
 DUPLICATED = np.concatenate([IDENTITY, IDENTITY], 1)
 DEAD = np.concatenate([IDENTITY, np.full((len(IDENTITY), 1), 3.0)], 1)
@@ -194,7 +194,9 @@ def test_dci_presets_find_perfect_codes(preset):
         pytest.importorskip("lightgbm", reason="the extra lightgbm is not installed")
     few = slice(None, 600)
     result = dci(IDENTITY[few], FACTORS[few], preset=preset)
-    assert result["disentanglement"] > 0.9 and result["completeness"] > 0.9
+    # Trees of a forest see some dimensions only and make do with them.
+    least = 0.8 if preset == "random_forest" else 0.9
+    assert min(result["disentanglement"], result["completeness"]) > least
     assert result["informativeness"] > 0.95
     np.testing.assert_array_equal(np.argmax(result["importance"], 0), [0, 1, 2])
     assert result["preset"] == preset
@@ -230,7 +232,7 @@ def test_infomec_takes_integers_for_symbols():
     renamed = np.random.default_rng(0).permutation(5)[FACTORS]
     result = infomec(renamed, FACTORS)
     for name in ("modularity", "compactness", "explicitness"):
-        assert result[name] == pytest.approx(1, abs=0.01)
+        assert result[name] == pytest.approx(1, abs=1e-4)
 
 
 def test_infomec_presets_prune_differently():

@@ -26,12 +26,14 @@ def equal_width_bins(
         if low == high:
             code[:] = 0
             continue
+        if limits is not None:
+            column = np.clip(column, low, high)
         edges = np.linspace(low, high, bins + 1)
-        guess = ((np.clip(column, low, high) - low) * (bins / (high - low))).astype(np.intp)
+        guess = ((column - low) * (bins / (high - low))).astype(np.intp)
         np.minimum(guess, bins - 1, out=guess)
         # Rounding may have put a value that lies on an edge into the bin beside its own.
-        guess -= (column < edges[guess]) & (guess > 0)
-        guess += (column >= edges[guess + 1]) & (guess < bins - 1)
+        guess -= column < edges[guess]
+        guess += column >= np.append(edges[1:-1], np.inf)[guess]
         code[:] = guess
     return result.T
 
@@ -57,23 +59,22 @@ def mutual_information(
     and is too large by about (cells - codes - labels + 1) / (2 n).
     """
     codes, labels = np.ascontiguousarray(codes.T), np.ascontiguousarray(labels.T)
-    result = np.empty((len(codes), len(labels)))
+    joint = np.empty((len(codes), len(labels)))
     for i, code in enumerate(codes):
-        names = int(code.max()) + 1
         for j, (label, size) in enumerate(zip(labels, sizes, strict=True)):
-            counts = np.bincount(code * size + label, minlength=names * size)
-            joint = counts.reshape(names, size) / code.size
-            marginals = _entropy(joint.sum(1)) + _entropy(joint.sum(0))
-            result[i, j] = marginals - _entropy(joint.ravel())
-    return np.maximum(result, 0)
+            joint[i, j] = _sum_of_logs(np.bincount(code * size + label))
+    by_code = np.array([_sum_of_logs(np.bincount(code)) for code in codes])
+    by_label = np.array([_sum_of_logs(np.bincount(label)) for label in labels])
+    n = codes.shape[1]
+    return np.maximum(np.log(n) + (joint - by_code[:, None] - by_label) / n, 0)
 
 
 def entropies(labels: Int[np.ndarray, "n f"]) -> Float[np.ndarray, " f"]:
     """Entropy of every column's labels, in nats."""
-    return np.array([_entropy(np.bincount(column) / len(labels)) for column in labels.T])
+    n = len(labels)
+    return np.array([np.log(n) - _sum_of_logs(np.bincount(column)) / n for column in labels.T])
 
 
-def _entropy(shares: np.ndarray) -> float:
-    """0 log 0 = 0."""
-    shares = shares[shares > 0]
-    return float(-(shares * np.log(shares)).sum())
+def _sum_of_logs(counts: Int[np.ndarray, " cells"]) -> float:
+    """Sum of k log k."""
+    return float(counts @ np.log(np.maximum(counts, 1)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cdis.metrics.arrays import Factors, check, need_rows, sample, standardised
+from cdis.metrics.arrays import Factors, check, need_every_value, need_rows, sample, standardised
 from cdis.metrics.information import (
     binned,
     entropies,
@@ -146,10 +146,8 @@ def _prepared(
     rows = sample(len(z), num_samples, seed)
     if len(rows) == len(z):
         return z, y
-    # A rare value may be missing from the sample.
-    return check(
-        z[rows], y.values[rows], continuous=y.continuous.tolist(), min_dimensions=min_dimensions
-    )
+    need_every_value(y, rows, 0, "The gap")
+    return z[rows], y.take(rows)
 
 
 def _gap(codes: np.ndarray, y: Factors, num_bins: int) -> dict[str, Any]:

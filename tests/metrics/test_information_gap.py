@@ -67,6 +67,16 @@ def test_gaps_equal_loops():
     np.testing.assert_allclose(modularity(Z, Y)["per_dimension"], single)
 
 
+def test_a_sample_is_scored_as_if_it_were_all_there_is():
+    order = np.random.default_rng(3).permutation(500)
+    y = Y.copy()
+    y[order[-1], 0] = 7  # a value that the sample lacks
+    rows = order[:200]
+    sampled, alone = mig(Z, y, num_samples=200, seed=3), mig(Z[rows], y[rows])
+    np.testing.assert_allclose(sampled["per_factor"], alone["per_factor"])
+    assert sampled["num_samples"] == 200
+
+
 def test_rmig_withstands_outliers():
     outlier = Z.copy()
     outlier[0] = 1e4

@@ -86,6 +86,8 @@ class Program(NamedTuple):
 def _compiled(function, *args):
     program = jax.jit(function).lower(*args).compile()
     plan = program.memory_analysis()
+    if plan is None:
+        raise SystemExit("This backend does not tell how much memory a program plans to use.")
     parts = (plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes)
     return program, sum(parts)
 

@@ -139,7 +139,7 @@ def test_intervention_mask_has_the_gradient_of_its_probability(coded):
 def _literal_scores(target, source, readout, weight=None, edge=None):
     """`u . LeakyReLU(t_i + r_j + w_ij e)`, the features of every pair in memory."""
     z = target[..., :, None, :] + source[..., None, :, :]
-    if edge is not None:
+    if weight is not None and edge is not None:
         z = z + weight[..., None] * edge[..., None, None, :]
     return jnp.sum(readout[..., None, None, :] * jax.nn.leaky_relu(z, 0.2), axis=-1)
 

@@ -6,7 +6,6 @@ Nothing that is slow to import is imported here, so that ``--help`` answers at o
 import difflib
 import errno
 import json
-import math
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -330,8 +329,8 @@ def _data_list(_: flags.FlagValues) -> None:
         info = data.info(name)
         shape = " x ".join(map(str, info.image_shape))
         grid = zip(info.factor_names, info.factor_sizes, strict=True)
-        factors = ", ".join(f"{factor} {size}" for factor, size in grid)
-        print(f"{name:24}{math.prod(info.factor_sizes):>8,} images, {shape}: {factors}")
+        factors = ", ".join(f"{factor} {size or ''}".strip() for factor, size in grid)
+        print(f"{name:24}{info.num_images:>8,} images, {shape}: {factors}")
 
 
 def _data_prepare(values: flags.FlagValues, name: str) -> None:

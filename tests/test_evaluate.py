@@ -48,7 +48,7 @@ def dataset():
     splits = {
         name: np.sort(cut) for name, cut in zip(("train", "validation", "test"), cuts, strict=True)
     }
-    return Dataset(INFO, draw(factors), factors, splits)
+    return Dataset(INFO, draw(factors), factors, splits, factors.astype(np.float32))
 
 
 def oracle(turn_by: int = 1) -> Method:

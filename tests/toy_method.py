@@ -39,7 +39,7 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
     images = np.random.default_rng(0).integers(0, 256, (len(factors), *INFO.image_shape), np.uint8)
     index = np.arange(len(factors))
     splits = {"train": index[:36], "validation": index[36:42], "test": index[42:]}
-    return Dataset(INFO, images, factors, splits)
+    return Dataset(INFO, images, factors, splits, factors.astype(np.float32))
 
 
 def get_config() -> ConfigDict:

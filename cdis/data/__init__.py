@@ -2,18 +2,33 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
+from cdis.data.causal import Mechanism
+from cdis.data.flow import Flow
+from cdis.data.generated import GeneratedBuilder
 from cdis.data.info import Dataset, Info, near_miss
+from cdis.data.pendulum import Pendulum
 from cdis.data.sprites2d import Sprites2d
 from cdis.data.store import Store
 from cdis.errors import UserError
 
-__all__ = ["Dataset", "Info", "directory", "info", "load", "names", "prepare"]
+__all__ = [
+    "Dataset",
+    "Info",
+    "Mechanism",
+    "directory",
+    "info",
+    "load",
+    "mechanism",
+    "names",
+    "prepare",
+]
 
 # A new data set is a module of its own and a line here.
-_BUILDERS = (Sprites2d,)
+_BUILDERS: tuple[type[GeneratedBuilder], ...] = (Sprites2d, Pendulum, Flow)
 
-_BY_NAME = {
+_BY_NAME: dict[str, tuple[type[GeneratedBuilder], Any]] = {
     builder.facts(config).name: (builder, config)
     for builder in _BUILDERS
     for config in builder.BUILDER_CONFIGS
@@ -28,6 +43,12 @@ def names() -> tuple[str, ...]:
 def info(name: str) -> Info:
     """What a data set is, prepared or not."""
     return _store(name, None).info
+
+
+def mechanism(name: str) -> Mechanism | None:
+    """How the images of a data set come about; None if its factors do not cause one another."""
+    builder, config = _find(name)
+    return builder.mechanism(config)
 
 
 def prepare(name: str, data_dir: str | None = None) -> None:
@@ -56,9 +77,15 @@ def directory(data_dir: str | None = None) -> Path:
 
 
 def _store(name: str, data_dir: str | None) -> Store:
-    if name not in _BY_NAME:
+    return Store(*_find(name), directory(data_dir))
+
+
+def _find(name: str) -> tuple[type[GeneratedBuilder], Any]:
+    """Builder and variant; "flow" alone is "flow/default"."""
+    full = name if name in _BY_NAME else f"{name}/default"
+    if full not in _BY_NAME:
         raise UserError(
             f"There is no data set {name!r}{near_miss(name, names())}. "
             f"The data sets are {', '.join(names())}."
         )
-    return Store(*_BY_NAME[name], directory(data_dir))
+    return _BY_NAME[full]

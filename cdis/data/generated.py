@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from cdis.data.causal import Mechanism
 from cdis.data.info import Info
 from cdis.data.progress import Progress
 
@@ -61,6 +62,12 @@ class GeneratedBuilder(tfds.core.GeneratorBasedBuilder):
     def examples(cls, config: Any, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Images uint8 [b, H, W, C], factors int32 [b, F] and values float32 [b, F] by index."""
 
+    @classmethod
+    def mechanism(cls, config: Any) -> Mechanism | None:
+        """How the images come about, for a data set whose factors cause one another."""
+        del config
+        return None
+
     def _info(self) -> tfds.core.DatasetInfo:
         facts = self.facts(self.builder_config)
         row = (facts.num_factors,)
@@ -81,7 +88,7 @@ class GeneratedBuilder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
         del dl_manager  # Nothing is downloaded.
         facts = self.facts(self.builder_config)
-        count = int(np.prod(facts.factor_sizes))
+        count = facts.num_images
         split = split_of(count, self.SPLIT_SEED)
         progress = Progress(facts.name, count, "drawn")
         return {

@@ -1,6 +1,7 @@
 """What a data set is to the rest of cdis."""
 
 import difflib
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +16,18 @@ class Info:
     Attributes:
       name: full name, such as "sprites2d/coloured".
       factor_names: the factors of variation, in the order of their columns.
-      factor_sizes: number of values of each factor.
+      factor_sizes: number of values of each factor; 0 for a continuous one, which has no grid of
+        values and so no steps.
       circular: whether a step up from a factor's last value leads to its first.
       image_shape: height, width, channels of an image (uint8).
       licence: under which terms the images may be used.
       citation: whom to cite, and for what.
       description: a sentence or two.
+      count: number of images; None where each combination of the factors' values is there once.
+      graph: the true causal graph of the factors, if it is known: graph[i][j] = 1 if factor j is
+        a parent of factor i. Factors are in topological order, so it is strictly lower triangular.
+      value_mean, value_std: of each factor's physical value over the whole data set, for
+        standardising; None where factors are meant to be used as indices.
     """
 
     name: str
@@ -31,6 +38,10 @@ class Info:
     licence: str
     citation: str
     description: str
+    count: int | None = None
+    graph: tuple[tuple[int, ...], ...] | None = None
+    value_mean: tuple[float, ...] | None = None
+    value_std: tuple[float, ...] | None = None
 
     def __post_init__(self):
         if not len(self.factor_names) == len(self.factor_sizes) == len(self.circular):
@@ -39,8 +50,14 @@ class Info:
             self.factor_names, self.factor_sizes, self.circular, strict=True
         ):
             # With two values on a circle a step up and a step down would be the same pair.
-            if size < (3 if circular else 2):
+            if size and size < (3 if circular else 2):
                 raise ValueError(f"{self.name}: {size} values are too few for factor {name}.")
+        if 0 in self.factor_sizes and self.count is None:
+            raise ValueError(f"{self.name}: with a continuous factor, count must be given.")
+        if self.graph is not None:
+            graph = np.array(self.graph)
+            if graph.shape != (self.num_factors,) * 2 or np.triu(graph).any():
+                raise ValueError(f"{self.name}: graph must be [F, F], strictly lower triangular.")
 
     @property
     def num_factors(self) -> int:
@@ -48,14 +65,31 @@ class Info:
         return len(self.factor_names)
 
     @property
+    def num_images(self) -> int:
+        """n, over all splits."""
+        return math.prod(self.factor_sizes) if self.count is None else self.count
+
+    @property
     def num_actions(self) -> int:
-        """A = 2F: each factor one step up, or one step down."""
+        """A = 2F: each factor one step up, or one step down.
+
+        Raises `UserError` if a factor is continuous, and so has no steps.
+        """
+        continuous = [n for n, s in zip(self.factor_names, self.factor_sizes, strict=True) if not s]
+        if continuous:
+            raise UserError(
+                f"{self.name} has no actions and no transitions, pairs of images one step of a "
+                f"factor apart: {', '.join(continuous)} have no steps, being continuous. Use a "
+                "method that trains on single images, or a data set whose factors are grids, such "
+                "as sprites2d/coloured."
+            )
         return 2 * self.num_factors
 
     @property
     def action_names(self) -> tuple[str, ...]:
         """Names by action index (factor + F * (direction < 0)): "shape+1", ..., "shape-1", ..."""
-        return tuple(f"{name}{step}" for step in ("+1", "-1") for name in self.factor_names)
+        steps = ("+1", "-1") if self.num_actions else ()
+        return tuple(f"{name}{step}" for step in steps for name in self.factor_names)
 
     def action_index(self, name: str) -> int:
         """Index of an action by its name; `UserError` with the valid names if there is none."""
@@ -78,14 +112,17 @@ class Dataset:
     Attributes:
       info: what it is.
       images: uint8 [n, H, W, C]; may be a read-only memory map.
-      factors: int32 [n, F], the index of each factor's value.
+      factors: int32 [n, F], the index of each factor's value
+        (0 for a continuous factor).
       splits: "train", "validation", "test" -> sorted int64 indices of images.
+      values: float32 [n, F], the physical value of each factor, in full precision.
     """
 
     info: Info
     images: np.ndarray
     factors: np.ndarray
     splits: dict[str, np.ndarray]
+    values: np.ndarray
 
 
 def near_miss(name: str, names: tuple[str, ...]) -> str:

@@ -61,8 +61,7 @@ class Store:
             "%s cannot be written to, so %s is decoded at every start.", self._path, self.info.name
         )
         images = np.empty((self._count, *self.info.image_shape), np.uint8)
-        factors, split = self._decode(images.__setitem__)
-        return _dataset(self.info, images, factors, split)
+        return _dataset(self.info, images, *self._decode(images.__setitem__))
 
     def _ready(self) -> Dataset:
         dataset = self._read_cache()
@@ -108,7 +107,7 @@ class Store:
 
     @property
     def _count(self) -> int:
-        return int(np.prod(self.info.factor_sizes))
+        return self.info.num_images
 
     # The decoded copy
 
@@ -125,10 +124,11 @@ class Store:
             # As a plain array: indexing a np.memmap would make np.memmaps.
             images = np.asarray(np.load(folder / "images.npy", mmap_mode="r"))
             factors = np.load(folder / "factors.npy")
+            values = np.load(folder / "values.npy")
             split = np.load(folder / "split.npy")
             whole = images.shape == (self._count, *self.info.image_shape)
-            if whole and about["checksum"] == _checksum(images, factors, split):
-                return _dataset(self.info, images, factors, split)
+            if whole and about["checksum"] == _checksum(images, factors, values, split):
+                return _dataset(self.info, images, factors, values, split)
         except (OSError, ValueError, KeyError, TypeError, EOFError):
             pass
         return None
@@ -149,13 +149,14 @@ class Store:
                     file.seek(start + index * image.nbytes)
                     file.write(image.tobytes())
 
-                factors, split = self._decode(write)
+                factors, values, split = self._decode(write)
                 file.flush()
                 os.fsync(file.fileno())
             np.save(draft / "factors.npy", factors)
+            np.save(draft / "values.npy", values)
             np.save(draft / "split.npy", split)
             images = np.load(draft / "images.npy", mmap_mode="r")
-            checksum = _checksum(images, factors, split)
+            checksum = _checksum(images, factors, values, split)
             about = {"records": self._records(), "checksum": checksum}
             (draft / "about.json").write_text(json.dumps(about))
             if folder.exists():
@@ -164,9 +165,12 @@ class Store:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
-    def _decode(self, keep: Callable[[int, np.ndarray], object]) -> tuple[np.ndarray, np.ndarray]:
-        """Reads every record: calls keep(index, image), returns (factors, split) by index."""
+    def _decode(
+        self, keep: Callable[[int, np.ndarray], object]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Reads every record: calls keep(index, image), returns (factors, values, split)."""
         factors = np.full((self._count, self.info.num_factors), -1, np.int32)
+        values = np.full(factors.shape, np.nan, np.float32)
         split = np.full(self._count, len(SPLITS), np.uint8)
         progress = Progress(self.info.name, self._count, "decoded")
         for number, name in enumerate(SPLITS):
@@ -178,12 +182,12 @@ class Store:
                 if image.shape != self.info.image_shape or row.shape != factors[index].shape:
                     raise self._broken(f"image {index} has another shape or other factors")
                 keep(index, image)
-                factors[index], split[index] = row, number
+                factors[index], values[index], split[index] = row, example["values"], number
                 progress.advance(1)
         missing = int((split == len(SPLITS)).sum())
         if missing:
             raise self._broken(f"{missing:,} of {self._count:,} images are missing")
-        return factors, split
+        return factors, values, split
 
     def _examples(self, split: str) -> Iterator[dict[str, Any]]:
         # Whatever a reader makes of damaged files (Riegeli, protobuf, Pillow and JSON each have
@@ -220,14 +224,18 @@ class Store:
         )
 
 
-def _dataset(info: Info, images: np.ndarray, factors: np.ndarray, split: np.ndarray) -> Dataset:
+def _dataset(
+    info: Info, images: np.ndarray, factors: np.ndarray, values: np.ndarray, split: np.ndarray
+) -> Dataset:
     splits = {name: np.flatnonzero(split == number) for number, name in enumerate(SPLITS)}
-    return Dataset(info, images, factors, splits)
+    return Dataset(info, images, factors, splits, values)
 
 
-def _checksum(images: np.ndarray, factors: np.ndarray, split: np.ndarray) -> int:
+def _checksum(images: np.ndarray, *labels: np.ndarray) -> int:
     """Of all labels and of some thousand images, evenly spaced: quick even for a large set."""
-    total = zlib.crc32(factors.tobytes(), zlib.crc32(split.tobytes()))
+    total = 0
+    for column in labels:
+        total = zlib.crc32(column.tobytes(), total)
     return zlib.crc32(images[:: len(images) // _SAMPLED + 1].tobytes(), total)
 
 

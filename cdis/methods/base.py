@@ -29,7 +29,9 @@ class Stage(NamedTuple):
 
     name: str  #: ``config.stages[name]`` holds its steps, batch size and optimiser settings
     inputs: str  #: "images" or "pairs"
-    columns: tuple[str, ...]  #: what a batch holds of each image: "image", or keys of `precompute`
+    #: what a batch holds of each image: "image", "factors" (int32 [B, F], indices), "values"
+    #: (float32 [B, F], physical) or keys of `precompute`
+    columns: tuple[str, ...]
     #: ``(variables, batch, key, step, axis_name) -> (scalar, Aux)``; `step` counts in the stage
     loss: Callable[..., tuple[Array, Aux]]
     #: path of a parameter inside "params" -> is it trained in this stage?

@@ -78,7 +78,11 @@ def train(config: ConfigDict, workdir: str | os.PathLike, data_dir: str | None =
             if step >= end:
                 continue
             settings = config.stages[stage.name]
-            columns = {"image": dataset.images, "factors": dataset.factors}
+            columns = {
+                "image": dataset.images,
+                "factors": dataset.factors,
+                "values": dataset.values,
+            }
             if stage.precompute is not None:
                 # From the variables that the stage began with, wherever in it the run resumes.
                 log.say(f"{stage.name}: preparing {len(dataset.images)} images")
@@ -202,7 +206,11 @@ def _example(dataset: Dataset) -> Batch:
     """Training images from all over the data set: for shapes, and to scale a first layer by."""
     train = dataset.splits["train"]
     rows = train[:: max(1, len(train) // 64)][:64]
-    images = {"image": np.asarray(dataset.images[rows]), "factors": dataset.factors[rows]}
+    images = {
+        "image": np.asarray(dataset.images[rows]),
+        "factors": dataset.factors[rows],
+        "values": dataset.values[rows],
+    }
     return {"x": images, "y": images, "action": np.zeros(len(rows), np.int32)}
 
 

@@ -59,7 +59,8 @@ def test_grids_are_as_published():
     assert oriented.image_shape == (32, 32, 1)
     assert dsprites.factor_sizes == (3, 6, 40, 32, 32)
     assert dsprites.image_shape == (64, 64, 1)
-    assert names() == tuple(f"sprites2d/{variant}" for variant in GRIDS)
+    ours = tuple(name for name in names() if name.startswith("sprites2d/"))
+    assert ours == tuple(f"sprites2d/{variant}" for variant in GRIDS)
 
 
 @pytest.mark.parametrize("variant", ["coloured", "oriented"])

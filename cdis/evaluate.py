@@ -19,7 +19,9 @@ from cdis.files import write_bytes
 from cdis.methods.base import Method, Variables
 from cdis.metrics import codes as code_metrics
 from cdis.metrics import factor_predictor as predictors
+from cdis.metrics.causal_interventions import intervention_scores as causal_scores
 from cdis.metrics.interventions import intervention_scores, target_factors
+from cdis.metrics.labelled_latents import labelled_latents
 from cdis.metrics.retrieval import action_retrieval
 from cdis.train.checkpoint import full_disk_is_the_users, restore, train_seconds
 from cdis.train.loop import make_method
@@ -35,6 +37,8 @@ MAX_DESCRIBED = 256  # images; every action's graph is averaged over them
 _CHUNK = 128  # of every compiled function, the last chunk padded to it
 _SHOWN_RECONSTRUCTIONS = 12
 _SHOWN_INTERVENTIONS = 8
+_SHOWN_VALUES = 7  # of each factor, for each image shown
+VALUES_EACH = 2  # of each factor, that each of `MAX_INTERVENED` images is intervened with
 _SEED = 0
 
 Progress = Callable[[str], None]
@@ -60,7 +64,8 @@ def evaluate(
     dataset = data.load(config.data.name, data_dir)
     method = make_method(config, dataset.info)
     predictor = None
-    if method.decode is not None or method.intervene is not None:
+    discrete = all(dataset.info.factor_sizes)
+    if discrete and (method.decode is not None or method.intervene is not None):
         predictor = predictors.factor_predictor(
             dataset.images,
             dataset.factors,
@@ -71,7 +76,8 @@ def evaluate(
             steps=predictor_steps,
             progress=progress,
         )
-    metrics, arrays = evaluate_method(method, variables, dataset, predictor, progress)
+    mechanism = data.mechanism(config.data.name)
+    metrics, arrays = evaluate_method(method, variables, dataset, predictor, progress, mechanism)
     timing = {"train_seconds": train_seconds(workdir)} | metrics.pop("timing", {})
     metrics = {"step": step, "data": dataset.info.name, "method": config.method} | metrics
     metrics["timing"] = timing
@@ -89,10 +95,12 @@ def evaluate_method(
     dataset: Dataset,
     predictor: predictors.FactorPredictor | None,
     progress: Progress = print,
+    mechanism: data.Mechanism | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The metrics of a method in memory, and the arrays that a report draws.
 
-    `predictor` reads factors of images; without one, nothing that needs it is measured.
+    `predictor` reads discrete factors of images, and `mechanism` values of factors that cause one
+    another; without one, nothing that needs it is measured.
     """
     variables = jax.device_put(variables)
     metrics: dict[str, Any] = {}
@@ -113,6 +121,15 @@ def evaluate_method(
             before = _squared_error(reconstruct(chosen), chosen)
             scores["mse_before"] = float(before.mean())
         metrics["interventions"] = scores
+    if method.encode is not None and method.num_labelled is not None:
+        metrics |= _labelled(method, variables, dataset, progress)
+    if method.intervene_value is not None and mechanism is not None:
+        scores = _value_interventions(method, variables, dataset, mechanism, arrays, progress)
+        metrics["interventions"] = metrics.get("interventions", {}) | scores
+    if method.structure is not None:
+        metrics |= _structure(method, variables, dataset, arrays, progress)
+    if method.elbo is not None:
+        metrics |= _elbo(method, variables, dataset, progress)
     if method.describe is not None:
         metrics |= _graph(method, variables, dataset, information, arrays, progress)
     return metrics, arrays
@@ -333,6 +350,136 @@ def _graph(
             line += f", node specialisation {special['score']:.2f}"
     progress(line)
     return {"graph": result}
+
+
+def _labelled(
+    method: Method, variables: Variables, dataset: Dataset, progress: Progress
+) -> dict[str, Any]:
+    """Latents that stand for factors, against the factors."""
+    encode = jax.jit(lambda v, images: method.encode(v, images)["vectors"])  # type: ignore[misc]
+    index = _sample(dataset.splits["test"], MAX_IMAGES)
+    vectors = _in_chunks(lambda i: encode(variables, dataset.images[i]), index)
+    scores = labelled_latents(vectors[:, : method.num_labelled], dataset.values[index])
+    scores["r2"] = dict(zip(dataset.info.factor_names, scores["r2"], strict=True))
+    scores |= {"split": "test", "num_images": len(index)}
+    progress(
+        f"labelled latents: R^2 of the worst factor {scores['r2_worst']:.4f}, "
+        f"MCC {scores['mcc']:.4f}"
+    )
+    return {"factors": scores}
+
+
+def _value_interventions(
+    method: Method,
+    variables: Variables,
+    dataset: Dataset,
+    mechanism: data.Mechanism,
+    arrays: dict[str, np.ndarray],
+    progress: Progress,
+) -> dict[str, Any]:
+    """do(factor = value) for each factor, against the counterfactuals of the generator.
+
+    Values are those of other test images, so that they spread as the factor does; a counterfactual
+    that leaves the frame is left out.
+    """
+    info = dataset.info
+    intervene = jax.jit(method.intervene_value)  # type: ignore[arg-type]  # the caller saw it
+    test = dataset.splits["test"]
+    rng = np.random.default_rng(_SEED)
+    index = np.repeat(_sample(test, MAX_INTERVENED), VALUES_EACH)
+    levels = np.linspace(0.05, 0.95, _SHOWN_VALUES)
+    shown = np.sort(rng.permutation(test)[:_SHOWN_INTERVENTIONS])
+    result: dict[str, Any] = {}
+    slides, settings = [], []
+
+    def apply(factor: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        return _in_chunks(
+            lambda i: intervene(variables, dataset.images[rows[i]], factor, values[i]),
+            np.arange(len(rows)),
+        )
+
+    for factor, name in enumerate(info.factor_names):
+        values = dataset.values[rng.choice(test, len(index)), factor]
+        before = dataset.values[index]
+        truth = np.asarray(mechanism.counterfactual(before, factor, values))
+        inside = np.asarray(mechanism.inside(truth))
+        images = apply(factor, index[inside], values[inside])
+        read = _in_chunks(
+            lambda i, images=images: mechanism.referee(images[i]), np.arange(len(images))
+        )
+        scores = causal_scores(
+            read, truth[inside], factor, np.array(info.graph), np.array(info.value_std)
+        )
+        for kind in ("propagation_per_factor", "drift_per_factor"):
+            scores[kind] = {
+                other: x
+                for other, x in zip(info.factor_names, scores[kind], strict=True)
+                if x is not None
+            }
+        scores["undefined"] = {info.factor_names[k]: why for k, why in scores["undefined"].items()}
+        result[f"do_{name}"] = scores | {"split": "test"}
+        progress(f"do({name}): " + told_of_intervention(scores))
+        settings.append(np.quantile(dataset.values[test, factor], levels))
+        rows, columns = np.repeat(shown, len(levels)), np.tile(settings[-1], len(shown))
+        slides.append(apply(factor, rows, columns.astype(np.float32)))
+    arrays["do_images"] = dataset.images[shown]
+    grid = (info.num_factors, len(shown), len(levels))
+    arrays["do_results"] = _as_uint8(np.stack(slides)).reshape(*grid, *info.image_shape)
+    arrays["do_values"] = np.stack(settings)
+    return result
+
+
+def told_of_intervention(scores: dict[str, Any]) -> str:
+    """The scores of interventions on one factor, in words."""
+    parts = [] if scores["hit"] is None else [f"hit {scores['hit']:.3f}"]
+    for kind in ("propagation", "drift"):
+        told = [f"{name} {x:.3f}" for name, x in scores[f"{kind}_per_factor"].items()]
+        parts += [f"{kind} {', '.join(told)}"] if told else []
+    return "; ".join(parts)
+
+
+def _structure(
+    method: Method,
+    variables: Variables,
+    dataset: Dataset,
+    arrays: dict[str, np.ndarray],
+    progress: Progress,
+) -> dict[str, Any]:
+    """How strongly each factor moves each other, and how far that is from the true graph."""
+    assert method.structure is not None
+    index = _sample(dataset.splits["test"], MAX_IMAGES)
+    found = jax.device_get(jax.jit(method.structure)(variables, dataset.values[index]))
+    arrays["edge_strength"] = np.asarray(found["edge_strength"], np.float32)
+    adjacency = np.asarray(found["adjacency"], int)
+    result: dict[str, Any] = {
+        "edge_strength": arrays["edge_strength"].tolist(),
+        "adjacency": adjacency.tolist(),
+        "split": "test",
+        "num_images": len(index),
+    }
+    line = f"structure: {adjacency.sum()} edges"
+    if dataset.info.graph is not None:
+        # Both graphs keep to the same order, so no edge can be reversed: only there or not there.
+        result["shd"] = int((adjacency != np.array(dataset.info.graph)).sum())
+        line += f", SHD {result['shd']} to the true graph"
+    progress(line)
+    return {"structure": result}
+
+
+def _elbo(
+    method: Method, variables: Variables, dataset: Dataset, progress: Progress
+) -> dict[str, Any]:
+    """Mean over test images of one sample's bound each, in nats."""
+    elbo, key = jax.jit(method.elbo), jax.random.key(_SEED)  # type: ignore[arg-type]  # not None
+    index = _sample(dataset.splits["test"], MAX_IMAGES)
+    bound = _in_chunks(
+        lambda i: elbo(
+            variables, dataset.images[i], dataset.values[i], jax.random.fold_in(key, i[0])
+        ),
+        index,
+    )
+    progress(f"ELBO: {bound.mean():.1f} nats an image")
+    return {"elbo": float(bound.mean())}
 
 
 def _share_on_own_factor(

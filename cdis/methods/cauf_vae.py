@@ -31,8 +31,8 @@ brackets, and `experiments/cauf_vae/pendulum_literal.py` has them all:
     labels_into_encoder off: with them the encoder is handed the answer  [True]
     extra, weights.extra  latents beyond the labelled ones, with their own weight of the KL
                         divergence  [0, 1]
-    flow.graph          "given": the data set's graph; "order": every earlier factor is a parent  [
-                        both are the paper's]
+    flow.order_only     every earlier factor is a parent  [False: the factors' graph, `flow.graph`,
+                        or the data set's where that is empty; both are in the paper]
     flow.transform      "affine" or "spline"  ["affine"]
 
 Ours as well, where the paper does not say: images without labels (`label_fraction`) have the
@@ -66,7 +66,6 @@ STAGES = ("encoder", "structure", "flow", "images")
 #: What the switches of `config.model` may say.
 SWITCHES = {
     "head": ("factor", "noise"),
-    "flow.graph": ("given", "order"),
     "flow.transform": ("affine", "spline"),
     "flow.fit_to": ("labels", "images"),
 }
@@ -349,10 +348,16 @@ def _labelled(values: Float[Array, "b f"], fraction: float) -> Array:
 
 def _graph(model: ConfigDict, info: Info) -> Float[np.ndarray, "f f"]:
     """The graph that the flow follows, and in which a structure is learnt."""
-    if model.flow.graph == "order":
+    if model.flow.order_only:
         return flow.order_only(info.num_factors)
-    assert info.graph is not None  # `_check` saw to it
-    return flow.validate_graph(info.graph, info.factor_names)
+    graph = model.flow.graph or info.graph
+    if graph is None:
+        raise UserError(
+            f"{info.name} has no causal graph. Give one as config.model.flow.graph, set "
+            "config.model.flow.order_only, so that every factor may depend on all before it, or "
+            "choose a data set with a graph, such as pendulum/clean."
+        )
+    return flow.validate_graph(graph, info.factor_names)
 
 
 def _check(config: ConfigDict, info: Info) -> None:
@@ -369,12 +374,6 @@ def _check(config: ConfigDict, info: Info) -> None:
         raise UserError(
             f"{info.name} has no labels to align latents with: its factors are mere indices. "
             "Choose a data set whose factors have values, such as pendulum/clean."
-        )
-    if info.graph is None and model.flow.graph == "given":
-        raise UserError(
-            f"{info.name} has no causal graph. Set config.model.flow.graph to 'order', to let "
-            "every factor depend on all before it, or choose a data set with a graph, such as "
-            "pendulum/clean."
         )
     side = 2 * model.autoencoder.patch
     if info.image_shape[0] % side or info.image_shape[1] % side:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cdis.errors import UserError
 from cdis.ops import flow
 from cdis.ops.flow import AFFINE, SPLINE, Mechanisms, Transform
 
@@ -294,3 +295,32 @@ def test_edge_strength_against_differences(transform):
 def test_wrong_shapes_raise(call):
     with pytest.raises(AssertionError):
         call(_mechanisms(AFFINE))
+
+
+# Graphs
+
+NAMES = ("sun", "rod", "shade")
+
+
+def test_a_valid_graph_becomes_an_adjacency_matrix():
+    adjacency = flow.validate_graph(((0, 0, 0), (0, 0, 0), (1, 1, 0)), NAMES)
+    np.testing.assert_array_equal(adjacency, [[0, 0, 0], [0, 0, 0], [1, 1, 0]])
+    assert adjacency.dtype == np.float32
+    np.testing.assert_array_equal(flow.validate_graph([[0]], ("one",)), [[0]])
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (((0, 0), (1, 0)), "2 rows of length 2, but there are 3 factors: sun, rod, shade"),
+        (((0, 0, 0), (0, 0), (0, 0, 0)), "3 rows of length 2, 3"),
+        (((0, 0, 0), (0.5, 0, 0), (0, 0, 0)), "numbers other than 0 and 1"),
+        # Behind the cycle of rod and shade lies nothing; sun is not part of it.
+        (((0, 0, 0), (1, 0, 1), (0, 1, 0)), "cycle: rod, shade cause one another"),
+        (((0, 0, 0), (0, 1, 0), (0, 0, 0)), "cycle: rod cause one another, or themselves"),
+        (((0, 0, 1), (0, 0, 0), (0, 0, 0)), "edge from shade into sun, which stands before it"),
+    ],
+)
+def test_graphs_that_make_no_sense_are_refused(graph, message):
+    with pytest.raises(UserError, match=message):
+        flow.validate_graph(graph, NAMES)

@@ -377,11 +377,18 @@ def _data_show(values: flags.FlagValues, name: str) -> None:
         check_free(values.out, values.overwrite)
         write_sheet(name, values.data_dir, values.out)
     print(f"{name}: {info.description}\n")
-    for factor, size, circular in zip(
-        info.factor_names, info.factor_sizes, info.circular, strict=True
-    ):
-        print(f"  {factor:12} {size:3} values{', circular' if circular else ''}")
-    print(f"\nActions: {', '.join(info.action_names)}")
+    for i, (factor, size) in enumerate(zip(info.factor_names, info.factor_sizes, strict=True)):
+        text = f"{size:3} values" if size else "continuous"
+        if not size and info.value_mean and info.value_std:
+            text += f", mean {info.value_mean[i]:.3f}, std {info.value_std[i]:.3f}"
+        causes = info.graph[i] if info.graph else ()
+        causes = [info.factor_names[j] for j, edge in enumerate(causes) if edge]
+        text += f", caused by {' and '.join(causes)}" if causes else ""
+        print(f"  {factor:15} {text}{', circular' if info.circular[i] else ''}")
+    if all(info.factor_sizes):
+        print(f"\nActions: {', '.join(info.action_names)}")
+    else:
+        print("\nActions: none, since there are continuous factors")
     print(f"Licence: {info.licence}")
     if info.citation:
         print(f"Source: {info.citation}")

@@ -25,14 +25,17 @@ __all__ = [
     "prepare",
 ]
 
-# A new data set is a module of its own and a line here.
-_BUILDERS: tuple[type[GeneratedBuilder], ...] = (Sprites2d, Pendulum, Flow)
 
-_BY_NAME: dict[str, tuple[type[GeneratedBuilder], Any]] = {
-    builder.facts(config).name: (builder, config)
-    for builder in _BUILDERS
-    for config in builder.BUILDER_CONFIGS
-}
+def _variants(*builders: type[GeneratedBuilder]) -> dict[str, tuple[type[GeneratedBuilder], Any]]:
+    return {
+        builder.facts(config).name: (builder, config)
+        for builder in builders
+        for config in builder.BUILDER_CONFIGS
+    }
+
+
+# A new data set is a module of its own and a word here.
+_BY_NAME = _variants(Sprites2d, Pendulum, Flow)
 
 
 def names() -> tuple[str, ...]:

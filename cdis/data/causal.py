@@ -38,7 +38,8 @@ class Mechanism(NamedTuple):
 
 def uniform(seed: int, count: int) -> Float[np.ndarray, " count"]:
     """Draws in (0, 1), float64; from raw Philox output, which NumPy promises never to change."""
-    bits = np.random.Philox(key=seed).random_raw(count)
+    # The second word keeps them apart from the draws that order the splits.
+    bits = np.random.Philox(key=np.array([seed, 1], np.uint64)).random_raw(count)
     return ((bits >> np.uint64(11)) + 0.5) / 2.0**53
 
 

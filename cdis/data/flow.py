@@ -52,7 +52,7 @@ _WATER, _JET = (135.0, 206.0, 250.0), (30.0, 144.0, 255.0)
 
 @functools.cache
 def _table() -> Float[np.ndarray, "n 4"]:
-    """The values of every image, float32: 30 balls, 30 amounts of water, 9 holes, the last fastest."""
+    """The values of every image, float32: 30 balls by 30 amounts of water by 9 holes."""
     grid = np.meshgrid(np.arange(5, 35), np.arange(10, 40), np.arange(6, 15), indexing="ij")
     ball, poured, hole = (part.ravel() for part in grid)
     radius, hole = ball / 30, hole / 3
@@ -100,7 +100,7 @@ def _render(values: Float[Array, "b 4"], *, side: int) -> UInt8[Array, "b side s
         _RIGHT - _WALL, _RIGHT
     )
     bottom = rows(0.0, _WALL)[:, None] * columns(_LEFT + _WALL, _RIGHT - _WALL)
-    # The stream is what lies between two parabolas; a band's coverage is the one's less the other's.
+    # The stream lies between two parabolas: below the upper, less what is below the lower.
     fall = (hole - _LANDING) / reach**2  # [b, 1]
     out = x - _RIGHT
     steep = scale / jnp.sqrt(1 + (2 * fall * out) ** 2)
@@ -136,7 +136,7 @@ def _referee(images: Num[Array, "b side side 3"]) -> Float[Array, "b 4"]:
     scale = side / _FRAME
 
     def cells(low: float, high: float) -> Array:
-        return span(jnp.float32(low * scale), jnp.float32(high * scale), 0, side)
+        return span(low * scale, high * scale, 0, side)
 
     x = (jnp.arange(side) + 0.5) / scale
     y = _FRAME - x
@@ -151,9 +151,8 @@ def _referee(images: Num[Array, "b side side 3"]) -> Float[Array, "b 4"]:
 
     shade = solid((_WATER[1] - green) / (_WATER[1] - _RED[1]), 0.04)
     area = (shade * cells(4.0, 7.0) * rows(_WALL + 0.25, 3.75)[:, None]).sum((1, 2))
-    radius = (
-        jnp.sqrt(jnp.maximum(area / jnp.pi - 1 / 12, 0)) / scale
-    )  # 1/12: what the soft edge adds
+    # The soft edge of a disc makes it a twelfth of pi pixels larger.
+    radius = jnp.sqrt(jnp.maximum(area / jnp.pi - 1 / 12, 0)) / scale
 
     whole = (cells(_RIGHT - _WALL, _RIGHT) > 0.99).astype(jnp.float32)
     light = (blue * whole).sum(2) / whole.sum() / _WATER[2]

@@ -8,8 +8,9 @@ through the pivot, of the pivot and of the pendulum's far end, 9.5 below it. A s
 long.
 
 Departures: what was published lost label precision and let things leave the picture.
-  frame         x in [-5, 27] and y in [-4, 28] for x in [0, 20] and y in [-1, 21]: the sun is whole,
-                and so is a shadow of any length that occurs at any position that occurs
+  frame         x in [-5, 27] and y in [-4, 28] for x in [0, 20] and y in [-1, 21]: the sun is
+                whole, and so is a shadow of any length that occurs at any position that occurs
+                in "clean" and "mixed"
   light         labelled by the x of the sun's middle, not by its angle; and its angle in steps of
                 0.9 degrees has no gap where it is upright, which makes 7,392 images of 7,308
   strokes       rod 0.5 wide, shadow 1 thick with square ends, all antialiased, on white
@@ -146,8 +147,8 @@ def _render(values: Float[Array, "b 4"], *, side: int) -> UInt8[Array, "b side s
     pendulum = over(over(WHITE, rod, _BLACK), ball, _DARK_RED)
 
     first_shadow, y = _y(_GROUND + _SHADOW_HEIGHT / 2, _GROUND - _SHADOW_HEIGHT / 2, side)
-    ends = [(position + sign * length / 2 - _LEFT) * scale for sign in (-1, 1)]
-    ground = jnp.broadcast_to(span(*ends, 0, side)[:, 0], (len(values), len(y), side))
+    start, end = ((position + half - _LEFT) * scale for half in (-length / 2, length / 2))
+    ground = jnp.broadcast_to(span(start, end, 0, side)[:, 0], (len(values), len(y), side))
     dark = over(WHITE, ground, _BLACK)
 
     image = jnp.full((len(values), side, side, 3), 255, jnp.uint8)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from cdis import data
 from cdis.data import transitions
+from cdis.data.causal import Mechanism
 from cdis.data.info import Dataset
 from cdis.errors import UserError
 
@@ -24,12 +25,14 @@ def write_sheet(name: str, data_dir: str | None, path: str) -> None:
 
     It holds a grid of samples, a row per factor in which that factor alone runs through its
     values, the factors with their sizes, the size of each split, the number of transitions of each
-    action in each split, and the licence.
+    action in each split, and the licence. Where factors are continuous and cause one another, a row
+    shows one image under do(factor = value), with the effects that follow; ranges stand for sizes,
+    and histograms of the values for the table of transitions.
 
     Raises:
       UserError: an unknown or damaged data set, or a path that cannot be written to.
     """
-    figure = _sheet(data.load(name, data_dir))
+    figure = _sheet(data.load(name, data_dir), data.mechanism(name))
     # Written beside and renamed: an old sheet is never left half overwritten.
     draft = Path(f"{path}.incomplete")
     try:
@@ -43,9 +46,10 @@ def write_sheet(name: str, data_dir: str | None, path: str) -> None:
         ) from error
 
 
-def _sheet(dataset: Dataset) -> Figure:
+def _sheet(dataset: Dataset, mechanism: Mechanism | None) -> Figure:
     info = dataset.info
-    heights = (3.4, 0.85 * info.num_factors, 1.6 + 0.24 * info.num_actions)
+    lines = 2 * info.num_factors if mechanism is None else 14
+    heights = (3.4, 0.85 * info.num_factors, 1.6 + 0.24 * lines)
     figure = Figure(figsize=(12, sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(f"{info.name}: {len(dataset.images):,} images", fontsize=16)
@@ -60,14 +64,22 @@ def _sheet(dataset: Dataset) -> Figure:
     _picture(samples.subplots(), picture, "drawn at random")
 
     for factor, axes in enumerate(np.ravel(traversals.subplots(info.num_factors, 1))):
+        if mechanism is not None:
+            _picture(axes, *_interventions(dataset, mechanism, factor))
+            continue
         size = info.factor_sizes[factor]
         steps = np.unique(np.linspace(0, size - 1, min(size, _MOST_STEPS)).round().astype(int))
         label = f"{info.factor_names[factor]}: {len(steps)} of {size} values"
         _picture(axes, _traversal(dataset, factor, steps), label)
 
-    left, right = tables.subplots(1, 2, width_ratios=(1, 1.3))
+    if mechanism is None:
+        left, right = tables.subplots(1, 2, width_ratios=(1, 1.3))
+        _counts(right, dataset)
+    else:
+        facts, histograms = tables.subfigures(1, 2, width_ratios=(1, 1.3))
+        left = facts.subplots()
+        _histograms(histograms.subplots(-(-info.num_factors // 2), 2), dataset)
     _facts(left, dataset)
-    _counts(right, dataset)
     return figure
 
 
@@ -96,13 +108,52 @@ def _traversal(dataset: Dataset, factor: int, steps: np.ndarray) -> np.ndarray:
     return _side_by_side(images)
 
 
+def _interventions(dataset: Dataset, mechanism: Mechanism, factor: int) -> tuple[np.ndarray, str]:
+    """One training image under do(factor = value), drawn anew, and what the row shows.
+
+    The image is the one nearest the middle of all values; where something would leave the frame,
+    the cell is grey.
+    """
+    info, values = dataset.info, dataset.values[dataset.splits["train"]]
+    low, high = values[:, factor].min(), values[:, factor].max()
+    far = (values - values.mean(0)) / values.std(0)
+    middle = values[np.square(far).sum(1).argmin()]
+    asked = np.linspace(low, high, _MOST_STEPS, dtype=np.float32)
+    changed = mechanism.counterfactual(np.tile(middle, (len(asked), 1)), factor, asked)
+    images, inside = (np.asarray(f(changed)) for f in (mechanism.render, mechanism.inside))
+    cells = np.where(inside[:, None, None, None], images, np.uint8(96))
+    label = f"do({info.factor_names[factor]} = {low:.3g} ... {high:.3g})"
+    return _side_by_side(list(cells)), label
+
+
+def _histograms(grid: np.ndarray, dataset: Dataset) -> None:
+    """The values of each factor, and in the title its parents."""
+    info = dataset.info
+    for factor, axes in enumerate(grid.flat):
+        if factor >= info.num_factors:
+            axes.axis("off")
+            continue
+        row = info.graph[factor] if info.graph else ()
+        causes = [name for name, edge in zip(info.factor_names, row, strict=False) if edge]
+        title = info.factor_names[factor] + (f"\ncaused by {', '.join(causes)}" if causes else "")
+        axes.hist(dataset.values[:, factor], bins=60, color="0.4")
+        axes.set_title(title, loc="left", fontsize=8)
+        axes.set_yticks([])
+        axes.tick_params(labelsize=8)
+
+
 def _facts(axes: Axes, dataset: Dataset) -> None:
     info = dataset.info
-    lines = [f"{'factor':14}{'values':>7}  circular"]
-    for name, size, circular in zip(
-        info.factor_names, info.factor_sizes, info.circular, strict=True
-    ):
-        lines.append(f"{name:14}{size:7}  {'yes' if circular else 'no'}")
+    if all(info.factor_sizes):
+        lines = [f"{'factor':14}{'values':>7}  circular"]
+        for name, size, circular in zip(
+            info.factor_names, info.factor_sizes, info.circular, strict=True
+        ):
+            lines.append(f"{name:14}{size:7}  {'yes' if circular else 'no'}")
+    else:
+        lines = [f"{'factor':18}{'from':>9}{'to':>9}{'std':>9}"]
+        for name, column in zip(info.factor_names, dataset.values.T, strict=True):
+            lines.append(f"{name:18}{column.min():9.3f}{column.max():9.3f}{column.std():9.3f}")
     lines += ["", f"{'split':14}{'images':>9}"]
     lines += [f"{name:14}{len(index):9,}" for name, index in dataset.splits.items()]
     height, width, channels = info.image_shape

@@ -18,11 +18,12 @@ def dataset(tmp_path_factory) -> data.Dataset:
 @pytest.fixture
 def loaded(dataset, monkeypatch) -> data.Dataset:
     monkeypatch.setattr(data, "load", lambda name, data_dir: dataset)
+    monkeypatch.setattr(data, "mechanism", lambda name: None)
     return dataset
 
 
 def _words(dataset: data.Dataset) -> str:
-    figure = show._sheet(dataset)
+    figure = show._sheet(dataset, None)
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     return "\n".join(texts + titles)

@@ -227,6 +227,23 @@ def test_intervene_refuses(action, out, said, workdir, pictures, tmp_path, fails
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "either --action NAME or --do NAME=VALUE"),
+        (("--action", "x+1", "--do", "x=1"), "either --action NAME or --do NAME=VALUE"),
+        (("--do", "x"), "write NAME=VALUE"),
+        (("--do", "xx=1"), "has no factor 'xx' (did you mean 'x'?)"),
+        (("--do", "x=1"), "have no values to set, only steps to take"),
+    ],
+)
+def test_intervene_with_a_value_refuses(arguments, said, workdir, pictures, tmp_path, fails):
+    _, x, _ = pictures
+    out = tmp_path / "out.png"
+    assert said in fails("intervene", "--workdir", workdir, x, *arguments, "--out", out)
+    assert not out.exists()
+
+
 def test_a_full_disk_leaves_no_partial_picture(workdir, pictures, tmp_path, fails, monkeypatch):
     _, x, _ = pictures
 
@@ -320,6 +337,22 @@ def test_headlines_leave_out_what_was_not_measured():
     assert len(lines) == 2
     assert "0.970 directed, 0.980 undirected, of 1,190 held-out pairs" in lines[0]
     assert "61 s" in lines[1]
+
+
+def test_headlines_of_causal_factors():
+    scores = {"hit": 0.99, "propagation": None, "drift": 0.04}
+    lines = headlines(
+        {
+            "factors": {"r2_worst": 0.9912, "mcc": 0.999},
+            "interventions": {"do_light": scores | {"propagation": 0.97}, "do_shade": scores},
+            "structure": {"shd": 1},
+            "reconstruction": {"mse": 0.00015},
+        }
+    )
+    text = "\n".join(lines)
+    assert "worst factor 0.9912" in text and "SHD 1" in text and "0.000150" in text
+    assert "do(light): hit 0.990, propagation 0.970, drift 0.040" in text
+    assert "do(shade): hit 0.990, drift 0.040" in text
 
 
 def test_unforeseen_errors_keep_their_traceback(monkeypatch):

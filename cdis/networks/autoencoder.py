@@ -157,4 +157,5 @@ class PatchDecoder(nn.Module):
         x = nn.relu(nn.Dense(rows * columns * self.width)(x))
         x = x.reshape(-1, rows, columns, self.width)
         x = nn.relu(depth_to_space(nn.Conv(4 * self.width, (3, 3))(x), 2))
+        x = nn.relu(nn.Conv(self.width, (3, 3))(x))
         return depth_to_space(nn.Conv(channels * self.patch**2, (3, 3))(x), self.patch)

@@ -37,7 +37,9 @@ brackets, and `experiments/cauf_vae/pendulum_literal.py` has them all:
 
 Ours as well, where the paper does not say: images without labels (`label_fraction`) have the
 flow's own density as the prior, in place of `p(z|u)`; a labels_into_encoder encoder sees them in
-half of each batch, so that it can also do without, as in evaluation it must.
+half of each batch, so that it can also do without, as in evaluation it must. With `tinted`, half
+of the images are shown in another light, which no label tells of: the irrelevant attribute of the
+robustness that evaluation measures.
 """
 
 from collections.abc import Callable
@@ -57,7 +59,7 @@ from cdis.networks.autoencoder import PatchDecoder, PatchEncoder
 from cdis.networks.conditioner import Conditioner
 from cdis.objectives import causal_vae
 from cdis.ops import flow, gaussian
-from cdis.ops.space import from_uint8
+from cdis.ops.space import from_uint8, tinted
 
 Metrics = dict[str, Array]
 
@@ -196,7 +198,9 @@ def make(config: ConfigDict, info: Info) -> Method:
         del step, axis_name
         images, values = batch["x"]["image"], batch["x"]["values"]
         u, labelled = standardise(values), _labelled(values, model.label_fraction)
-        sample_key, side_key, noise_key = jax.random.split(key, 3)
+        sample_key, side_key, noise_key, tint_key = jax.random.split(key, 4)
+        if model.tinted:
+            images = tinted(images, jax.random.bernoulli(tint_key, 0.5, (len(images),)))
         side = side_of(side_key, u * labelled[:, None])
         terms, zbar = elbo_terms(variables, images, u, side, labelled, sample_key)
         terms["alignment"] = alignment(zbar, u, labelled)

@@ -41,6 +41,7 @@ def get_config(variant: str = "") -> ConfigDict:
             "head": "factor",  # | "noise"
             "labels_into_encoder": False,
             "label_fraction": 1.0,
+            "tinted": False,  # half of the images in another light
             "extra": 0,  # latents beyond the labelled ones
             "posterior_floor": 0.03,  # of the standard deviation of eps
             "pixel_std": 0.1,  # of the decoder's Gaussian, for pixels in [0, 1]

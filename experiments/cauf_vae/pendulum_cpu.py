@@ -12,9 +12,9 @@ from cdis.config import common, stage
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """The experiment, or with "smoke" two steps of each stage with tiny networks."""
-    if variant not in ("", "smoke"):
-        raise ValueError(f"no variant {variant!r}; there is only 'smoke'")
+    """The experiment; variants are "tinted", and "smoke", two steps with tiny networks."""
+    if variant not in ("", "smoke", "tinted"):
+        raise ValueError(f"no variant {variant!r}; there are 'smoke' and 'tinted'")
     smoke = variant == "smoke"
     config = common()
     config.method = "cdis.methods.cauf_vae"
@@ -41,7 +41,8 @@ def get_config(variant: str = "") -> ConfigDict:
             "head": "factor",  # | "noise"
             "labels_into_encoder": False,
             "label_fraction": 1.0,
-            "extra": 0,  # latents beyond the labelled ones
+            "tinted": variant == "tinted",  # half of the images in another light
+            "extra": 1 if variant == "tinted" else 0,  # latents beyond the labelled ones
             "posterior_floor": 0.03,  # of the standard deviation of eps
             "pixel_std": 0.1,  # of the decoder's Gaussian, for pixels in [0, 1]
             "prior_hidden": 4 if smoke else 16,

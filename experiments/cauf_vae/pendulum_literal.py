@@ -33,6 +33,7 @@ def get_config(variant: str = "") -> ConfigDict:
             "head": "noise",  # | "factor"
             "labels_into_encoder": True,
             "label_fraction": 1.0,
+            "tinted": False,  # half of the images in another light
             "extra": 0,  # latents beyond the labelled ones
             "posterior_floor": 0.0,  # of the standard deviation of eps
             "pixel_std": 0.1,  # of the decoder's Gaussian, for pixels in [0, 1]

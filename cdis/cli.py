@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import flags, logging
@@ -65,6 +66,8 @@ Example:
 
 Directed retrieval counts the action (which factor, which way), undirected only the factor. What an
 intervention or a reconstruction shows is read by a predictor trained on real images alone.
+Representations of all images are scored as by cdis score, with the cheap half of its metrics:
+those of a method with codes twice, as quantised vectors and as indices of codes.
 """
 
 _REPORT = """\
@@ -78,6 +81,35 @@ Usage: cdis report --workdir DIR
 
 Example:
   cdis report --workdir runs/quickstart
+"""
+
+_SCORE = """\
+Scores any representation, whoever made it, against the true factors of its samples.
+
+Usage: cdis score --representations FILE --factors FILE
+
+  --representations FILE  a row for each sample: .npy, .npz or .csv (a header line is skipped);
+                          codes.npz:mu names an array of an .npz, else "representations" is taken
+  --factors FILE          likewise, the factors behind the same samples in the same order
+  --metrics A,B           some of dci, mig, rmig, dcimig, modularity, explicitness, sap, beta_vae,
+                          factor_vae, irs, infomec, mcc, r2, mic (default: all)
+  --preset A,B            published settings. dci: hist_gradient_boosting (default, fast),
+                          gradient_boosting (disentanglement_lib's, minutes), lightgbm,
+                          random_forest, logistic, lasso. infomec: latent_quantization (default),
+                          latent_quantization_first, tripod. mcc: pearson (default), spearman
+  --continuous 0,3        factors that are quantities, or all, or none (default: told by values:
+                          discrete are few values, or whole numbers that recur)
+  --seed N                of samples, splits and models (default: 0)
+  --json OUT.json         also write all of it: per factor, per dimension, matrices
+
+Examples:
+  cdis score --representations codes.npy --factors factors.npy
+  cdis score --representations run.npz:mu --factors run.npz:factors --metrics dci --json out.json
+  cdis score --representations codes.csv --factors factors.csv --metrics dci --preset random_forest
+
+Beside each score stands what perfect codes, the factors themselves, would get on these factors: not
+every metric gives them 1. A metric that cannot be computed is listed with the reason. beta_vae,
+factor_vae and irs need a crossed design, in which factors are independent of each other.
 """
 
 _RETRIEVE = """\
@@ -212,9 +244,24 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
         lines.append(f"reconstructions       {of_factors}mean squared error {section['mse']:.6f}")
     if (section := metrics.get("codes")) is not None:
         lines.append(f"codes in use          {section['used']:.3f} (perplexity / codes)")
+    for name in ("vectors", "codes"):
+        section = metrics.get("disentanglement", {}).get(name, {})
+        if shown := _disentanglement(section):
+            lines.append(f"{f'{name} disentangled':22}{shown}")
     if (section := metrics.get("timing")) is not None:
         lines.append(f"training took         {section['train_seconds']:.0f} s")
     return lines
+
+
+def _disentanglement(section: dict[str, Any]) -> str:
+    """A few scores, each with that of perfect codes."""
+    shown = []
+    for name, number, label in (("dci", "disentanglement", "DCI"), ("mig", "score", "MIG")):
+        entry = section.get("metrics", {}).get(name, {})
+        if "scores" in entry and entry.get("perfect") is not None:
+            score, perfect = entry["scores"][number], entry["perfect"][number]
+            shown.append(f"{label} {score:.3f} (perfect codes {perfect:.3f})")
+    return ", ".join(shown)
 
 
 def _run(arguments: list[str]) -> None:
@@ -311,6 +358,31 @@ def _evaluate(values: flags.FlagValues) -> None:
     print(f"All numbers: {values.workdir}/metrics.json")
 
 
+def _score(values: flags.FlagValues) -> None:
+    from cdis.files import write_bytes
+    from cdis.metrics import files, score, table
+
+    factors = files.read_matrix(values.factors, ("factors",))
+    result = score(
+        files.read_matrix(values.representations, ("representations", "representation")),
+        factors,
+        metrics=values.metrics,
+        preset=values.preset,
+        continuous=files.read_kinds(values.continuous, factors.shape[1]),
+        seed=files.read_seed(values.seed),
+    )
+    if values.json:
+        content = json.dumps(result, indent=2, allow_nan=False).encode()
+        write_bytes(Path(values.json), content)
+    entries = result["metrics"]
+    if all("reason" in entry for entry in entries.values()):
+        reasons = " ".join(f"{name}: {entry['reason']}" for name, entry in entries.items())
+        raise UserError(f"None of the metrics can be computed on these data. {reasons}")
+    print(table(result))
+    if values.json:
+        print(f"\nAll numbers: {values.json}")
+
+
 def _report(values: flags.FlagValues) -> None:
     from cdis.report import report
 
@@ -399,6 +471,12 @@ def _data_show(values: flags.FlagValues, name: str) -> None:
 COMMANDS = {
     "train": Command(_TRAIN, _train, ("config", "workdir"), ("data_dir",)),
     "evaluate": Command(_EVALUATE, _evaluate, ("workdir",), ("data_dir",)),
+    "score": Command(
+        _SCORE,
+        _score,
+        ("representations", "factors"),
+        ("metrics", "preset", "continuous", "seed", "json"),
+    ),
     "report": Command(_REPORT, _report, ("workdir",), ("data_dir",)),
     "retrieve": Command(
         _RETRIEVE, _retrieve, ("workdir",), switches=("json",), arguments=("X.png", "Y.png")

@@ -19,6 +19,8 @@ from cdis.files import write_bytes
 from cdis.methods.base import Method, Variables
 from cdis.metrics import codes as code_metrics
 from cdis.metrics import factor_predictor as predictors
+from cdis.metrics import score, table
+from cdis.metrics.arrays import UnsuitableData
 from cdis.metrics.causal_interventions import intervention_scores as causal_scores
 from cdis.metrics.interventions import intervention_scores, target_factors
 from cdis.metrics.labelled_latents import labelled_latents
@@ -33,7 +35,14 @@ ARRAYS = "evaluation.npz"
 MAX_PAIRS = 20_000
 MAX_IMAGES = 20_000
 MAX_INTERVENED = 512  # images; every action is applied to each
+MAX_SCORED = 15_000  # images; representations are scored on them
+MAX_SCORED_DIMENSIONS = 256  # of vectors; trees on more take minutes
 MAX_DESCRIBED = 256  # images; every action's graph is averaged over them
+#: What is scored of representations: of vectors, and of indices of codes, whose order means
+#: nothing, so that only what takes them for symbols is. Seconds on 4,608 images; `cdis score` has
+#: the rest.
+VECTOR_SCORES = ("dci", "mig", "dcimig", "modularity", "sap", "factor_vae", "irs", "mcc")
+CODE_SCORES = ("mig", "dcimig", "modularity", "infomec")
 _CHUNK = 128  # of every compiled function, the last chunk padded to it
 _SHOWN_RECONSTRUCTIONS = 12
 _SHOWN_INTERVENTIONS = 8
@@ -114,6 +123,11 @@ def evaluate_method(
     if method.encode is not None and method.num_codes is not None:
         result, information = _codes(method, variables, dataset, progress)
         metrics |= result
+    if method.encode is not None:
+        metrics["disentanglement"], seconds = _disentanglement(
+            method.encode, variables, dataset, progress
+        )
+        metrics.setdefault("timing", {})["disentanglement_seconds"] = seconds
     if method.intervene is not None and predictor is not None:
         scores = _interventions(method, variables, dataset, predictor, arrays, progress)
         if reconstruct is not None:
@@ -219,6 +233,48 @@ def _codes(
         f"({usage['used']:.2f} in use)"
     )
     return {"codes": usage}, information
+
+
+def _disentanglement(
+    encode: Callable[..., dict[str, Any]],
+    variables: Variables,
+    dataset: Dataset,
+    progress: Progress,
+) -> tuple[dict[str, Any], float]:
+    """Scores of "vectors" (quantised, where a method has codes) and "codes" (their indices).
+
+    On all splits, whose grid of factors is complete: several scores fix one factor while all others
+    vary. What cannot be scored, such as collapsed codes, has a "reason". The seconds it took are
+    returned apart, since all else is deterministic.
+    """
+    start = time.perf_counter()
+    jitted = jax.jit(encode)
+    index = _sample(np.arange(len(dataset.images)), MAX_SCORED)
+    example = jitted(variables, dataset.images[np.resize(index, _CHUNK)])
+    result: dict[str, Any] = {"split": "all", "num_images": len(index)}
+    for name, chosen in (("vectors", VECTOR_SCORES), ("codes", CODE_SCORES)):
+        if name not in example:
+            continue
+        array = _in_chunks(lambda i, name=name: jitted(variables, dataset.images[i])[name], index)
+        array = array.reshape(len(array), -1)
+        if array.shape[1] > MAX_SCORED_DIMENSIONS:
+            reason = (
+                f"{array.shape[1]} dimensions; evaluation scores up to {MAX_SCORED_DIMENSIONS}. "
+                "Save the representations and use cdis score."
+            )
+            result[name] = {"reason": reason}
+            continue
+        try:
+            scores = score(array, dataset.factors[index], metrics=chosen)
+        except UnsuitableData as error:
+            result[name] = {"reason": str(error)}
+            progress(f"disentanglement of {name}: {error}")
+            continue
+        progress(f"disentanglement of {name}:\n{table(scores)}")
+        for entry in scores["metrics"].values():
+            entry.pop("seconds", None)
+        result[name] = scores
+    return result, time.perf_counter() - start
 
 
 def _interventions(

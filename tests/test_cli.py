@@ -167,6 +167,56 @@ def test_train_keeps_a_workdir_of_another_config(workdir, data_dir, fails):
     assert {path: path.stat().st_mtime_ns for path in Path(workdir).rglob("*")} == before
 
 
+# Score
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    """Paths of noisy codes and of their factors, a whole grid."""
+    factors = np.tile(np.stack(np.unravel_index(np.arange(60), (3, 4, 5)), 1), (4, 1))
+    codes = factors + np.random.default_rng(0).normal(size=factors.shape)
+    np.save(tmp_path / "codes.npy", codes)
+    np.savetxt(tmp_path / "factors.csv", factors, "%d", ",", header="a,b,c", comments="")
+    return str(tmp_path / "codes.npy"), str(tmp_path / "factors.csv")
+
+
+def test_score_prints_a_table_and_writes_all(arrays, tmp_path, capsys):
+    codes, factors = arrays
+    out = tmp_path / "out.json"
+    arguments = ["--representations", codes, "--factors", factors, "--json", str(out)]
+    arguments += ["--metrics", "mig,irs,mcc,explicitness", "--preset", "spearman"]
+    assert main(["score", *arguments, "--continuous", "0"]) == 0
+    shown = capsys.readouterr().out
+    written = json.loads(out.read_text())
+    assert shown.split()[:4] == ["metric", "score", "perfect", "seconds"]
+    entry = written["metrics"]["mcc"]
+    line = next(line for line in shown.splitlines() if line.startswith("mcc (spearman)"))
+    assert line.split()[2:4] == [f"{entry[k]['score']:.3f}" for k in ("scores", "perfect")]
+    assert f"All numbers: {out}" in shown
+    assert written["continuous"] == [True, False, False]
+    assert "factor(s) 0 are continuous" in written["metrics"]["explicitness"]["reason"]
+    assert "Not computed:\n  explicitness: Explicitness needs" in shown
+
+
+def test_score_refuses(arrays, tmp_path, fails):
+    codes, factors = arrays
+    where = ("score", "--representations", codes, "--factors")
+    assert "There is no file" in fails(*where, "gone.npy")
+    assert "did you mean 'mig'" in fails(*where, factors, "--metrics", "mgi")
+    assert "240 rows of representations and 10 of factors" in fails(
+        *where, _saved(tmp_path, np.ones((10, 2)))
+    )
+    same = _saved(tmp_path, np.repeat(np.arange(240)[:, None] % 4, 2, axis=1))
+    err = fails(*where, same, "--metrics", "irs,factor_vae")
+    assert "None of the metrics can be computed" in err and "crossed design" in err
+    assert "whole number" in fails(*where, factors, "--seed", "x")
+
+
+def _saved(tmp_path, array):
+    np.save(tmp_path / "other.npy", array)
+    return tmp_path / "other.npy"
+
+
 # Retrieve and intervene
 
 
@@ -353,6 +403,24 @@ def test_headlines_of_causal_factors():
     assert "worst factor 0.9912" in text and "SHD 1" in text and "0.000150" in text
     assert "do(light): hit 0.990, propagation 0.970, drift 0.040" in text
     assert "do(shade): hit 0.990, drift 0.040" in text
+
+
+def test_headlines_of_scores():
+    scores = {
+        "dci": {"scores": {"disentanglement": 0.5}, "perfect": {"disentanglement": 1.0}},
+        "mig": {"scores": {"score": 0.25}, "perfect": {"score": 0.9}},
+    }
+    lines = headlines(
+        {
+            "disentanglement": {
+                "split": "all",
+                "vectors": {"metrics": scores},
+                "codes": {"reason": "constant"},
+            }
+        }
+    )
+    shown = "DCI 0.500 (perfect codes 1.000), MIG 0.250 (perfect codes 0.900)"
+    assert lines == [f"vectors disentangled  {shown}"]
 
 
 def test_unforeseen_errors_keep_their_traceback(monkeypatch):

@@ -99,6 +99,13 @@ VARIABLES = {"params": {"shift": np.float32(0)}}
 PREDICTOR = FactorPredictor(read, np.array([1.0, 0.99, 0.98]))
 
 
+@pytest.fixture(autouse=True)
+def _few_scores(monkeypatch):
+    """Trees and drawn batches are tested elsewhere."""
+    monkeypatch.setattr(evaluation, "VECTOR_SCORES", ("mig", "mcc"))
+    monkeypatch.setattr(evaluation, "CODE_SCORES", ("mig", "modularity"))
+
+
 def measure(method: Method, variables=VARIABLES, predictor: FactorPredictor | None = PREDICTOR):
     return evaluate_method(method, variables, dataset(), predictor, lambda line: None)
 
@@ -135,6 +142,16 @@ def test_a_perfect_method():
     np.testing.assert_allclose(codes["per_codebook"], [5, 6, 8, 1], rtol=0.06)
     assert codes["used"] == pytest.approx(np.mean(codes["per_codebook"]) / 8)
     assert metrics["timing"]["retrieval_pairs_per_second"] > 0
+    # Codes are 7 less the factors, and a constant.
+    disentanglement = metrics["disentanglement"]
+    assert (disentanglement["split"], disentanglement["num_images"]) == ("all", SIZES.prod())
+    for name, scored in (("vectors", ("mig", "mcc")), ("codes", ("mig", "modularity"))):
+        assert tuple(disentanglement[name]["metrics"]) == scored
+        for entry in disentanglement[name]["metrics"].values():
+            assert entry["scores"]["score"] == pytest.approx(1)
+            assert entry["perfect"]["score"] == pytest.approx(1)
+            assert "seconds" not in entry
+    assert metrics["timing"]["disentanglement_seconds"] > 0
     assert arrays["edges"].shape == (6, 4, 4) and arrays["mask"].shape == (6, 4)
     assert arrays["intervention_results"].shape == (8, 6, 4, 4, 1)
 
@@ -154,7 +171,7 @@ def test_what_a_method_cannot_do_is_left_out():
     metrics, arrays = measure(Method(method.init, (), retrieve=method.retrieve), predictor=None)
     assert set(metrics) == {"action_retrieval", "timing"} and not arrays
     metrics, _ = measure(Method(method.init, (), encode=method.encode, num_codes=8))
-    assert set(metrics) == {"codes"}
+    assert set(metrics) == {"codes", "disentanglement", "timing"}
     metrics, _ = measure(Method(method.init, (), describe=method.describe))
     assert "node_factor_mi" not in metrics["graph"]
 
@@ -270,6 +287,27 @@ def test_causal_factors(follows):
     # The slides of a factor rise along the columns.
     rising = arrays["do_results"][0, :, :, 0, 0, 0].astype(int)
     assert (np.diff(rising, axis=1) > 0).all()
+
+
+def test_representations_that_cannot_be_scored_say_why(monkeypatch):
+    def collapsed(variables, images):
+        return {"vectors": jnp.zeros((len(images), 2, 2)), "codes": images[:, 0, :3, 0] // STEP}
+
+    metrics, _ = measure(Method(oracle().init, (), encode=collapsed))
+    assert "constant" in metrics["disentanglement"]["vectors"]["reason"]
+    assert metrics["disentanglement"]["codes"]["metrics"]["mig"]["scores"]["score"] > 0.99
+    monkeypatch.setattr(evaluation, "MAX_SCORED_DIMENSIONS", 2)
+    metrics, _ = measure(Method(oracle().init, (), encode=collapsed))
+    assert "3 dimensions" in metrics["disentanglement"]["codes"]["reason"]
+
+
+@pytest.mark.slow
+def test_the_scores_that_evaluation_chooses(monkeypatch):
+    monkeypatch.undo()
+    metrics, _ = measure(Method(oracle().init, (), encode=oracle().encode, num_codes=8))
+    for name in ("vectors", "codes"):
+        for score in metrics["disentanglement"][name]["metrics"].values():
+            assert "scores" in score, score.get("reason")
 
 
 def test_a_large_split_is_sampled(monkeypatch):

@@ -22,9 +22,17 @@ from cdis.metrics import factor_predictor as predictors
 from cdis.metrics import score, table
 from cdis.metrics.arrays import UnsuitableData
 from cdis.metrics.causal_interventions import intervention_scores as causal_scores
+from cdis.metrics.downstream import (
+    WEIGHTS,
+    distributional_robustness,
+    sample_efficiency,
+    synthetic_label,
+)
+from cdis.metrics.graphs import structural_hamming_distance
 from cdis.metrics.interventions import intervention_scores, target_factors
 from cdis.metrics.labelled_latents import labelled_latents
 from cdis.metrics.retrieval import action_retrieval
+from cdis.ops.space import tinted
 from cdis.train.checkpoint import full_disk_is_the_users, restore, train_seconds
 from cdis.train.loop import make_method
 
@@ -37,6 +45,8 @@ MAX_IMAGES = 20_000
 MAX_INTERVENED = 512  # images; every action is applied to each
 MAX_SCORED = 15_000  # images; representations are scored on them
 MAX_SCORED_DIMENSIONS = 256  # of vectors; trees on more take minutes
+MAX_DOWNSTREAM = 10_000
+FEW_LABELS = 100  # of a classifier's training images
 MAX_DESCRIBED = 256  # images; every action's graph is averaged over them
 #: What is scored of representations: of vectors, and of indices of codes, whose order means
 #: nothing, so that only what takes them for symbols is. Seconds on 4,608 images; `cdis score` has
@@ -123,7 +133,7 @@ def evaluate_method(
     if method.encode is not None and method.num_codes is not None:
         result, information = _codes(method, variables, dataset, progress)
         metrics |= result
-    if method.encode is not None:
+    if method.encode is not None and all(dataset.info.factor_sizes):
         metrics["disentanglement"], seconds = _disentanglement(
             method.encode, variables, dataset, progress
         )
@@ -144,6 +154,8 @@ def evaluate_method(
         metrics |= _structure(method, variables, dataset, arrays, progress)
     if method.elbo is not None:
         metrics |= _elbo(method, variables, dataset, progress)
+    if method.encode is not None and dataset.info.value_std is not None:
+        metrics |= _downstream(method, variables, dataset, progress)
     if method.describe is not None:
         metrics |= _graph(method, variables, dataset, information, arrays, progress)
     return metrics, arrays
@@ -515,8 +527,9 @@ def _structure(
     }
     line = f"structure: {adjacency.sum()} edges"
     if dataset.info.graph is not None:
-        # Both graphs keep to the same order, so no edge can be reversed: only there or not there.
-        result["shd"] = int((adjacency != np.array(dataset.info.graph)).sum())
+        distance = structural_hamming_distance(adjacency, np.array(dataset.info.graph))
+        result["shd"] = distance["distance"]
+        result["extra"], result["missing"] = distance["extra"], distance["missing"]
         line += f", SHD {result['shd']} to the true graph"
     progress(line)
     return {"structure": result}
@@ -536,6 +549,49 @@ def _elbo(
     )
     progress(f"ELBO: {bound.mean():.1f} nats an image")
     return {"elbo": float(bound.mean())}
+
+
+def _downstream(
+    method: Method, variables: Variables, dataset: Dataset, progress: Progress
+) -> dict[str, Any]:
+    """What test images' vectors are worth to a classifier: on all, and on labelled dimensions.
+
+    The irrelevant attribute of robustness is a tint of the whole image, at random; only a method
+    that trained on such images can be expected to represent them. Of `robustness`, "all_labels" has
+    agreement 0.8 in training, "few_labels" 0.9 and about `FEW_LABELS` training images.
+    """
+    index = _sample(dataset.splits["test"], MAX_DOWNSTREAM)
+    values = dataset.values[index]
+    few = FEW_LABELS / (0.5 / 0.9) / len(index)  # of the half that agrees, which are nine of ten
+    if values.shape[1] < len(WEIGHTS) or few > 0.5:
+        return {}
+    encode = jax.jit(lambda v, images: method.encode(v, images)["vectors"])  # type: ignore[misc]
+    plain = _in_chunks(lambda i: encode(variables, dataset.images[i]), index)
+    tint = np.random.default_rng(_SEED).integers(0, 2, len(dataset.images))
+    lit = _in_chunks(
+        lambda i: encode(variables, tinted(dataset.images[i], tint[i].astype(bool))), index
+    )
+    label = synthetic_label(values)
+    parts: dict[str, Any] = {"all": slice(None)}
+    if method.num_labelled is not None:
+        parts["labelled"] = slice(0, method.num_labelled)
+    efficiency: dict[str, Any] = {}
+    robustness: dict[str, Any] = {}
+    for name, part in parts.items():
+        efficiency[name] = sample_efficiency(plain[:, part], label, few=FEW_LABELS)
+        robustness[name] = {
+            "all_labels": distributional_robustness(lit[:, part], label, tint[index]),
+            "few_labels": distributional_robustness(
+                lit[:, part], label, tint[index], agreement_train=0.9, test_share=1 - few
+            ),
+        }
+        progress(
+            f"downstream, {name} dimensions: sample efficiency {efficiency[name]['efficiency']:.3f}"
+            f"; worst group {robustness[name]['all_labels']['worst_group']:.3f}, "
+            f"with few labels {robustness[name]['few_labels']['worst_group']:.3f}"
+        )
+    measured = {"sample_efficiency": efficiency, "robustness": robustness}
+    return {"downstream": measured | {"split": "test", "num_images": len(index)}}
 
 
 def _share_on_own_factor(

@@ -3,7 +3,7 @@
     cdis train --config experiments/cauf_vae/flow.py --workdir runs/flow
     cdis evaluate --workdir runs/flow
 
-DOC
+For a GPU. Not measured yet.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,13 @@
     cdis train --config experiments/cauf_vae/pendulum_cpu.py --workdir runs/pendulum_cpu
     cdis evaluate --workdir runs/pendulum_cpu
 
-DOC
+The flow is fitted to labels first, which takes seconds, and then left alone; the images come after.
+The variant "tinted" shows half of the images in another light and has a latent for it: for the
+robustness that evaluation measures.
+
+Aims, on held-out images: R^2 of the worst labelled latent 0.99; mean squared error 2e-4; under
+do(angle) and do(light) R^2 of the shadow's length 0.95 and position 0.98; drift 0.06. Not measured
+yet.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,9 @@
     cdis train --config experiments/cauf_vae/pendulum_mixed.py --workdir runs/pendulum_mixed
     cdis evaluate --workdir runs/pendulum_mixed
 
-DOC
+Effects are seen apart from their causes, so that do(shadow_length) and do(shadow_position) have a
+meaning; what is left of the shadow given its causes has two modes, hence the spline. For a GPU. Not
+measured yet.
 """
 
 from ml_collections import ConfigDict

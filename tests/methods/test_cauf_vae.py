@@ -16,6 +16,7 @@ import pytest
 
 from cdis import data
 from cdis.config import load_config
+from cdis.data import pendulum
 from cdis.data.info import Dataset, Info
 from cdis.errors import UserError
 from cdis.methods import cauf_vae
@@ -402,3 +403,50 @@ def test_smoke_variants_train_two_steps_of_each_stage(name):
             assert all(np.isfinite(x) for x in jax.device_get(metrics).values())
         assert state.step == 2
         variables = state.variables
+
+
+# The trap: a flow that stays dead
+
+
+@pytest.mark.slow
+def test_the_literal_objective_leaves_the_flow_nearly_dead_and_the_shipped_one_does_not():
+    # On clean Pendulum, with small networks; what is measured is what every log line has.
+    name = "pendulum/clean"
+    mechanism, info = data.mechanism(name), data.info(name)
+    assert mechanism is not None
+    rng = np.random.default_rng(0)
+    angle, light = rng.uniform(-0.63, 0.67, 2048), rng.uniform(3.0, 17.0, 2048)
+    values = np.stack([angle, light, *pendulum.shadow(angle, light, np)], 1).astype(np.float32)
+    images = np.asarray(mechanism.render(values))
+    small = {"model.autoencoder.width": 16, "model.autoencoder.hidden": 64}
+
+    def edges(file, steps):
+        config = load_config(str(EXPERIMENTS / file), small)
+        method = cauf_vae.make(config, info)
+        key = jax.random.key(0)
+        batch = {"x": {"image": jnp.asarray(images[:2]), "values": jnp.asarray(values[:2])}}
+        variables = _jit(method.init)(key, batch)
+        metrics: dict[str, Any] = {}
+        for stage in method.stages:
+            optimizer = optax.adam(config.stages[stage.name].learning_rate)
+            update = jax.jit(make_update(stage, optimizer, seed=0, start=0, axis_name=None))
+            trained, _ = split(variables["params"], stage)
+            state = State(variables, optimizer.init(trained), jnp.int32(0))
+            columns = {"image": images, "values": values}
+            for _ in range(steps[stage.name]):
+                rows = rng.integers(0, len(values), 32 if stage.name == "images" else 256)
+                given = {column: columns[column][rows] for column in stage.columns}
+                state, metrics = update(state, {"x": given})
+            variables = state.variables
+        return {n: float(x) for n, x in metrics.items() if n.startswith("edge_")}, metrics
+
+    literal, metrics = edges("pendulum_literal.py", {"images": 400})
+    shipped, _ = edges("pendulum_cpu.py", {"flow": 1000, "images": 2})
+    assert set(literal) == set(shipped) and len(literal) == 4
+    # Latents agree with labels: by that measure alone nothing would seem wrong.
+    assert metrics["alignment"] < 0.2 * info.num_factors
+    wanted = {"edge_light_position_to_shadow_length", "edge_light_position_to_shadow_position"}
+    wanted |= {"edge_pendulum_angle_to_shadow_length", "edge_pendulum_angle_to_shadow_position"}
+    assert set(literal) == wanted
+    assert min(shipped.values()) > 0.35
+    assert max(literal.values()) < 0.5 * min(shipped.values())

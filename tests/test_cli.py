@@ -487,3 +487,39 @@ def test_from_data_to_report(data_dir, tmp_path, capsys):
     arguments = ["--workdir", workdir, "--action", "hue+1", "--out", out]
     assert main(["intervene", picture, *arguments]) == 0
     assert main(["retrieve", picture, out, "--workdir", workdir]) == 0
+
+
+@pytest.mark.slow
+def test_from_causal_data_to_report(tmp_path, capsys, fails):
+    """The same of causal factors, whose values can be set."""
+    workdir, picture, data_dir = (str(tmp_path / name) for name in ("run", "x.png", "data"))
+    where = ["--workdir", workdir, "--data_dir", data_dir]
+    file = ROOT / "experiments/cauf_vae/pendulum_cpu.py"
+    assert main(["train", "--config", f"{file}:smoke", *where]) == 0
+    log = Path(workdir, "log.jsonl").read_text().splitlines()
+    # Every evaluation during training tells how strong the edges are.
+    validations = [line for line in map(json.loads, log) if "validation/loss" in line]
+    edge = "validation/edge_light_position_to_shadow_length"
+    assert validations and all(line[edge] > 0 for line in validations)
+    assert main(["evaluate", *where]) == 0
+    out = capsys.readouterr().out
+    metrics = json.loads(Path(workdir, "metrics.json").read_text())
+    assert {"factors", "interventions", "structure", "downstream", "elbo"} <= set(metrics)
+    assert set(metrics["downstream"]) >= {"sample_efficiency", "robustness"}
+    assert f"worst factor {metrics['factors']['r2_worst']:.4f}" in out
+    assert "\ndo(pendulum_angle): hit" in out and "\nstructure" in out
+
+    assert main(["report", *where]) == 0
+    drawn = {path.stem for path in Path(workdir, "pictures").glob("*.png")}
+    assert {"do_light_position", "edge_strength", "reconstructions"} <= drawn
+
+    image = data.load("pendulum/clean", data_dir).images[0]
+    Image.fromarray(image).save(picture)
+    given = ["intervene", picture, "--workdir", workdir, "--out", str(tmp_path / "out.png")]
+    assert main([*given, "--do", "light_position=12.5"]) == 0
+    with Image.open(tmp_path / "out.png") as file:
+        assert np.asarray(file).shape == image.shape
+    given[-1] = str(tmp_path / "other.png")
+    assert "out of range" in fails(*given, "--do", "light_position=99")
+    assert "did you mean 'light_position'" in fails(*given, "--do", "light=12.5")
+    assert "has no actions" in fails(*given, "--action", "light_position+1")

@@ -54,7 +54,7 @@ def get_config(variant: str = "") -> ConfigDict:
             "prior_hidden": 4 if smoke else 16,
             "autoencoder": {
                 "patch": 4,  # pixels
-                "width": 4 if smoke else 48,
+                "width": 4 if smoke else 32,
                 "hidden": 8 if smoke else 256,
             },
             "flow": {

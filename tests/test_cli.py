@@ -521,5 +521,5 @@ def test_from_causal_data_to_report(tmp_path, capsys, fails):
         assert np.asarray(file).shape == image.shape
     given[-1] = str(tmp_path / "other.png")
     assert "out of range" in fails(*given, "--do", "light_position=99")
-    assert "did you mean 'light_position'" in fails(*given, "--do", "light=12.5")
+    assert "has no factor 'light'" in fails(*given, "--do", "light=12.5")
     assert "has no actions" in fails(*given, "--action", "light_position+1")

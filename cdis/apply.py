@@ -1,6 +1,7 @@
 """A trained method at work on the user's own images: which action, and what if."""
 
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from PIL import Image
 
 from cdis import data
 from cdis.data import Info
+from cdis.data.info import near_miss
 from cdis.errors import UserError
 from cdis.files import write_bytes
 from cdis.methods.base import Method, Variables
@@ -21,6 +23,9 @@ from cdis.train.loop import make_method
 
 _MODES = {1: "L", 3: "RGB"}
 _SPELLED = {"L": "greyscale (mode L)", "RGB": "colour (mode RGB)"}
+
+#: How many standard deviations from its mean a factor can be set to; within 2 lies a uniform one.
+_WIDE = 3.0
 
 
 class Trained(NamedTuple):
@@ -71,6 +76,62 @@ def intervene(workdir: str, x: str, action: str, out: str, *, overwrite: bool = 
     change = _ability(trained.method.intervene, workdir, "intervene")
     changed = jax.jit(change)(trained.variables, image[None], jnp.array([index], jnp.int32))[0]
     write_image(out, np.asarray(jnp.clip(jnp.round((changed + 1) * 127.5), 0, 255), np.uint8))
+
+
+def intervene_value(workdir: str, x: str, do: str, out: str, *, overwrite: bool = False) -> None:
+    """Writes to `out` what image `x` would be like under `do`, such as "light_position=12.5".
+
+    The factor is set, its effects follow, and all else stays (`Method.intervene_value`). The file
+    is written whole or not at all.
+
+    Raises:
+      UserError: no usable workdir or image, a `do` that cannot be read, an unknown factor, a value
+        out of range, a method that cannot set values, or an `out` that exists (unless `overwrite`)
+        or cannot be written.
+    """
+    info = _info(workdir)
+    factor, value = read_do(do, info)
+    image = read_image(x, info)
+    check_free(out, overwrite)
+    trained = _load(workdir)
+    change = _ability(trained.method.intervene_value, workdir, "set values", "CauF-VAE")
+    values = jnp.full(1, value, jnp.float32)
+    changed = jax.jit(change)(trained.variables, image[None], jnp.int32(factor), values)[0]
+    write_image(out, np.asarray(jnp.clip(jnp.round((changed + 1) * 127.5), 0, 255), np.uint8))
+
+
+def read_do(text: str, info: Info) -> tuple[int, float]:
+    """The factor's number and the value of "NAME=VALUE".
+
+    Raises `UserError` for a factor that there is not, and for what is not a number or farther from
+    the factor's mean than its values spread.
+    """
+    name, equals, number = text.partition("=")
+    if not equals:
+        raise UserError(f"--do {text} cannot be read: write NAME=VALUE, such as --do light=12.5.")
+    if name not in info.factor_names:
+        raise UserError(
+            f"{info.name} has no factor {name!r}{near_miss(name, info.factor_names)}. "
+            f"Its factors are {', '.join(info.factor_names)}."
+        )
+    factor = info.factor_names.index(name)
+    if info.value_mean is None or info.value_std is None:
+        raise UserError(
+            f"The factors of {info.name} have no values to set, only steps to take: use --action, "
+            f"one of {', '.join(info.action_names)}."
+        )
+    mean, std = info.value_mean[factor], info.value_std[factor]
+    low, high = mean - _WIDE * std, mean + _WIDE * std
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise UserError(
+            f"--do {text}: {number or 'nothing'} is out of range. Give {name} a number from "
+            f"{low:.4g} to {high:.4g}, {_WIDE:g} standard deviations about its mean, {mean:.4g}."
+        )
+    return factor, value
 
 
 def read_image(path: str, info: Info) -> UInt8[np.ndarray, "h w c"]:
@@ -134,10 +195,12 @@ def _load(workdir: str) -> Trained:
     return Trained(make_method(config, info), variables, info)
 
 
-def _ability(function: Callable[..., Any] | None, workdir: str, what: str) -> Callable[..., Any]:
+def _ability(
+    function: Callable[..., Any] | None, workdir: str, what: str, example: str = "CT-VAE"
+) -> Callable[..., Any]:
     if function is None:
         raise UserError(
             f"The method that was trained in {workdir} cannot {what}. Give the --workdir of one "
-            "that can, such as CT-VAE."
+            f"that can, such as {example}."
         )
     return function

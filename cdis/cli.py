@@ -128,17 +128,20 @@ Both images must be of the size and mode of the data set that was trained on.
 """
 
 _INTERVENE = """\
-Draws what an image would be like after an action.
+Draws what an image would be like after an action, or with a factor set to a value.
 
 Usage: cdis intervene --workdir DIR X.png --action NAME --out Y.png
+       cdis intervene --workdir DIR X.png --do NAME=VALUE --out Y.png
 
-  --workdir DIR  of an earlier cdis train
-  --action NAME  factor and direction, such as hue+1 or x-1; cdis data show NAME lists them
-  --out Y.png    the picture to write; an existing file is kept unless --overwrite is given
-  --overwrite    write over an existing file
+  --workdir DIR    of an earlier cdis train
+  --action NAME    factor and direction, such as hue+1 or x-1; cdis data show NAME lists them
+  --do NAME=VALUE  a factor and its value, such as light_position=12.5: its effects follow
+  --out Y.png      the picture to write; an existing file is kept unless --overwrite is given
+  --overwrite      write over an existing file
 
 Examples:
   cdis intervene --workdir runs/quickstart before.png --action hue+1 --out after.png
+  cdis intervene --workdir runs/pendulum_cpu before.png --do light_position=12.5 --out after.png
   cdis retrieve --workdir runs/quickstart before.png after.png
 """
 
@@ -215,16 +218,30 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
             f"{section['undirected']:.3f} undirected, of {section['num_pairs']:,} held-out pairs "
             f"(chance {section['chance_directed']:.3f}, {section['chance_undirected']:.3f})"
         )
-    if (section := metrics.get("interventions")) is not None:
+    if (section := metrics.get("factors")) is not None:
+        lines.append(
+            f"labelled latents      R^2 of the worst factor {section['r2_worst']:.4f}, "
+            f"MCC {section['mcc']:.4f}"
+        )
+    for name, scores in metrics.get("interventions", {}).items():
+        if name.startswith("do_"):
+            told = [
+                f"{kind} {scores[kind]:.3f}"
+                for kind in ("hit", "propagation", "drift")
+                if scores[kind] is not None
+            ]
+            lines.append(f"do({name.removeprefix('do_')}): {', '.join(told)}")
+    if (section := metrics.get("structure")) is not None and "shd" in section:
+        lines.append(f"structure             SHD {section['shd']} to the true graph")
+    if "named_factor_moved" in (section := metrics.get("interventions", {})):
         lines.append(
             f"interventions         {section['named_factor_moved']:.3f} moved the named factor one "
             f"step, {section['other_factors_kept']:.3f} of the other factors kept"
         )
     if (section := metrics.get("reconstruction")) is not None:
-        lines.append(
-            f"reconstructions       {section['factor_accuracy']:.3f} of factors read right, "
-            f"mean squared error {section['mse']:.5f}"
-        )
+        read = section.get("factor_accuracy")
+        of_factors = "" if read is None else f"{read:.3f} of factors read right, "
+        lines.append(f"reconstructions       {of_factors}mean squared error {section['mse']:.6f}")
     if (section := metrics.get("codes")) is not None:
         lines.append(f"codes in use          {section['used']:.3f} (perplexity / codes)")
     for name in ("vectors", "codes"):
@@ -388,9 +405,18 @@ def _retrieve(values: flags.FlagValues, x: str, y: str) -> None:
 
 
 def _intervene(values: flags.FlagValues, x: str) -> None:
-    from cdis.apply import intervene
+    if bool(values.action) == bool(values.do):
+        raise UserError(
+            "cdis intervene needs either --action NAME or --do NAME=VALUE. "
+            "See cdis intervene --help."
+        )
 
-    intervene(values.workdir, x, values.action, values.out, overwrite=values.overwrite)
+    from cdis.apply import intervene, intervene_value
+
+    if values.action:
+        intervene(values.workdir, x, values.action, values.out, overwrite=values.overwrite)
+    else:
+        intervene_value(values.workdir, x, values.do, values.out, overwrite=values.overwrite)
     print(f"Wrote {values.out}")
 
 
@@ -458,7 +484,8 @@ COMMANDS = {
     "intervene": Command(
         _INTERVENE,
         _intervene,
-        ("workdir", "action", "out"),
+        ("workdir", "out"),
+        ("action", "do"),
         switches=("overwrite",),
         arguments=("X.png",),
     ),

@@ -21,8 +21,18 @@ from cdis.metrics import codes as code_metrics
 from cdis.metrics import factor_predictor as predictors
 from cdis.metrics import score, table
 from cdis.metrics.arrays import UnsuitableData
+from cdis.metrics.causal_interventions import intervention_scores as causal_scores
+from cdis.metrics.downstream import (
+    WEIGHTS,
+    distributional_robustness,
+    sample_efficiency,
+    synthetic_label,
+)
+from cdis.metrics.graphs import structural_hamming_distance
 from cdis.metrics.interventions import intervention_scores, target_factors
+from cdis.metrics.labelled_latents import labelled_latents
 from cdis.metrics.retrieval import action_retrieval
+from cdis.ops.space import tinted
 from cdis.train.checkpoint import full_disk_is_the_users, restore, train_seconds
 from cdis.train.loop import make_method
 
@@ -35,6 +45,8 @@ MAX_IMAGES = 20_000
 MAX_INTERVENED = 512  # images; every action is applied to each
 MAX_SCORED = 15_000  # images; representations are scored on them
 MAX_SCORED_DIMENSIONS = 256  # of vectors; trees on more take minutes
+MAX_DOWNSTREAM = 10_000
+FEW_LABELS = 100  # of a classifier's training images
 MAX_DESCRIBED = 256  # images; every action's graph is averaged over them
 #: What is scored of representations: of vectors, and of indices of codes, whose order means
 #: nothing, so that only what takes them for symbols is. Seconds on 4,608 images; `cdis score` has
@@ -44,6 +56,8 @@ CODE_SCORES = ("mig", "dcimig", "modularity", "infomec")
 _CHUNK = 128  # of every compiled function, the last chunk padded to it
 _SHOWN_RECONSTRUCTIONS = 12
 _SHOWN_INTERVENTIONS = 8
+_SHOWN_VALUES = 7  # of each factor, for each image shown
+VALUES_EACH = 2  # of each factor, that each of `MAX_INTERVENED` images is intervened with
 _SEED = 0
 
 Progress = Callable[[str], None]
@@ -69,7 +83,8 @@ def evaluate(
     dataset = data.load(config.data.name, data_dir)
     method = make_method(config, dataset.info)
     predictor = None
-    if method.decode is not None or method.intervene is not None:
+    discrete = all(dataset.info.factor_sizes)
+    if discrete and (method.decode is not None or method.intervene is not None):
         predictor = predictors.factor_predictor(
             dataset.images,
             dataset.factors,
@@ -80,7 +95,8 @@ def evaluate(
             steps=predictor_steps,
             progress=progress,
         )
-    metrics, arrays = evaluate_method(method, variables, dataset, predictor, progress)
+    mechanism = data.mechanism(config.data.name)
+    metrics, arrays = evaluate_method(method, variables, dataset, predictor, progress, mechanism)
     timing = {"train_seconds": train_seconds(workdir)} | metrics.pop("timing", {})
     metrics = {"step": step, "data": dataset.info.name, "method": config.method} | metrics
     metrics["timing"] = timing
@@ -98,10 +114,12 @@ def evaluate_method(
     dataset: Dataset,
     predictor: predictors.FactorPredictor | None,
     progress: Progress = print,
+    mechanism: data.Mechanism | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The metrics of a method in memory, and the arrays that a report draws.
 
-    `predictor` reads factors of images; without one, nothing that needs it is measured.
+    `predictor` reads discrete factors of images, and `mechanism` values of factors that cause one
+    another; without one, nothing that needs it is measured.
     """
     variables = jax.device_put(variables)
     metrics: dict[str, Any] = {}
@@ -115,7 +133,7 @@ def evaluate_method(
     if method.encode is not None and method.num_codes is not None:
         result, information = _codes(method, variables, dataset, progress)
         metrics |= result
-    if method.encode is not None:
+    if method.encode is not None and all(dataset.info.factor_sizes):
         metrics["disentanglement"], seconds = _disentanglement(
             method.encode, variables, dataset, progress
         )
@@ -127,6 +145,17 @@ def evaluate_method(
             before = _squared_error(reconstruct(chosen), chosen)
             scores["mse_before"] = float(before.mean())
         metrics["interventions"] = scores
+    if method.encode is not None and method.num_labelled is not None:
+        metrics |= _labelled(method, variables, dataset, progress)
+    if method.intervene_value is not None and mechanism is not None:
+        scores = _value_interventions(method, variables, dataset, mechanism, arrays, progress)
+        metrics["interventions"] = metrics.get("interventions", {}) | scores
+    if method.structure is not None:
+        metrics |= _structure(method, variables, dataset, arrays, progress)
+    if method.elbo is not None:
+        metrics |= _elbo(method, variables, dataset, progress)
+    if method.encode is not None and dataset.info.value_std is not None:
+        metrics |= _downstream(method, variables, dataset, progress)
     if method.describe is not None:
         metrics |= _graph(method, variables, dataset, information, arrays, progress)
     return metrics, arrays
@@ -389,6 +418,180 @@ def _graph(
             line += f", node specialisation {special['score']:.2f}"
     progress(line)
     return {"graph": result}
+
+
+def _labelled(
+    method: Method, variables: Variables, dataset: Dataset, progress: Progress
+) -> dict[str, Any]:
+    """Latents that stand for factors, against the factors."""
+    encode = jax.jit(lambda v, images: method.encode(v, images)["vectors"])  # type: ignore[misc]
+    index = _sample(dataset.splits["test"], MAX_IMAGES)
+    vectors = _in_chunks(lambda i: encode(variables, dataset.images[i]), index)
+    scores = labelled_latents(vectors[:, : method.num_labelled], dataset.values[index])
+    scores["r2"] = dict(zip(dataset.info.factor_names, scores["r2"], strict=True))
+    scores |= {"split": "test", "num_images": len(index)}
+    progress(
+        f"labelled latents: R^2 of the worst factor {scores['r2_worst']:.4f}, "
+        f"MCC {scores['mcc']:.4f}"
+    )
+    return {"factors": scores}
+
+
+def _value_interventions(
+    method: Method,
+    variables: Variables,
+    dataset: Dataset,
+    mechanism: data.Mechanism,
+    arrays: dict[str, np.ndarray],
+    progress: Progress,
+) -> dict[str, Any]:
+    """do(factor = value) for each factor, against the counterfactuals of the generator.
+
+    Values are those of other test images, so that they spread as the factor does; a counterfactual
+    that leaves the frame is left out.
+    """
+    info = dataset.info
+    intervene = jax.jit(method.intervene_value)  # type: ignore[arg-type]  # the caller saw it
+    test = dataset.splits["test"]
+    rng = np.random.default_rng(_SEED)
+    index = np.repeat(_sample(test, MAX_INTERVENED), VALUES_EACH)
+    levels = np.linspace(0.05, 0.95, _SHOWN_VALUES)
+    shown = np.sort(rng.permutation(test)[:_SHOWN_INTERVENTIONS])
+    result: dict[str, Any] = {}
+    slides, settings = [], []
+
+    def apply(factor: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        return _in_chunks(
+            lambda i: intervene(variables, dataset.images[rows[i]], factor, values[i]),
+            np.arange(len(rows)),
+        )
+
+    for factor, name in enumerate(info.factor_names):
+        values = dataset.values[rng.choice(test, len(index)), factor]
+        before = dataset.values[index]
+        truth = np.asarray(mechanism.counterfactual(before, factor, values))
+        inside = np.asarray(mechanism.inside(truth))
+        images = apply(factor, index[inside], values[inside])
+        read = _in_chunks(
+            lambda i, images=images: mechanism.referee(images[i]), np.arange(len(images))
+        )
+        scores = causal_scores(
+            read, truth[inside], factor, np.array(info.graph), np.array(info.value_std)
+        )
+        for kind in ("propagation_per_factor", "drift_per_factor"):
+            scores[kind] = {
+                other: x
+                for other, x in zip(info.factor_names, scores[kind], strict=True)
+                if x is not None
+            }
+        scores["undefined"] = {info.factor_names[k]: why for k, why in scores["undefined"].items()}
+        result[f"do_{name}"] = scores | {"split": "test"}
+        progress(f"do({name}): " + told_of_intervention(scores))
+        settings.append(np.quantile(dataset.values[test, factor], levels))
+        rows, columns = np.repeat(shown, len(levels)), np.tile(settings[-1], len(shown))
+        slides.append(apply(factor, rows, columns.astype(np.float32)))
+    arrays["do_images"] = dataset.images[shown]
+    grid = (info.num_factors, len(shown), len(levels))
+    arrays["do_results"] = _as_uint8(np.stack(slides)).reshape(*grid, *info.image_shape)
+    arrays["do_values"] = np.stack(settings)
+    return result
+
+
+def told_of_intervention(scores: dict[str, Any]) -> str:
+    """The scores of interventions on one factor, in words."""
+    parts = [] if scores["hit"] is None else [f"hit {scores['hit']:.3f}"]
+    for kind in ("propagation", "drift"):
+        told = [f"{name} {x:.3f}" for name, x in scores[f"{kind}_per_factor"].items()]
+        parts += [f"{kind} {', '.join(told)}"] if told else []
+    return "; ".join(parts)
+
+
+def _structure(
+    method: Method,
+    variables: Variables,
+    dataset: Dataset,
+    arrays: dict[str, np.ndarray],
+    progress: Progress,
+) -> dict[str, Any]:
+    """How strongly each factor moves each other, and how far that is from the true graph."""
+    assert method.structure is not None
+    index = _sample(dataset.splits["test"], MAX_IMAGES)
+    found = jax.device_get(jax.jit(method.structure)(variables, dataset.values[index]))
+    arrays["edge_strength"] = np.asarray(found["edge_strength"], np.float32)
+    adjacency = np.asarray(found["adjacency"], int)
+    result: dict[str, Any] = {
+        "edge_strength": arrays["edge_strength"].tolist(),
+        "adjacency": adjacency.tolist(),
+        "split": "test",
+        "num_images": len(index),
+    }
+    line = f"structure: {adjacency.sum()} edges"
+    if dataset.info.graph is not None:
+        distance = structural_hamming_distance(adjacency, np.array(dataset.info.graph))
+        result["shd"] = distance["distance"]
+        result["extra"], result["missing"] = distance["extra"], distance["missing"]
+        line += f", SHD {result['shd']} to the true graph"
+    progress(line)
+    return {"structure": result}
+
+
+def _elbo(
+    method: Method, variables: Variables, dataset: Dataset, progress: Progress
+) -> dict[str, Any]:
+    """Mean over test images of one sample's bound each, in nats."""
+    elbo, key = jax.jit(method.elbo), jax.random.key(_SEED)  # type: ignore[arg-type]  # not None
+    index = _sample(dataset.splits["test"], MAX_IMAGES)
+    bound = _in_chunks(
+        lambda i: elbo(
+            variables, dataset.images[i], dataset.values[i], jax.random.fold_in(key, i[0])
+        ),
+        index,
+    )
+    progress(f"ELBO: {bound.mean():.1f} nats an image")
+    return {"elbo": float(bound.mean())}
+
+
+def _downstream(
+    method: Method, variables: Variables, dataset: Dataset, progress: Progress
+) -> dict[str, Any]:
+    """What test images' vectors are worth to a classifier: on all, and on labelled dimensions.
+
+    The irrelevant attribute of robustness is a tint of the whole image, at random; only a method
+    that trained on such images can be expected to represent them. Of `robustness`, "all_labels" has
+    agreement 0.8 in training, "few_labels" 0.9 and about `FEW_LABELS` training images.
+    """
+    index = _sample(dataset.splits["test"], MAX_DOWNSTREAM)
+    values = dataset.values[index]
+    few = FEW_LABELS / (0.5 / 0.9) / len(index)  # of the half that agrees, which are nine of ten
+    if values.shape[1] < len(WEIGHTS) or few > 0.5:
+        return {}
+    encode = jax.jit(lambda v, images: method.encode(v, images)["vectors"])  # type: ignore[misc]
+    plain = _in_chunks(lambda i: encode(variables, dataset.images[i]), index)
+    tint = np.random.default_rng(_SEED).integers(0, 2, len(dataset.images))
+    lit = _in_chunks(
+        lambda i: encode(variables, tinted(dataset.images[i], tint[i].astype(bool))), index
+    )
+    label = synthetic_label(values)
+    parts: dict[str, Any] = {"all": slice(None)}
+    if method.num_labelled is not None:
+        parts["labelled"] = slice(0, method.num_labelled)
+    efficiency: dict[str, Any] = {}
+    robustness: dict[str, Any] = {}
+    for name, part in parts.items():
+        efficiency[name] = sample_efficiency(plain[:, part], label, few=FEW_LABELS)
+        robustness[name] = {
+            "all_labels": distributional_robustness(lit[:, part], label, tint[index]),
+            "few_labels": distributional_robustness(
+                lit[:, part], label, tint[index], agreement_train=0.9, test_share=1 - few
+            ),
+        }
+        progress(
+            f"downstream, {name} dimensions: sample efficiency {efficiency[name]['efficiency']:.3f}"
+            f"; worst group {robustness[name]['all_labels']['worst_group']:.3f}, "
+            f"with few labels {robustness[name]['few_labels']['worst_group']:.3f}"
+        )
+    measured = {"sample_efficiency": efficiency, "robustness": robustness}
+    return {"downstream": measured | {"split": "test", "num_images": len(index)}}
 
 
 def _share_on_own_factor(

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from cdis import data
 from cdis.config import to_json
@@ -104,6 +105,11 @@ def _write_pictures(
         figures["reconstructions"] = _reconstructions(arrays)
     if "intervention_images" in arrays:
         figures["interventions"] = _interventions(info, arrays)
+    if "do_images" in arrays:
+        for factor, name in enumerate(info.factor_names):
+            figures[f"do_{name}"] = _slider(name, factor, arrays)
+    if "edge_strength" in arrays:
+        figures["edge_strength"] = _edge_strength(info, arrays["edge_strength"])
     if "action_retrieval" in metrics:
         figures["confusion"] = _confusion(info, metrics["action_retrieval"])
     if "mask" in arrays:
@@ -215,6 +221,44 @@ def _interventions(info: Info, arrays: dict[str, np.ndarray]) -> Figure:
             if row == 0:
                 title = "image" if column == 0 else _arrow(info.action_names[column - 1])
                 axes.set_title(title, fontsize=11)
+    return figure
+
+
+def _slider(name: str, factor: int, arrays: dict[str, np.ndarray]) -> Figure:
+    """Rows are held-out images, columns the image itself and a factor set to rising values."""
+    images, results = arrays["do_images"], arrays["do_results"][factor]
+    values = arrays["do_values"][factor]
+    columns = 1 + len(values)
+    figure = _image_grid(len(images), columns)
+    for row, image in enumerate(images):
+        for column, shown in enumerate((image, *results[row])):
+            axes = figure.add_subplot(len(images), columns, row * columns + column + 1)
+            _show(axes, shown, edge=_LINE if column else _ORANGE)
+            if row == 0:
+                axes.set_title(f"{values[column - 1]:.3g}" if column else "image", fontsize=11)
+    figure.suptitle(f"do({name} = ...)", y=1.06, fontsize=12)
+    return figure
+
+
+def _edge_strength(info: Info, strength: np.ndarray) -> Figure:
+    """Row i holds what moves factor i; frames mark the edges of the true graph, where known."""
+    size = 0.7 * info.num_factors
+    figure = _figure(size + 3.4, size + 2.0)
+    axes = figure.add_subplot()
+    limit = max(float(strength.max()), 1e-3)
+    picture = axes.imshow(strength, cmap="Blues", vmin=0, vmax=limit)
+    names = list(info.factor_names)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("from")
+    axes.set_ylabel("into")
+    for i, j in np.ndindex(*strength.shape):
+        if strength[i, j] > 0:
+            colour = "white" if strength[i, j] > 0.55 * limit else "#24292f"
+            axes.text(j, i, f"{strength[i, j]:.2f}", ha="center", va="center", color=colour)
+    for i, j in np.argwhere(np.array(info.graph)) if info.graph is not None else ():
+        axes.add_patch(Rectangle((j - 0.47, i - 0.47), 0.94, 0.94, fill=False, ec=_ORANGE, lw=2))
+    figure.colorbar(picture, ax=axes, shrink=0.8, label="edge strength")
     return figure
 
 
@@ -399,12 +443,23 @@ _CAPTIONS = {
         "Mean edge probabilities without an action (blue), then what each action adds (red) and "
         "takes away (blue). Row i holds the parents of node i.",
     ),
+    "edge_strength": (
+        "Edge strengths",
+        "How strongly each factor (column) moves each other (row) in the flow: the root mean "
+        "square of the derivatives of its mechanism. Frames mark the true graph; where there is no "
+        "number there is no edge.",
+    ),
     "codes": ("Code usage", "How many codes each codebook really uses on held-out images."),
     "losses": (
         "Training",
         "Means between two lines of the log; orange is validation, dotted lines part the stages.",
     ),
 }
+
+_SLIDER = (
+    "Each row starts from one held-out image (orange frame); the columns set the factor to rising "
+    "values, let its effects follow and decode."
+)
 
 _CSS = """
 :root{color-scheme:light dark;--ink:#1f2328;--soft:#5d6570;--paper:#fbfbfa;--card:#fff;
@@ -446,7 +501,10 @@ def _page(name: str, info: Info, config: Any, metrics: dict[str, Any], pictures:
         "evaluation; brackets are 95 % intervals of sampling error.</p>",
         _headline(metrics),
     ]
-    for stem, (title, caption) in _CAPTIONS.items():
+    captions = dict(_CAPTIONS)
+    for name in info.factor_names:
+        captions[f"do_{name}"] = (f"do({name})", _SLIDER)
+    for stem, (title, caption) in captions.items():
         if stem in drawn:
             source = base64.b64encode(drawn[stem].read_bytes()).decode()
             parts.append(
@@ -478,7 +536,14 @@ def _headline(metrics: dict[str, Any]) -> str:
         for kind in ("directed", "undirected"):
             note = f"{_interval(retrieval, kind)}; chance {retrieval[f'chance_{kind}']:.2f}"
             cards.append((f"{retrieval[kind]:.3f}", f"action retrieval, {kind}", note))
-    if interventions:
+    if factors := metrics.get("factors"):
+        note = f"MCC {factors['mcc']:.4f}"
+        cards.append((f"{factors['r2_worst']:.4f}", "R\u00b2 of the worst labelled latent", note))
+    if "shd" in (structure := metrics.get("structure", {})):
+        cards.append((f"{structure['shd']}", "SHD to the true graph", ""))
+    if "elbo" in metrics:
+        cards.append((f"{metrics['elbo']:,.0f}", "ELBO", "nats an image"))
+    if interventions and "named_factor_moved" in interventions:
         for key, label in (
             ("named_factor_moved", "named factor moved one step"),
             ("other_factors_kept", "each other factor kept"),
@@ -490,7 +555,7 @@ def _headline(metrics: dict[str, Any]) -> str:
             note = f"on real images {reconstruction['factor_accuracy_real_images']:.3f}"
             value = f"{reconstruction['factor_accuracy']:.3f}"
             cards.append((value, "factors read right from reconstructions", note))
-        value = f"{reconstruction['mse']:.5f}"
+        value = f"{reconstruction['mse']:.6f}"
         cards.append((value, "reconstruction error", "mean square, pixels in [0, 1]"))
     if codes:
         note = f"perplexity {codes['perplexity']:.2f} of {codes['num_codes']}"
@@ -528,7 +593,7 @@ def _tables(info: Info, metrics: dict[str, Any]) -> str:
             ("retrieved, directed", retrieval["per_action"], ".3f"),
             ("undirected", retrieval["per_action_undirected"], ".3f"),
         ]
-    if interventions:
+    if interventions and "per_action" in interventions:
         scores = interventions["per_action"]
         columns += [
             (title, {name: scores[name][key] for name in scores}, form)
@@ -546,7 +611,9 @@ def _tables(info: Info, metrics: dict[str, Any]) -> str:
         ]
         if "mask_on_own_factor" in graph:
             columns.append(("hits on own factor's nodes", graph["mask_on_own_factor"], ".2f"))
-    text = _table("action", [(_arrow(name), name) for name in info.action_names], columns)
+    text = ""
+    if columns:
+        text = _table("action", [(_arrow(name), name) for name in info.action_names], columns)
     columns = []
     if "factor_accuracy_per_factor" in reconstruction:
         columns += [
@@ -554,9 +621,19 @@ def _tables(info: Info, metrics: dict[str, Any]) -> str:
              ".3f"),
             ("read from reconstructions", reconstruction["factor_accuracy_per_factor"], ".3f"),
         ]  # fmt: skip
-    if interventions:
+    if interventions and "kept_per_factor" in interventions:
         kept = interventions["kept_per_factor"]
         columns.append(("kept when another is named", kept, ".3f"))
+    if "factors" in metrics:
+        columns.append(("R\u00b2 of its latent", metrics["factors"]["r2"], ".4f"))
+    for cause in info.factor_names:
+        if (scores := (interventions or {}).get(f"do_{cause}")) is not None:
+            follow = {cause: scores["hit"]} | scores["propagation_per_factor"]
+            for title, told in (
+                (f"R\u00b2 under do({cause})", follow),
+                ("drift", scores["drift_per_factor"]),
+            ):
+                columns.append((title, {n: told.get(n) for n in info.factor_names}, ".3f"))
     if columns:
         text += _table("factor", [(name, name) for name in info.factor_names], columns)
     return text

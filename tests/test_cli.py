@@ -277,6 +277,23 @@ def test_intervene_refuses(action, out, said, workdir, pictures, tmp_path, fails
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "either --action NAME or --do NAME=VALUE"),
+        (("--action", "x+1", "--do", "x=1"), "either --action NAME or --do NAME=VALUE"),
+        (("--do", "x"), "write NAME=VALUE"),
+        (("--do", "xx=1"), "has no factor 'xx' (did you mean 'x'?)"),
+        (("--do", "x=1"), "have no values to set, only steps to take"),
+    ],
+)
+def test_intervene_with_a_value_refuses(arguments, said, workdir, pictures, tmp_path, fails):
+    _, x, _ = pictures
+    out = tmp_path / "out.png"
+    assert said in fails("intervene", "--workdir", workdir, x, *arguments, "--out", out)
+    assert not out.exists()
+
+
 def test_a_full_disk_leaves_no_partial_picture(workdir, pictures, tmp_path, fails, monkeypatch):
     _, x, _ = pictures
 
@@ -372,6 +389,22 @@ def test_headlines_leave_out_what_was_not_measured():
     assert "61 s" in lines[1]
 
 
+def test_headlines_of_causal_factors():
+    scores = {"hit": 0.99, "propagation": None, "drift": 0.04}
+    lines = headlines(
+        {
+            "factors": {"r2_worst": 0.9912, "mcc": 0.999},
+            "interventions": {"do_light": scores | {"propagation": 0.97}, "do_shade": scores},
+            "structure": {"shd": 1},
+            "reconstruction": {"mse": 0.00015},
+        }
+    )
+    text = "\n".join(lines)
+    assert "worst factor 0.9912" in text and "SHD 1" in text and "0.000150" in text
+    assert "do(light): hit 0.990, propagation 0.970, drift 0.040" in text
+    assert "do(shade): hit 0.990, drift 0.040" in text
+
+
 def test_headlines_of_scores():
     scores = {
         "dci": {"scores": {"disentanglement": 0.5}, "perfect": {"disentanglement": 1.0}},
@@ -465,3 +498,39 @@ def test_from_data_to_report(data_dir, tmp_path, capsys):
     arguments = ["--workdir", workdir, "--action", "hue+1", "--out", out]
     assert main(["intervene", picture, *arguments]) == 0
     assert main(["retrieve", picture, out, "--workdir", workdir]) == 0
+
+
+@pytest.mark.slow
+def test_from_causal_data_to_report(tmp_path, capsys, fails):
+    """The same of causal factors, whose values can be set."""
+    workdir, picture, data_dir = (str(tmp_path / name) for name in ("run", "x.png", "data"))
+    where = ["--workdir", workdir, "--data_dir", data_dir]
+    file = ROOT / "experiments/cauf_vae/pendulum_cpu.py"
+    assert main(["train", "--config", f"{file}:smoke", *where]) == 0
+    log = Path(workdir, "log.jsonl").read_text().splitlines()
+    # Every evaluation during training tells how strong the edges are.
+    validations = [line for line in map(json.loads, log) if "validation/loss" in line]
+    edge = "validation/edge_light_position_to_shadow_length"
+    assert validations and all(line[edge] > 0 for line in validations)
+    assert main(["evaluate", *where]) == 0
+    out = capsys.readouterr().out
+    metrics = json.loads(Path(workdir, "metrics.json").read_text())
+    assert {"factors", "interventions", "structure", "downstream", "elbo"} <= set(metrics)
+    assert set(metrics["downstream"]) >= {"sample_efficiency", "robustness"}
+    assert f"worst factor {metrics['factors']['r2_worst']:.4f}" in out
+    assert "\ndo(pendulum_angle): hit" in out and "\nstructure" in out
+
+    assert main(["report", *where]) == 0
+    drawn = {path.stem for path in Path(workdir, "pictures").glob("*.png")}
+    assert {"do_light_position", "edge_strength", "reconstructions"} <= drawn
+
+    image = data.load("pendulum/clean", data_dir).images[0]
+    Image.fromarray(image).save(picture)
+    given = ["intervene", picture, "--workdir", workdir, "--out", str(tmp_path / "out.png")]
+    assert main([*given, "--do", "light_position=12.5"]) == 0
+    with Image.open(tmp_path / "out.png") as file:
+        assert np.asarray(file).shape == image.shape
+    given[-1] = str(tmp_path / "other.png")
+    assert "out of range" in fails(*given, "--do", "light_position=99")
+    assert "has no factor 'light'" in fails(*given, "--do", "light=12.5")
+    assert "has no actions" in fails(*given, "--action", "light_position+1")

@@ -9,6 +9,7 @@ import pytest
 
 from cdis import evaluate as evaluation
 from cdis.config import common
+from cdis.data.causal import Mechanism
 from cdis.data.info import Dataset, Info
 from cdis.evaluate import evaluate, evaluate_method
 from cdis.methods.base import Method
@@ -175,6 +176,119 @@ def test_what_a_method_cannot_do_is_left_out():
     assert "node_factor_mi" not in metrics["graph"]
 
 
+# Factors that cause one another: pixel 2 is pixel 0 plus pixel 1, and some noise of its own.
+
+SHADE = Info(
+    name="shade",
+    factor_names=("left", "right", "sum"),
+    factor_sizes=(0, 0, 0),
+    circular=(False,) * 3,
+    image_shape=(4, 4, 1),
+    licence="none",
+    citation="none",
+    description="The first three pixels are the factors.",
+    count=300,
+    graph=((0, 0, 0), (0, 0, 0), (1, 1, 0)),
+    value_mean=(50.0, 50.0, 110.0),
+    value_std=(28.0, 28.0, 41.0),
+)
+
+
+def _counterfactual(values, factor, value):
+    changed = np.array(values)
+    changed[:, factor] = value
+    if factor < 2:
+        changed[:, 2] += changed[:, :2].sum(1) - values[:, :2].sum(1)
+    return changed
+
+
+SHADE_MECHANISM = Mechanism(
+    counterfactual=_counterfactual,
+    render=lambda values: shade(np.asarray(values)),
+    referee=lambda images: (np.asarray(images)[:, 0, :3, 0] + 1) * 127.5,
+    # One counterfactual in three is said to leave the frame.
+    inside=lambda values: np.arange(len(values)) % 3 > 0,
+)
+
+
+def shade(values):
+    images = np.zeros((len(values), 4, 4, 1), np.uint8)
+    images[:, 0, :3, 0] = np.round(values)
+    return images
+
+
+def shade_dataset():
+    rng = np.random.default_rng(0)
+    values = rng.uniform(2, 98, (300, 3)).astype(np.float32).round()
+    values[:, 2] = values[:, :2].sum(1) + rng.integers(0, 20, 300)
+    splits = {name: np.arange(i * 100, i * 100 + 100) for i, name in enumerate(INDEX)}
+    return Dataset(SHADE, shade(values), np.zeros((300, 3), np.int32), splits, values)
+
+
+INDEX = ("train", "validation", "test")
+
+
+def shade_oracle(follows: bool) -> Method:
+    """Reads and draws pixels; under do() the sum follows its causes, or stays as it is."""
+
+    def encode(variables, images):
+        return {"vectors": images[:, 0, :3, 0].astype(jnp.float32)}
+
+    def decode(variables, representation):
+        pixels = representation["vectors"]
+        return jnp.full((len(pixels), 4, 4, 1), -1.0).at[:, 0, :3, 0].set(pixels / 127.5 - 1)
+
+    def intervene_value(variables, images, factor, value):
+        z = encode(variables, images)["vectors"]
+        new = jnp.where(jnp.arange(3) == factor, value[:, None], z)
+        moved = (new - z)[:, :2].sum(1) * (factor < 2)
+        return decode(variables, {"vectors": new.at[:, 2].add(moved if follows else 0.0)})
+
+    def structure(variables, values):
+        strength = jnp.zeros((3, 3)).at[2, 0].set(0.9).at[1, 0].set(0.3)
+        return {"edge_strength": strength, "adjacency": strength > 0}
+
+    return Method(
+        lambda key, batch: {"params": {}},
+        (),
+        encode,
+        decode,
+        num_labelled=3,
+        intervene_value=intervene_value,
+        elbo=lambda variables, images, values, key: -values.sum(-1),
+        structure=structure,
+    )
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_causal_factors(follows):
+    dataset = shade_dataset()
+    metrics, arrays = evaluate_method(
+        shade_oracle(follows), {"params": {}}, dataset, None, lambda line: None, SHADE_MECHANISM
+    )
+    json.dumps(metrics, allow_nan=False)
+    assert metrics["factors"]["r2"] == pytest.approx(dict.fromkeys(SHADE.factor_names, 1))
+    assert metrics["reconstruction"]["mse"] == pytest.approx(0, abs=1e-9)
+    test = dataset.values[dataset.splits["test"]]
+    assert metrics["elbo"] == pytest.approx(-test.sum(1).mean(), rel=1e-5)
+    # One edge is missing and one is too many.
+    assert metrics["structure"]["shd"] == 2
+    left, right, total = (metrics["interventions"][f"do_{n}"] for n in SHADE.factor_names)
+    assert left["count"] == pytest.approx(2 / 3 * 100 * evaluation.VALUES_EACH, abs=1)
+    for scores in (left, right, total):
+        assert scores["hit"] == pytest.approx(1, abs=1e-6)
+        assert scores["drift"] == pytest.approx(0, abs=1e-6)
+    assert set(left["propagation_per_factor"]) == {"sum"}
+    assert set(left["drift_per_factor"]) == {"right"}
+    assert set(total["drift_per_factor"]) == {"left", "right"} and total["propagation"] is None
+    for scores in (left, right):
+        assert (scores["propagation"] > 0.999) if follows else (scores["propagation"] < 0.5)
+    assert arrays["do_results"].shape == (3, 8, 7, 4, 4, 1)
+    # The slides of a factor rise along the columns.
+    rising = arrays["do_results"][0, :, :, 0, 0, 0].astype(int)
+    assert (np.diff(rising, axis=1) > 0).all()
+
+
 def test_representations_that_cannot_be_scored_say_why(monkeypatch):
     def collapsed(variables, images):
         return {"vectors": jnp.zeros((len(images), 2, 2)), "codes": images[:, 0, :3, 0] // STEP}
@@ -235,4 +349,5 @@ def fake_workdir(monkeypatch, workdir, method=None):
     monkeypatch.setattr(evaluation, "make_method", lambda *_: method or oracle())
     monkeypatch.setattr(evaluation.data, "load", lambda *_: dataset())
     monkeypatch.setattr(evaluation.data, "info", lambda _: INFO)
+    monkeypatch.setattr(evaluation.data, "mechanism", lambda _: None)
     monkeypatch.setattr(evaluation.predictors, "factor_predictor", lambda *_, **__: PREDICTOR)

@@ -6,7 +6,15 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
-from test_evaluate import INFO, fake_workdir, oracle
+from test_evaluate import (
+    INFO,
+    SHADE,
+    SHADE_MECHANISM,
+    fake_workdir,
+    oracle,
+    shade_dataset,
+    shade_oracle,
+)
 
 from cdis import report as reporting
 from cdis.errors import UserError
@@ -87,6 +95,22 @@ def test_pictures_of_a_method_that_only_retrieves(workdir):
         pixels = np.asarray(Image.open(path).convert("L"))
         assert min(pixels.shape) > 300 and pixels.std() > 5
     assert report(directory, progress=lambda line: None).exists()
+
+
+def test_pictures_of_causal_factors(workdir, monkeypatch):
+    directory = workdir(shade_oracle(follows=True))
+    monkeypatch.setattr(reporting.data, "info", lambda _: SHADE)
+    monkeypatch.setattr(reporting.data, "load", lambda *_: shade_dataset())
+    monkeypatch.setattr(reporting.data, "mechanism", lambda _: SHADE_MECHANISM)
+    path = report(directory, progress=lambda line: None)
+    drawn = {p.stem for p in (directory / "pictures").iterdir()}
+    sliders = {f"do_{name}" for name in SHADE.factor_names}
+    assert drawn == {"edge_strength", "losses", "reconstructions"} | sliders
+    page = Page()
+    page.feed(path.read_text())
+    assert not page.open and len(page.fetched) == len(drawn)
+    assert {f"do({name})" for name in SHADE.factor_names} < set(page.titles)
+    assert "SHD to the true graph" in page.text and "R\u00b2 under do(left)" in page.text
 
 
 def test_measures_again_only_what_is_stale_or_damaged(workdir):

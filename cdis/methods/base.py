@@ -58,5 +58,17 @@ class Method(NamedTuple):
     #: ``(variables, images, action [B]) -> {"mask": [B, N], "edges": [B, N, N], "edges_no_action":
     #: [B, N, N]}``: the nodes that the action hits, edge probabilities with and without it
     describe: Callable[..., dict[str, Array]] | None = None
+    #: the first so many entries of "vectors" stand for the factors, in their order
+    num_labelled: int | None = None
+    #: ``(variables, images, factor [], value float32 [B]) -> images`` with that factor set to a
+    #: value (physical) and its effects in accordance: a counterfactual
+    intervene_value: Callable[..., Array] | None = None
+    #: ``(variables, images, values [B, F], key) -> float32 [B]``, a lower bound on log p in nats
+    elbo: Callable[..., Array] | None = None
+    #: ``(variables, values [B, F]) -> {"edge_strength": [F, F], "adjacency": [F, F]}``: how
+    #: strongly each factor (column) moves each other (row), and which edges count as being there
+    structure: Callable[..., dict[str, Array]] | None = None
+    #: ``(dataset) -> None``; raises `UserError` for data that it cannot be trained on
+    check: Callable[..., None] | None = None
     num_codes: int | None = None  #: K, the size of one codebook
     num_codebooks: int | None = None  #: C; nodes are sorted by codebook

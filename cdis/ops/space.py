@@ -2,12 +2,23 @@
 
 import chex
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 
 def from_uint8(images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     """Stored images, 0 to 255, as float32 in [-1, 1]."""
     return images.astype(jnp.float32) / 127.5 - 1.0
+
+
+def tinted(images: UInt8[Array, "b h w c"], tint: Bool[Array, " b"]) -> UInt8[Array, "b h w c"]:
+    """Stored images, those where `tint` in a cooler light: white turns to a light blue, or grey.
+
+    An attribute that is in every pixel and tells nothing of what is drawn.
+    """
+    chex.assert_rank([images, tint], [4, 1])
+    light = jnp.linspace(0.75, 1.0, images.shape[-1])
+    cool = jnp.round(images * light).astype(jnp.uint8)
+    return jnp.where(tint[:, None, None, None], cool, images)
 
 
 def space_to_depth(x: Float[Array, "b h w c"], block: int) -> Float[Array, "b h/block w/block d"]:

@@ -48,6 +48,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike, data_dir: str | None =
     dataset = data.load(config.data.name, data_dir)
     method = make_method(config, dataset.info)
     _check(config, method, layout)
+    if method.check is not None:
+        method.check(dataset)
     ends = tuple(accumulate(config.stages[stage.name].steps for stage in method.stages))
     starts = (0, *ends[:-1])
     key = jax.random.fold_in(seed_key(config.seed), INIT_KEY)

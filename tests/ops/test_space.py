@@ -38,3 +38,12 @@ def test_wrong_shapes_raise(f):
         f(jnp.zeros((4, 4, 4)), 2)
     with pytest.raises(TypeError):  # neither sides of 3 nor 3 channels divide
         f(jnp.zeros((1, 3, 3, 3)), 2)
+
+
+def test_tinted():
+    images = np.array([[[[200, 200, 200]]], [[[200, 100, 0]]]], np.uint8)
+    found = space.tinted(jnp.asarray(images), jnp.array([False, True]))
+    assert found.dtype == jnp.uint8
+    np.testing.assert_array_equal(found, [[[[200, 200, 200]]], [[[150, 88, 0]]]])
+    grey = space.tinted(jnp.full((1, 1, 1, 1), 200, jnp.uint8), jnp.array([True]))
+    np.testing.assert_array_equal(grey, [[[[150]]]])

@@ -1,0 +1,362 @@
+"""Causal flows: exogenous noise eps to endogenous factors z along a causal graph.
+
+`z_i = T(eps_i; theta_i(pa_i))`, with the parents `pa_i = {z_j : adjacency[i, j] = 1}` and a map T
+that increases in eps (Fan, Kou and Gao, arXiv 2304.09010, for the affine T). Factors stand in
+topological order, so that the Jacobian dz / deps is triangular and its log-determinant the sum of
+the log slopes. `adjacency[i, j]` is the edge into i from j; all j < i is an ordinary autoregressive
+flow, which knows the order only (`order_only`).
+
+Every node has a small network of its own, stacked in `Mechanisms`. eps -> z goes node by node;
+z -> eps is one pass, as all parents are there. Log-determinants are those of eps -> z in both.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from cdis.errors import UserError
+from cdis.ops import gaussian
+
+_MOST_LOG_SCALE = 3.0
+_LEAST_BIN, _LEAST_SLOPE = 1e-3, 1e-3  # shares of the interval; slopes at the knots
+SPLINE_BINS, SPLINE_BOUND = 8, 4.0
+
+
+class Mechanisms(NamedTuple):
+    """One hidden layer for each node: parents to the parameters of the node's map."""
+
+    hidden_kernel: Float[Array, "d d h"]  #: [i, j]: weights from z_j to the hidden units of node i
+    hidden_bias: Float[Array, "d h"]
+    output_kernel: Float[Array, "d h p"]
+    output_bias: Float[Array, "d p"]
+
+
+class Transform(NamedTuple):
+    """An increasing map of the real line, in a family with `num_parameters` parameters.
+
+    Both directions are `(theta [..., p], value [...]) -> (value [...], log dz/deps [...])`.
+    """
+
+    num_parameters: int
+    forward: Callable[[Array, Array], tuple[Array, Array]]
+    inverse: Callable[[Array, Array], tuple[Array, Array]]
+
+
+def order_only(d: int) -> Float[np.ndarray, "d d"]:
+    """The graph in which every earlier node is a parent: strictly lower triangular ones."""
+    return np.tril(np.ones((d, d), np.float32), -1)
+
+
+def validate_graph(
+    graph: Sequence[Sequence[int]] | np.ndarray, names: Sequence[str]
+) -> Float[np.ndarray, "d d"]:
+    """`graph[i][j]` (is factor j a parent of factor i?) as an adjacency matrix of ones and zeros.
+
+    Raises:
+      UserError: the graph is not of the factors called `names`, holds anything but 0 and 1, has a
+        cycle, or an edge from a later factor into an earlier one.
+    """
+    rows, d = [list(row) for row in graph], len(names)
+    if len(rows) != d or any(len(row) != d for row in rows):
+        lengths = sorted({len(row) for row in rows})
+        raise UserError(
+            f"The graph has {len(rows)} rows of length {', '.join(map(str, lengths))}, but there "
+            f"are {d} factors: {', '.join(names)}. Give {d} rows of {d} numbers; row i marks the "
+            "parents of factor i."
+        )
+    adjacency = np.array(rows, np.float32)
+    if not np.isin(adjacency, (0, 1)).all():
+        raise UserError(
+            "The graph holds numbers other than 0 and 1. Row i has a 1 at each parent of factor i "
+            "and 0 elsewhere."
+        )
+    # Take away whoever has no parents left, again and again: what remains lies on or behind cycles.
+    left = np.ones(d, bool)
+    while (roots := left & (adjacency[:, left].sum(1) == 0)).any():
+        left &= ~roots
+    if left.any():
+        stuck = ", ".join(name for name, here in zip(names, left, strict=True) if here)
+        raise UserError(
+            f"The graph has a cycle: {stuck} cause one another, or themselves. A causal flow needs "
+            "a graph without cycles; take out an edge."
+        )
+    if np.triu(adjacency).any():
+        child, parent = np.argwhere(np.triu(adjacency))[0]
+        raise UserError(
+            f"The graph has an edge from {names[parent]} into {names[child]}, which stands before "
+            "it. The order of the factors must be that of causes before effects."
+        )
+    return adjacency
+
+
+def forward(
+    mechanisms: Mechanisms,
+    adjacency: Float[Array, "d d"],
+    eps: Float[Array, "b d"],
+    *,
+    transform: Transform,
+) -> tuple[Float[Array, "b d"], Float[Array, " b"]]:
+    """Noise to factors, node by node, and `log |det dz/deps| = sum_i log dT/deps_i`."""
+    nothing = jnp.zeros(eps.shape, bool)
+    return _node_by_node(mechanisms, adjacency, eps, nothing, eps, transform)
+
+
+def inverse(
+    mechanisms: Mechanisms,
+    adjacency: Float[Array, "d d"],
+    z: Float[Array, "b d"],
+    *,
+    transform: Transform,
+) -> tuple[Float[Array, "b d"], Float[Array, " b"]]:
+    """Factors to noise (abduction), all nodes at once, and the log-determinant of `forward`."""
+    eps, log_slope = transform.inverse(map_parameters(mechanisms, adjacency, z), z)
+    return eps, log_slope.sum(-1)
+
+
+def log_prob(
+    mechanisms: Mechanisms,
+    adjacency: Float[Array, "d d"],
+    z: Float[Array, "b d"],
+    *,
+    transform: Transform,
+) -> Float[Array, " b"]:
+    """`log p(z) = log N(F^-1(z); 0, I) - log |det dF/deps|`."""
+    eps, log_det = inverse(mechanisms, adjacency, z, transform=transform)
+    return gaussian.log_prob(eps).sum(-1) - log_det
+
+
+def sample(
+    key: PRNGKeyArray,
+    mechanisms: Mechanisms,
+    adjacency: Float[Array, "d d"],
+    *,
+    num: int,
+    transform: Transform,
+) -> Float[Array, "n d"]:
+    """`num` draws of the factors as they are when nobody intervenes."""
+    eps = jax.random.normal(key, (num, len(adjacency)))
+    return forward(mechanisms, adjacency, eps, transform=transform)[0]
+
+
+def intervene(
+    mechanisms: Mechanisms,
+    adjacency: Float[Array, "d d"],
+    eps: Float[Array, "b d"],
+    fixed: Bool[Array, "b d"],
+    values: Float[Array, "b d"],
+    *,
+    transform: Transform,
+) -> Float[Array, "b d"]:
+    """Factors under `do(z_i = values_i)` where `fixed`; every other node follows its parents.
+
+    With fresh eps a draw from the interventional distribution, with abducted eps a counterfactual
+    (Pearl, "Causality", 2009, section 7.1).
+    """
+    return _node_by_node(mechanisms, adjacency, eps, fixed, values, transform)[0]
+
+
+def counterfactual(
+    mechanisms: Mechanisms,
+    adjacency: Float[Array, "d d"],
+    z: Float[Array, "b d"],
+    fixed: Bool[Array, "b d"],
+    values: Float[Array, "b d"],
+    *,
+    transform: Transform,
+) -> Float[Array, "b d"]:
+    """What z would have been under `do`: abduct its noise, set the fixed, recompute the others."""
+    eps, _ = inverse(mechanisms, adjacency, z, transform=transform)
+    return intervene(mechanisms, adjacency, eps, fixed, values, transform=transform)
+
+
+def sample_interventional(
+    key: PRNGKeyArray,
+    mechanisms: Mechanisms,
+    adjacency: Float[Array, "d d"],
+    fixed: Bool[Array, "n d"],
+    values: Float[Array, "n d"],
+    *,
+    transform: Transform,
+) -> Float[Array, "n d"]:
+    """A draw of the factors under `do` for each row of `values`."""
+    eps = jax.random.normal(key, values.shape)
+    return intervene(mechanisms, adjacency, eps, fixed, values, transform=transform)
+
+
+def edge_strength(
+    mechanisms: Mechanisms,
+    adjacency: Float[Array, "d d"],
+    z: Float[Array, "b d"],
+    *,
+    transform: Transform,
+    noise: tuple[float, ...] = (0.0,),
+) -> Float[Array, "d d"]:
+    """`J_ij`: root mean square over rows of z of `d(log slope, value)_i / dz_j` at fixed noise.
+
+    At eps_i = 0 an affine map's value is t_i and its log slope s_i, which gives the usual
+    `d(s_i, t_i) / dz_j`. For a map with more parameters average over several levels of `noise`.
+    A weight of the network would not do as a score: what one layer shrinks, the next can stretch.
+    """
+    chex.assert_rank(z, 2)
+
+    def at(level: float) -> Array:
+        def maps(row: Float[Array, " d"]) -> Float[Array, "2 d"]:
+            theta = map_parameters(mechanisms, adjacency, row[None])[0]
+            return jnp.stack(transform.forward(theta, jnp.full(row.shape, level)))
+
+        return jnp.square(jax.vmap(jax.jacfwd(maps))(z)).sum(1).mean(0)
+
+    return jnp.sqrt(jnp.mean(jnp.stack([at(level) for level in noise]), axis=0))
+
+
+def map_parameters(
+    mechanisms: Mechanisms, adjacency: Float[Array, "d d"], z: Float[Array, "b d"]
+) -> Float[Array, "b d p"]:
+    """`theta_i(pa_i)` of all nodes in one pass."""
+    _check(mechanisms, adjacency, z)
+    return jax.vmap(_node_parameters, in_axes=(0, 0, None), out_axes=1)(mechanisms, adjacency, z)
+
+
+def _node_parameters(
+    mechanism: Mechanisms, parents: Float[Array, " d"], z: Float[Array, "b d"]
+) -> Float[Array, "b p"]:
+    """theta of one node, whose arrays have no leading axis. Strangers are multiplied by zero."""
+    hidden = jnp.tanh((z * parents) @ mechanism.hidden_kernel + mechanism.hidden_bias)
+    return hidden @ mechanism.output_kernel + mechanism.output_bias
+
+
+def _node_by_node(mechanisms, adjacency, eps, fixed, values, transform):
+    """z, where a node that is `fixed` takes its value, and the sum of the other nodes' log slopes.
+
+    A scan over nodes: one body is compiled however many there are.
+    """
+    _check(mechanisms, adjacency, eps)
+    chex.assert_equal_shape([eps, fixed, values])
+
+    def node(z, inputs):
+        i, mechanism, parents, eps_i, fixed_i, value_i = inputs
+        z_i, log_slope = transform.forward(_node_parameters(mechanism, parents, z), eps_i)
+        z_i = jnp.where(fixed_i, value_i, z_i)
+        return z.at[:, i].set(z_i), jnp.where(fixed_i, 0.0, log_slope)
+
+    nodes = (jnp.arange(len(adjacency)), mechanisms, adjacency, eps.T, fixed.T, values.T)
+    z, log_slopes = jax.lax.scan(node, jnp.zeros_like(eps), nodes)
+    return z, log_slopes.sum(0)
+
+
+def _check(mechanisms: Mechanisms, adjacency: Array, z: Array) -> None:
+    d = z.shape[-1]
+    chex.assert_shape(z, (None, d))
+    chex.assert_shape(adjacency, (d, d))
+    chex.assert_tree_shape_prefix(mechanisms, (d,))
+    chex.assert_axis_dimension(mechanisms.hidden_kernel, 1, d)
+
+
+# Affine
+
+
+def _bounded(raw: Array) -> Array:
+    """The log scale s, between -3 and 3 and with slope one at zero."""
+    return _MOST_LOG_SCALE * jnp.tanh(raw / _MOST_LOG_SCALE)
+
+
+def _affine(theta: Float[Array, "*b 2"], eps: Float[Array, "*b"]) -> tuple[Array, Array]:
+    """`z = exp(s) eps + t` (arXiv 2304.09010)."""
+    log_scale = _bounded(theta[..., 0])
+    return jnp.exp(log_scale) * eps + theta[..., 1], log_scale
+
+
+def _affine_inverse(theta: Float[Array, "*b 2"], z: Float[Array, "*b"]) -> tuple[Array, Array]:
+    log_scale = _bounded(theta[..., 0])
+    return (z - theta[..., 1]) * jnp.exp(-log_scale), log_scale
+
+
+# Rational-quadratic spline
+
+
+class _Bin(NamedTuple):
+    """The bin that each value falls into: its corner, extent and the slopes at both ends."""
+
+    left: Array
+    bottom: Array
+    width: Array
+    height: Array
+    slope_left: Array
+    slope_right: Array
+
+
+def _knots(raw: Float[Array, "*b k"]) -> Float[Array, "*b k1"]:
+    """Increasing knots from -SPLINE_BOUND to SPLINE_BOUND; equally far apart at raw = 0."""
+    share = _LEAST_BIN + (1 - _LEAST_BIN * SPLINE_BINS) * jax.nn.softmax(raw, axis=-1)
+    inner = jnp.cumsum(share, axis=-1)[..., :-1]
+    knots = jnp.pad(inner, [(0, 0)] * (raw.ndim - 1) + [(1, 0)])
+    knots = jnp.pad(knots, [(0, 0)] * (raw.ndim - 1) + [(0, 1)], constant_values=1.0)
+    return SPLINE_BOUND * (2 * knots - 1)
+
+
+def _bin_of(theta: Float[Array, "*b p"], value: Float[Array, "*b"], of_output: bool) -> _Bin:
+    """The bin of `value`, which lies on the axis of outputs, or else of inputs."""
+    raw_widths, raw_heights, raw_slopes = jnp.split(theta, [SPLINE_BINS, 2 * SPLINE_BINS], axis=-1)
+    x, y = _knots(raw_widths), _knots(raw_heights)
+    # Softplus, shifted so that slopes are one at zero; at both ends they are one, as the tails'.
+    slopes = _LEAST_SLOPE + jax.nn.softplus(raw_slopes + np.log(np.expm1(1 - _LEAST_SLOPE)))
+    slopes = jnp.pad(slopes, [(0, 0)] * (theta.ndim - 1) + [(1, 1)], constant_values=1.0)
+    inner = (y if of_output else x)[..., 1:-1]
+    index = jnp.sum(value[..., None] >= inner, axis=-1, keepdims=True)
+
+    def at(array: Array, offset: int) -> Array:
+        return jnp.take_along_axis(array, index + offset, axis=-1)[..., 0]
+
+    left, bottom = at(x, 0), at(y, 0)
+    return _Bin(left, bottom, at(x, 1) - left, at(y, 1) - bottom, at(slopes, 0), at(slopes, 1))
+
+
+def _log_slope(b: _Bin, share: Array) -> Array:
+    """Log slope of the spline at `share` of the bin's width."""
+    rest, delta = 1 - share, b.height / b.width
+    numerator = b.slope_right * share**2 + 2 * delta * share * rest + b.slope_left * rest**2
+    denominator = delta + (b.slope_left + b.slope_right - 2 * delta) * share * rest
+    return 2 * jnp.log(delta) + jnp.log(numerator) - 2 * jnp.log(denominator)
+
+
+def _spline(theta: Float[Array, "*b p"], eps: Float[Array, "*b"]) -> tuple[Array, Array]:
+    """Affine map of a rational-quadratic spline of eps, which is the identity in the tails.
+
+    Durkan, Bekasov, Murray and Papamakarios, "Neural Spline Flows" (2019), equations 4 and 5. The
+    affine part, first of theta, makes the affine flow the special case of a straight spline.
+    """
+    inside = jnp.abs(eps) < SPLINE_BOUND
+    x = jnp.where(inside, eps, 0.0)
+    b = _bin_of(theta[..., 2:], x, of_output=False)
+    share = (x - b.left) / b.width
+    rest, delta = 1 - share, b.height / b.width
+    numerator = b.height * (delta * share**2 + b.slope_left * share * rest)
+    denominator = delta + (b.slope_left + b.slope_right - 2 * delta) * share * rest
+    bent = jnp.where(inside, b.bottom + numerator / denominator, eps)
+    z, log_scale = _affine(theta[..., :2], bent)
+    return z, log_scale + jnp.where(inside, _log_slope(b, share), 0.0)
+
+
+def _spline_inverse(theta: Float[Array, "*b p"], z: Float[Array, "*b"]) -> tuple[Array, Array]:
+    """Inverse of `_spline`: a root of a quadratic in each bin (equations 6 to 8)."""
+    bent, log_scale = _affine_inverse(theta[..., :2], z)
+    inside = jnp.abs(bent) < SPLINE_BOUND
+    y = jnp.where(inside, bent, 0.0)
+    bin_ = _bin_of(theta[..., 2:], y, of_output=True)
+    delta, up = bin_.height / bin_.width, y - bin_.bottom
+    bow = bin_.slope_left + bin_.slope_right - 2 * delta
+    a = bin_.height * (delta - bin_.slope_left) + up * bow
+    b = bin_.height * bin_.slope_left - up * bow
+    c = -delta * up
+    share = 2 * c / (-b - jnp.sqrt(jnp.maximum(b**2 - 4 * a * c, 0.0)))
+    eps = jnp.where(inside, bin_.left + share * bin_.width, bent)
+    return eps, log_scale + jnp.where(inside, _log_slope(bin_, share), 0.0)
+
+
+AFFINE = Transform(2, _affine, _affine_inverse)
+SPLINE = Transform(2 + 3 * SPLINE_BINS - 1, _spline, _spline_inverse)

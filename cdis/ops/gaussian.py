@@ -1,0 +1,35 @@
+"""Diagonal Gaussians given by mean and standard deviation; results are per element, in nats."""
+
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+
+
+def reparameterise(
+    key: PRNGKeyArray, mean: Float[Array, "*shape"], std: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """`mean + std * n`, n standard normal: a sample with a gradient (Kingma and Welling 2014)."""
+    chex.assert_equal_shape([mean, std])
+    return mean + std * jax.random.normal(key, mean.shape, mean.dtype)
+
+
+def log_prob(x: Array, mean: Array | float = 0.0, std: Array | float = 1.0) -> Array:
+    """`log N(x; mean, std^2)`; arguments broadcast."""
+    std = jnp.asarray(std)
+    return -0.5 * ((x - mean) / std) ** 2 - jnp.log(std) - _HALF_LOG_TWO_PI
+
+
+def kl(
+    mean: Array, std: Array, prior_mean: Array | float = 0.0, prior_std: Array | float = 1.0
+) -> Array:
+    """`KL(N(mean, std^2) || N(prior_mean, prior_std^2))`; arguments broadcast.
+
+    Kingma and Welling 2014, appendix B, for any prior.
+    """
+    ratio = (std / prior_std) ** 2
+    return 0.5 * (ratio + ((mean - prior_mean) / prior_std) ** 2 - 1.0 - jnp.log(ratio))

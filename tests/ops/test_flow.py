@@ -1,0 +1,326 @@
+"""Causal flows against autodiff, a literal loop and structural equations written by hand."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cdis.errors import UserError
+from cdis.ops import flow
+from cdis.ops.flow import AFFINE, SPLINE, Mechanisms, Transform
+
+B, D, H = 6, 4, 5
+TRANSFORMS = pytest.mark.parametrize("transform", [AFFINE, SPLINE], ids=["affine", "spline"])
+#: 0 -> 2, 1 -> 2, 2 -> 3: node 1 is no parent of 3, but leads there.
+GRAPH = np.zeros((D, D), np.float32)
+GRAPH[2, 0] = GRAPH[2, 1] = GRAPH[3, 2] = 1
+
+
+# These programs run once or twice: what they cost is their compilation.
+_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def _mechanisms(transform: Transform, d: int = D, seed: int = 0) -> Mechanisms:
+    rng = np.random.default_rng(seed)
+    shapes = Mechanisms((d, d, H), (d, H), (d, H, transform.num_parameters), (d, 2))  # type: ignore[arg-type]
+    shapes = shapes._replace(output_bias=(d, transform.num_parameters))  # type: ignore[arg-type]
+    scales = Mechanisms(d**-0.5, 1.0, 0.5 * H**-0.5, 0.3)  # type: ignore[arg-type]
+    return Mechanisms(
+        *(
+            jnp.asarray(scale * rng.normal(size=shape), jnp.float32)
+            for scale, shape in zip(scales, shapes, strict=True)
+        )
+    )
+
+
+def _noise(rows: int = B, d: int = D, seed: int = 1, spread: float = 1.5) -> Any:
+    # Some rows reach beyond the spline's bound, into its tails.
+    return np.random.default_rng(seed).normal(scale=spread, size=(rows, d)).astype(np.float32)
+
+
+def _leads_to(graph: np.ndarray) -> np.ndarray:
+    """[i, j]: is there a path from j to i, of any length, i itself included?"""
+    reach = np.eye(len(graph))
+    for _ in range(len(graph)):
+        reach = np.eye(len(graph)) + graph @ reach
+    return reach > 0
+
+
+# The literal twin
+
+
+def _literal_map(transform: Transform, theta: Any, eps: Any) -> Any:
+    """z of one node's noise, a number, from the equations of both papers."""
+    s = 3 * jnp.tanh(theta[0] / 3)
+    if transform is AFFINE:
+        return jnp.exp(s) * eps + theta[1]
+    k, bound = flow.SPLINE_BINS, flow.SPLINE_BOUND
+    widths = 1e-3 + (1 - 1e-3 * k) * jax.nn.softmax(theta[2 : 2 + k])
+    heights = 1e-3 + (1 - 1e-3 * k) * jax.nn.softmax(theta[2 + k : 2 + 2 * k])
+    inner = 1e-3 + jax.nn.softplus(theta[2 + 2 * k :] + np.log(np.exp(1 - 1e-3) - 1))
+    slopes = [1.0, *inner, 1.0]
+    x = [-bound + 2 * bound * sum(widths[:n]) for n in range(k + 1)]
+    y = [-bound + 2 * bound * sum(heights[:n]) for n in range(k + 1)]
+    bent = eps
+    for n in range(k):
+        slope = (y[n + 1] - y[n]) / (x[n + 1] - x[n])
+        xi = (eps - x[n]) / (x[n + 1] - x[n])
+        top = (y[n + 1] - y[n]) * (slope * xi**2 + slopes[n] * xi * (1 - xi))
+        under = slope + (slopes[n + 1] + slopes[n] - 2 * slope) * xi * (1 - xi)
+        here = (x[n] <= eps) & (eps < x[n + 1]) & (abs(eps) < bound)
+        bent = jnp.where(here, y[n] + top / under, bent)
+    return jnp.exp(s) * bent + theta[1]
+
+
+def _literal(transform: Transform, m: Mechanisms, graph: Any, eps: Any) -> Any:
+    """Factors of one row of noise, node by node and parent by parent."""
+    z: list[Any] = []
+    for i in range(len(graph)):
+        hidden = m.hidden_bias[i]
+        for j in range(i):
+            hidden = hidden + graph[i, j] * z[j] * m.hidden_kernel[i, j]
+        theta = jnp.tanh(hidden) @ m.output_kernel[i] + m.output_bias[i]
+        z.append(_literal_map(transform, theta, eps[i]))
+    return jnp.stack(z)
+
+
+@TRANSFORMS
+def test_forward_is_the_literal_loop_gradients_included(transform):
+    m, eps, weight = _mechanisms(transform), _noise(), _noise(seed=2)
+
+    def literal(m, eps):
+        return jax.vmap(lambda row: _literal(transform, m, GRAPH, row))(eps)
+
+    def fast(m, eps):
+        return flow.forward(m, GRAPH, eps, transform=transform)[0]
+
+    def with_gradient(f):
+        def total(m, eps):
+            z = f(m, eps)
+            return jnp.sum(weight * z), z
+
+        (_, z), slopes = _jit(jax.value_and_grad(total, (0, 1), has_aux=True))(m, eps)
+        return z, jax.tree.leaves(slopes)
+
+    (found, slopes), (expected, literal_slopes) = with_gradient(fast), with_gradient(literal)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    for f, e in zip(slopes, literal_slopes, strict=True):
+        assert np.abs(e).max() > 1e-3
+        np.testing.assert_allclose(f, e, rtol=1e-3, atol=1e-4)
+
+
+@TRANSFORMS
+@pytest.mark.parametrize("d", [1, 4, 64])
+def test_bijection(transform, d):
+    # Round trips, and log-determinants against autodiff in both directions.
+    m, graph = _mechanisms(transform, d), flow.order_only(d)
+    eps = _noise(rows=3, d=d)
+
+    def both(eps):
+        z, log_det = flow.forward(m, graph, eps, transform=transform)
+        back, again = flow.inverse(m, graph, z, transform=transform)
+        return z, back, log_det, again
+
+    z, back, log_det, again = _jit(both)(eps)
+    np.testing.assert_allclose(back, eps, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(again, log_det, rtol=1e-4, atol=1e-4)
+
+    def one(row):
+        return flow.forward(m, graph, row[None], transform=transform)[0][0]
+
+    jacobians = np.asarray(_jit(jax.vmap(jax.jacfwd(one)))(eps), np.float64)
+    sign, expected = np.linalg.slogdet(jacobians)
+    assert (sign == 1).all()
+    np.testing.assert_allclose(log_det, expected, rtol=1e-4, atol=1e-4)
+    log_p = flow.log_prob(m, graph, z, transform=transform)
+    gaussian = -0.5 * (eps**2).sum(-1) - 0.5 * d * np.log(2 * np.pi)
+    np.testing.assert_allclose(log_p, gaussian - expected, rtol=1e-4, atol=1e-3)
+
+
+@TRANSFORMS
+@pytest.mark.parametrize("graph", [GRAPH, flow.order_only(D)], ids=["graph", "order"])
+def test_the_jacobian_is_exactly_zero_where_there_is_no_path(transform, graph):
+    m, path = _mechanisms(transform), _leads_to(graph)
+
+    def run(f):
+        return np.asarray(_jit(jax.vmap(jax.jacfwd(lambda row: f(row[None])[0])))(_noise()))
+
+    jacobian = run(lambda eps: flow.forward(m, graph, eps, transform=transform)[0])
+    assert (jacobian[:, ~path] == 0).all() and (np.abs(jacobian).max(0)[path] > 1e-4).all()
+    # Abduction looks at a node and its parents alone.
+    near = (np.eye(D) + graph) > 0
+    jacobian = run(lambda z: flow.inverse(m, graph, z, transform=transform)[0])
+    assert (jacobian[:, ~near] == 0).all() and (np.abs(jacobian).max(0)[near] > 1e-4).all()
+
+
+def test_a_spline_is_affine_at_zero_and_in_its_tails():
+    eps = np.linspace(-9, 9, 31, dtype=np.float32)
+    theta = np.zeros((31, SPLINE.num_parameters), np.float32)
+    theta[:, :2] = 0.3, -1.2
+    for value, of_affine in zip(
+        SPLINE.forward(theta, eps), AFFINE.forward(theta[:, :2], eps), strict=True
+    ):
+        np.testing.assert_allclose(value, of_affine, rtol=1e-5, atol=1e-5)
+    theta[:, 2:] = _noise(31, SPLINE.num_parameters - 2)
+    z, log_slope = SPLINE.forward(theta, eps)
+    tails = np.abs(eps) > flow.SPLINE_BOUND
+    straight, log_scale = AFFINE.forward(theta[:, :2], eps)
+    np.testing.assert_allclose(z[tails], straight[tails], rtol=1e-5)
+    np.testing.assert_allclose(log_slope[tails], log_scale[tails], rtol=1e-5)
+    assert np.abs(z - straight)[~tails].max() > 0.1
+
+
+# Interventions
+
+
+def _linear_scm(edges: np.ndarray, offset: np.ndarray, log_scale: np.ndarray) -> Mechanisms:
+    """`z_i = sum_j edges[i, j] z_j + offset_i + exp(log_scale_i) eps_i`, nearly.
+
+    tanh is straight close to zero: hidden unit j of node i sees a thousandth of z_j.
+    """
+    d = len(edges)
+    small = 1e-3
+    kernel = np.zeros((d, d, d), np.float32)
+    output = np.zeros((d, d, 2), np.float32)
+    for i, j in np.ndindex(d, d):
+        kernel[i, j, j] = small
+        output[i, j, 1] = edges[i, j] / small
+    raw = 3 * np.arctanh(log_scale / 3)
+    bias = np.stack([raw, offset], -1).astype(np.float32)
+    arrays = (kernel, np.zeros((d, d), np.float32), output, bias)
+    return Mechanisms(*(jnp.asarray(array) for array in arrays))
+
+
+EDGES = np.array([[0, 0, 0, 0], [0, 0, 0, 0], [0.8, -1.5, 0, 0], [0, 0, 2.0, 0]])
+OFFSET, LOG_SCALE = np.array([0.1, -0.2, 0.3, 0.4]), np.array([0.0, 0.5, -1.0, 0.2])
+SCM = _linear_scm(EDGES, OFFSET, LOG_SCALE)
+
+
+def test_counterfactuals_of_a_linear_scm():
+    rng = np.random.default_rng(3)
+    z = rng.normal(size=(8, D))
+    fixed = np.zeros((8, D), bool)
+    fixed[np.arange(8), np.arange(8) % D] = True  # each row another node
+    fixed[7, :2] = True  # several at once
+    values = rng.normal(size=(8, D))
+    expected = np.zeros_like(z)
+    for b in range(8):
+        for i in range(D):
+            # Abduction of the noise term as a whole, action, prediction.
+            noise = z[b, i] - EDGES[i] @ z[b] - OFFSET[i]
+            follows = EDGES[i] @ expected[b] + OFFSET[i] + noise
+            expected[b, i] = values[b, i] if fixed[b, i] else follows
+    z32, values32 = z.astype(np.float32), values.astype(np.float32)
+    found = flow.counterfactual(SCM, GRAPH, z32, fixed, values32, transform=AFFINE)
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+    assert (np.asarray(found)[fixed] == values32[fixed]).all()
+
+
+@TRANSFORMS
+def test_nothing_intervened_is_nothing_changed(transform):
+    m, z = _mechanisms(transform), _noise()
+    nothing = np.zeros(z.shape, bool)
+    found = flow.counterfactual(m, GRAPH, z, nothing, np.full_like(z, 9), transform=transform)
+    np.testing.assert_allclose(found, z, rtol=1e-5, atol=1e-5)
+
+
+def test_samples_have_the_moments_of_a_linear_scm():
+    mixing = np.linalg.inv(np.eye(D) - EDGES)
+    noise = np.diag(np.exp(2 * LOG_SCALE))
+
+    def check(drawn, mean, covariance):
+        np.testing.assert_allclose(np.mean(drawn, 0), mean, atol=0.15)
+        np.testing.assert_allclose(np.cov(np.asarray(drawn).T), covariance, rtol=0.1, atol=0.15)
+
+    key, n = jax.random.key(0), 20_000
+    drawn = flow.sample(key, SCM, jnp.asarray(GRAPH), num=n, transform=AFFINE)
+    check(drawn, mixing @ OFFSET, mixing @ noise @ mixing.T)
+    # do(z_2 = 1.5): its row of equations is replaced.
+    fixed, values = np.zeros((n, D), bool), np.zeros((n, D), np.float32)
+    fixed[:, 2], values[:, 2] = True, 1.5
+    drawn = flow.sample_interventional(
+        key, SCM, jnp.asarray(GRAPH), fixed, values, transform=AFFINE
+    )
+    edges, offset, noise = EDGES.copy(), OFFSET.copy(), noise.copy()
+    edges[2], offset[2], noise[2] = 0, 1.5, 0
+    mixing = np.linalg.inv(np.eye(D) - edges)
+    check(drawn, mixing @ offset, mixing @ noise @ mixing.T)
+
+
+# Edge strengths
+
+
+def test_edge_strength_by_hand():
+    # d t_i / dz_j is the edge of a linear model, and s does not depend on z.
+    found = flow.edge_strength(SCM, jnp.asarray(GRAPH), _noise(), transform=AFFINE)
+    np.testing.assert_allclose(found, np.abs(EDGES), atol=1e-3)
+
+
+@TRANSFORMS
+def test_edge_strength_against_differences(transform):
+    m, z, levels, h = _mechanisms(transform), _noise(), (-1.0, 0.5), 1e-2
+    m64 = jax.tree.map(lambda x: x, m)
+    squares = np.zeros((D, D))
+    for level in levels:
+        for j in range(D):
+            step = h * np.eye(D, dtype=np.float32)[j]
+            high, low = (
+                transform.forward(
+                    flow.map_parameters(m64, jnp.asarray(GRAPH), z + sign * step),
+                    jnp.full(z.shape, level),
+                )
+                for sign in (1, -1)
+            )
+            for up, down in zip(high, low, strict=True):
+                difference = (np.asarray(up) - np.asarray(down)) / (2 * h)
+                squares[:, j] += (difference**2).mean(0) / len(levels)
+    found = flow.edge_strength(m, jnp.asarray(GRAPH), z, transform=transform, noise=levels)
+    np.testing.assert_allclose(found, np.sqrt(squares), rtol=3e-2, atol=2e-3)
+    assert (np.asarray(found)[GRAPH == 0] == 0).all() and (np.asarray(found)[GRAPH == 1] > 0).all()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m: flow.forward(m, GRAPH[:3, :3], _noise(), transform=AFFINE),
+        lambda m: flow.inverse(m, GRAPH, _noise(d=3), transform=AFFINE),
+        lambda m: flow.forward(m, GRAPH, _noise()[0], transform=AFFINE),
+        lambda m: flow.intervene(m, GRAPH, _noise(), np.zeros(D, bool), _noise(), transform=AFFINE),
+        lambda m: flow.edge_strength(m, GRAPH, _noise()[0], transform=AFFINE),
+    ],
+)
+def test_wrong_shapes_raise(call):
+    with pytest.raises(AssertionError):
+        call(_mechanisms(AFFINE))
+
+
+# Graphs
+
+NAMES = ("sun", "rod", "shade")
+
+
+def test_a_valid_graph_becomes_an_adjacency_matrix():
+    adjacency = flow.validate_graph(((0, 0, 0), (0, 0, 0), (1, 1, 0)), NAMES)
+    np.testing.assert_array_equal(adjacency, [[0, 0, 0], [0, 0, 0], [1, 1, 0]])
+    assert adjacency.dtype == np.float32
+    np.testing.assert_array_equal(flow.validate_graph([[0]], ("one",)), [[0]])
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (((0, 0), (1, 0)), "2 rows of length 2, but there are 3 factors: sun, rod, shade"),
+        (((0, 0, 0), (0, 0), (0, 0, 0)), "3 rows of length 2, 3"),
+        (((0, 0, 0), (0.5, 0, 0), (0, 0, 0)), "numbers other than 0 and 1"),
+        # Behind the cycle of rod and shade lies nothing; sun is not part of it.
+        (((0, 0, 0), (1, 0, 1), (0, 1, 0)), "cycle: rod, shade cause one another"),
+        (((0, 0, 0), (0, 1, 0), (0, 0, 0)), "cycle: rod cause one another, or themselves"),
+        (((0, 0, 1), (0, 0, 0), (0, 0, 0)), "edge from shade into sun, which stands before it"),
+    ],
+)
+def test_graphs_that_make_no_sense_are_refused(graph, message):
+    with pytest.raises(UserError, match=message):
+        flow.validate_graph(graph, NAMES)

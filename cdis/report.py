@@ -502,8 +502,8 @@ def _page(name: str, info: Info, config: Any, metrics: dict[str, Any], pictures:
         _headline(metrics),
     ]
     captions = dict(_CAPTIONS)
-    for name in info.factor_names:
-        captions[f"do_{name}"] = (f"do({name})", _SLIDER)
+    for factor in info.factor_names:
+        captions[f"do_{factor}"] = (f"do({factor})", _SLIDER)
     for stem, (title, caption) in captions.items():
         if stem in drawn:
             source = base64.b64encode(drawn[stem].read_bytes()).decode()

@@ -332,21 +332,18 @@ def message_passing(
     and carries its straight-through gradient. `extra` sends to every node with weight 1 (the action
     node, a noise node).
     """
+    scores = pair_scores(target, source, readout, weight[:, :, None], edge)
     # Extra parents are few: their pairs are small enough to be formed.
     z = target[..., :, None, :] + (extra + edge[..., None, :])[..., None, :, :]
-    scores = jnp.concatenate(
-        [
-            pair_scores(target, source, readout, weight[:, :, None], edge),
-            jnp.sum(readout[..., None, None, :] * _leaky(z), axis=-1),
-        ],
-        axis=-1,
-    )
-    always = jnp.ones((*connected.shape[:3], extra.shape[-2]), connected.dtype)
-    gates = jnp.concatenate([connected, always], axis=-1)[:, :, None]
+    extra_scores = jnp.sum(readout[..., None, None, :] * _leaky(z), axis=-1)
+    gates = connected[:, :, None]
     # Relative to the best parent, not the best node, lest all parents' votes underflow. A node
     # that is no parent has no vote, but its gate's gradient has: bounded, lest it overflow.
-    best = jnp.where(gates > 0, scores, -jnp.inf).max(-1, keepdims=True)
-    votes = gates * jnp.exp(jnp.minimum(scores - jax.lax.stop_gradient(best), 30.0))
-    attention = votes / jnp.maximum(votes.sum(-1, keepdims=True), jnp.finfo(votes.dtype).tiny)
-    from_nodes, from_extra = jnp.split(attention, [source.shape[-2]], axis=-1)
-    return from_nodes @ source + from_extra @ extra
+    best = jnp.concatenate([jnp.where(gates > 0, scores, -jnp.inf), extra_scores], axis=-1)
+    best = jax.lax.stop_gradient(best.max(-1, keepdims=True))
+    votes = gates * jnp.exp(jnp.minimum(scores - best, 30.0))
+    extra_votes = jnp.exp(extra_scores - best)
+    # Divided by the sum of votes after the sum of messages: once a node instead of once a pair.
+    total = votes.sum(-1, keepdims=True) + extra_votes.sum(-1, keepdims=True)
+    received = votes @ source + extra_votes @ extra
+    return received / jnp.maximum(total, jnp.finfo(total.dtype).tiny)

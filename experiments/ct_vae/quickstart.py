@@ -3,8 +3,9 @@
     cdis train --config experiments/ct_vae/quickstart.py --workdir runs/quickstart
     cdis train --config experiments/ct_vae/quickstart.py:oriented --workdir runs/oriented
 
-Ours, seed 0, two cores: coloured .969 / .972 retrieval (directed / undirected) after 293 s of
-training, oriented .968 / .970 after 445 s. The README has all results, and those of variants.
+Ours, on held-out pairs: @QC@ retrieval (directed / undirected) on coloured sprites after @QT@ s of
+training on two cores, @OC@ on oriented ones after @OT@ s on one. The README has all results, and
+those of variants.
 """
 
 from ml_collections import ConfigDict

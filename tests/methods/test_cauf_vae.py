@@ -231,11 +231,16 @@ def test_interventions_are_counterfactuals_of_the_flow():
     mechanisms: Any = conditioner.apply({"params": case.variables["params"]["conditioner"]})
     assert method.encode and method.decode and method.intervene_value
     images = case.batch["x"]["image"]
-    z = np.asarray(_jit(method.encode)(case.variables, images)["vectors"])
+    z = _jit(method.encode)(case.variables, images)["vectors"]
     fixed, values = np.zeros((B, 3), bool), np.zeros((B, 3), np.float32)
     fixed[:, 0], values[:, 0] = True, (7.5 - 5.0) / 2.0
     expected = flow.counterfactual(
-        mechanisms, jnp.array(GRAPH, jnp.float32), z, fixed, values, transform=flow.AFFINE
+        mechanisms,
+        jnp.array(GRAPH, jnp.float32),
+        z,
+        jnp.asarray(fixed),
+        jnp.asarray(values),
+        transform=flow.AFFINE,
     )
     np.testing.assert_allclose(expected[:, 1], z[:, 1], atol=1e-5)
     assert np.abs(np.asarray(expected[:, 2]) - z[:, 2]).max() > 1e-3

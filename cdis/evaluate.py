@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -569,7 +570,10 @@ def _downstream(
     plain = _in_chunks(lambda i: encode(variables, dataset.images[i]), index)
     tint = np.random.default_rng(_SEED).integers(0, 2, len(dataset.images))
     lit = _in_chunks(
-        lambda i: encode(variables, tinted(dataset.images[i], tint[i].astype(bool))), index
+        lambda i: encode(
+            variables, tinted(jnp.asarray(dataset.images[i]), jnp.asarray(tint[i], bool))
+        ),
+        index,
     )
     label = synthetic_label(values)
     parts: dict[str, Any] = {"all": slice(None)}

@@ -199,15 +199,15 @@ def _counterfactual(values, factor, value):
     changed[:, factor] = value
     if factor < 2:
         changed[:, 2] += changed[:, :2].sum(1) - values[:, :2].sum(1)
-    return changed
+    return jnp.asarray(changed)
 
 
 SHADE_MECHANISM = Mechanism(
     counterfactual=_counterfactual,
-    render=lambda values: shade(np.asarray(values)),
-    referee=lambda images: (np.asarray(images)[:, 0, :3, 0] + 1) * 127.5,
+    render=lambda values: jnp.asarray(shade(np.asarray(values))),
+    referee=lambda images: (jnp.asarray(images)[:, 0, :3, 0] + 1) * 127.5,
     # One counterfactual in three is said to leave the frame.
-    inside=lambda values: np.arange(len(values)) % 3 > 0,
+    inside=lambda values: jnp.arange(len(values)) % 3 > 0,
 )
 
 

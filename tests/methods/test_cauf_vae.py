@@ -231,11 +231,16 @@ def test_interventions_are_counterfactuals_of_the_flow():
     mechanisms: Any = conditioner.apply({"params": case.variables["params"]["conditioner"]})
     assert method.encode and method.decode and method.intervene_value
     images = case.batch["x"]["image"]
-    z = np.asarray(_jit(method.encode)(case.variables, images)["vectors"])
+    z = _jit(method.encode)(case.variables, images)["vectors"]
     fixed, values = np.zeros((B, 3), bool), np.zeros((B, 3), np.float32)
     fixed[:, 0], values[:, 0] = True, (7.5 - 5.0) / 2.0
     expected = flow.counterfactual(
-        mechanisms, jnp.array(GRAPH, jnp.float32), z, fixed, values, transform=flow.AFFINE
+        mechanisms,
+        jnp.array(GRAPH, jnp.float32),
+        z,
+        jnp.asarray(fixed),
+        jnp.asarray(values),
+        transform=flow.AFFINE,
     )
     np.testing.assert_allclose(expected[:, 1], z[:, 1], atol=1e-5)
     assert np.abs(np.asarray(expected[:, 2]) - z[:, 2]).max() > 1e-3
@@ -295,20 +300,25 @@ def _train(stage: Stage, variables, batch, *, steps: int, rate: float):
 
 
 def test_a_structure_is_learnt_and_refitted():
-    images, values = _bars(512, seed=1)
-    del images
+    _, values = _bars(512, seed=1)
     _, method = _make("structure", {"model.flow.threshold": 0.2, "model.weights.group_lasso": 0.03})
     batch = {"x": {"values": jnp.asarray(values)}}
     example = {"x": {"image": jnp.asarray(IMAGES[:2]), "values": batch["x"]["values"][:2]}}
     variables = _jit(method.init)(jax.random.key(0), example)
     variables, _ = _train(_stage(method, "structure"), variables, batch, steps=400, rate=1e-2)
-    variables, metrics = _train(_stage(method, "flow"), variables, batch, steps=200, rate=1e-2)
+    refit = _stage(method, "flow")
+    # Each draw of the blur moves the loss by more than refitting does: the same draws for both.
+    loss = _jit(lambda v, key: refit.loss(v, batch, key, jnp.int32(0), None)[0])
+    keys = jax.random.split(jax.random.key(9), 16)
+    with_price = np.array([loss(variables, key) for key in keys])
+    variables, _ = _train(refit, variables, batch, steps=200, rate=1e-3)
+    without = np.array([loss(variables, key) for key in keys])
+    assert without.mean() < with_price.mean() - 1e-3
     assert method.structure is not None
     found = method.structure(variables, batch["x"]["values"])
     np.testing.assert_array_equal(np.asarray(found["adjacency"], int), GRAPH)
     # The effect is a half of each cause: 0.5 * 2.0 / 1.5 in standardised units.
     np.testing.assert_allclose(found["edge_strength"][2, :2], 2 / 3, atol=0.12)
-    assert metrics["flow"][-1] < metrics["flow"][0]
 
 
 # Bad input

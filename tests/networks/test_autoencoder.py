@@ -71,7 +71,7 @@ def test_patch_networks():
 
 def test_a_conditioner_starts_a_flow_that_is_alive():
     d, graph = 3, jnp.asarray(flow.order_only(3))
-    z = np.random.default_rng(1).normal(size=(64, d)).astype(np.float32)
+    z = jnp.asarray(np.random.default_rng(1).normal(size=(64, d)), jnp.float32)
     for transform in (flow.AFFINE, flow.SPLINE):
         module = Conditioner(d, 16, transform.num_parameters)
         mechanisms = module.apply(module.init(jax.random.key(0)))

@@ -15,8 +15,7 @@ from cdis.ops.flow import AFFINE, SPLINE, Mechanisms, Transform
 B, D, H = 6, 4, 5
 TRANSFORMS = pytest.mark.parametrize("transform", [AFFINE, SPLINE], ids=["affine", "spline"])
 #: 0 -> 2, 1 -> 2, 2 -> 3: node 1 is no parent of 3, but leads there.
-GRAPH = np.zeros((D, D), np.float32)
-GRAPH[2, 0] = GRAPH[2, 1] = GRAPH[3, 2] = 1
+GRAPH = jnp.zeros((D, D)).at[jnp.array([2, 2, 3]), jnp.array([0, 1, 2])].set(1)
 
 
 # These programs run once or twice: what they cost is their compilation.
@@ -36,16 +35,17 @@ def _mechanisms(transform: Transform, d: int = D, seed: int = 0) -> Mechanisms:
     )
 
 
-def _noise(rows: int = B, d: int = D, seed: int = 1, spread: float = 1.5) -> Any:
+def _noise(rows: int = B, d: int = D, seed: int = 1, spread: float = 1.5) -> jax.Array:
     # Some rows reach beyond the spline's bound, into its tails.
-    return np.random.default_rng(seed).normal(scale=spread, size=(rows, d)).astype(np.float32)
+    drawn = np.random.default_rng(seed).normal(scale=spread, size=(rows, d))
+    return jnp.asarray(drawn, jnp.float32)
 
 
-def _leads_to(graph: np.ndarray) -> np.ndarray:
+def _leads_to(graph: jax.Array) -> np.ndarray:
     """[i, j]: is there a path from j to i, of any length, i itself included?"""
-    reach = np.eye(len(graph))
+    reach, edges = np.eye(len(graph)), np.asarray(graph)
     for _ in range(len(graph)):
-        reach = np.eye(len(graph)) + graph @ reach
+        reach = np.eye(len(graph)) + edges @ reach
     return reach > 0
 
 
@@ -116,7 +116,7 @@ def test_forward_is_the_literal_loop_gradients_included(transform):
 @pytest.mark.parametrize("d", [1, 4, 64])
 def test_bijection(transform, d):
     # Round trips, and log-determinants against autodiff in both directions.
-    m, graph = _mechanisms(transform, d), flow.order_only(d)
+    m, graph = _mechanisms(transform, d), jnp.asarray(flow.order_only(d))
     eps = _noise(rows=3, d=d)
 
     def both(eps):
@@ -141,7 +141,7 @@ def test_bijection(transform, d):
 
 
 @TRANSFORMS
-@pytest.mark.parametrize("graph", [GRAPH, flow.order_only(D)], ids=["graph", "order"])
+@pytest.mark.parametrize("graph", [GRAPH, jnp.asarray(flow.order_only(D))], ids=["graph", "order"])
 def test_the_jacobian_is_exactly_zero_where_there_is_no_path(transform, graph):
     m, path = _mechanisms(transform), _leads_to(graph)
 
@@ -151,20 +151,19 @@ def test_the_jacobian_is_exactly_zero_where_there_is_no_path(transform, graph):
     jacobian = run(lambda eps: flow.forward(m, graph, eps, transform=transform)[0])
     assert (jacobian[:, ~path] == 0).all() and (np.abs(jacobian).max(0)[path] > 1e-4).all()
     # Abduction looks at a node and its parents alone.
-    near = (np.eye(D) + graph) > 0
+    near = (np.eye(D) + np.asarray(graph)) > 0
     jacobian = run(lambda z: flow.inverse(m, graph, z, transform=transform)[0])
     assert (jacobian[:, ~near] == 0).all() and (np.abs(jacobian).max(0)[near] > 1e-4).all()
 
 
 def test_a_spline_is_affine_at_zero_and_in_its_tails():
-    eps = np.linspace(-9, 9, 31, dtype=np.float32)
-    theta = np.zeros((31, SPLINE.num_parameters), np.float32)
-    theta[:, :2] = 0.3, -1.2
+    eps = jnp.linspace(-9, 9, 31)
+    theta = jnp.zeros((31, SPLINE.num_parameters)).at[:, :2].set(jnp.array([0.3, -1.2]))
     for value, of_affine in zip(
         SPLINE.forward(theta, eps), AFFINE.forward(theta[:, :2], eps), strict=True
     ):
         np.testing.assert_allclose(value, of_affine, rtol=1e-5, atol=1e-5)
-    theta[:, 2:] = _noise(31, SPLINE.num_parameters - 2)
+    theta = theta.at[:, 2:].set(_noise(31, SPLINE.num_parameters - 2))
     z, log_slope = SPLINE.forward(theta, eps)
     tails = np.abs(eps) > flow.SPLINE_BOUND
     straight, log_scale = AFFINE.forward(theta[:, :2], eps)
@@ -213,17 +212,17 @@ def test_counterfactuals_of_a_linear_scm():
             noise = z[b, i] - EDGES[i] @ z[b] - OFFSET[i]
             follows = EDGES[i] @ expected[b] + OFFSET[i] + noise
             expected[b, i] = values[b, i] if fixed[b, i] else follows
-    z32, values32 = z.astype(np.float32), values.astype(np.float32)
-    found = flow.counterfactual(SCM, GRAPH, z32, fixed, values32, transform=AFFINE)
+    z32, values32 = jnp.asarray(z, jnp.float32), jnp.asarray(values, jnp.float32)
+    found = flow.counterfactual(SCM, GRAPH, z32, jnp.asarray(fixed), values32, transform=AFFINE)
     np.testing.assert_allclose(found, expected, atol=2e-4)
-    assert (np.asarray(found)[fixed] == values32[fixed]).all()
+    assert (np.asarray(found)[fixed] == np.asarray(values32)[fixed]).all()
 
 
 @TRANSFORMS
 def test_nothing_intervened_is_nothing_changed(transform):
     m, z = _mechanisms(transform), _noise()
-    nothing = np.zeros(z.shape, bool)
-    found = flow.counterfactual(m, GRAPH, z, nothing, np.full_like(z, 9), transform=transform)
+    nothing = jnp.zeros(z.shape, bool)
+    found = flow.counterfactual(m, GRAPH, z, nothing, jnp.full_like(z, 9), transform=transform)
     np.testing.assert_allclose(found, z, rtol=1e-5, atol=1e-5)
 
 
@@ -236,14 +235,11 @@ def test_samples_have_the_moments_of_a_linear_scm():
         np.testing.assert_allclose(np.cov(np.asarray(drawn).T), covariance, rtol=0.1, atol=0.15)
 
     key, n = jax.random.key(0), 20_000
-    drawn = flow.sample(key, SCM, jnp.asarray(GRAPH), num=n, transform=AFFINE)
+    drawn = flow.sample(key, SCM, GRAPH, num=n, transform=AFFINE)
     check(drawn, mixing @ OFFSET, mixing @ noise @ mixing.T)
     # do(z_2 = 1.5): its row of equations is replaced.
-    fixed, values = np.zeros((n, D), bool), np.zeros((n, D), np.float32)
-    fixed[:, 2], values[:, 2] = True, 1.5
-    drawn = flow.sample_interventional(
-        key, SCM, jnp.asarray(GRAPH), fixed, values, transform=AFFINE
-    )
+    fixed, values = jnp.zeros((n, D), bool).at[:, 2].set(True), jnp.full((n, D), 1.5)
+    drawn = flow.sample_interventional(key, SCM, GRAPH, fixed, values, transform=AFFINE)
     edges, offset, noise = EDGES.copy(), OFFSET.copy(), noise.copy()
     edges[2], offset[2], noise[2] = 0, 1.5, 0
     mixing = np.linalg.inv(np.eye(D) - edges)
@@ -255,7 +251,7 @@ def test_samples_have_the_moments_of_a_linear_scm():
 
 def test_edge_strength_by_hand():
     # d t_i / dz_j is the edge of a linear model, and s does not depend on z.
-    found = flow.edge_strength(SCM, jnp.asarray(GRAPH), _noise(), transform=AFFINE)
+    found = flow.edge_strength(SCM, GRAPH, _noise(), transform=AFFINE)
     np.testing.assert_allclose(found, np.abs(EDGES), atol=1e-3)
 
 
@@ -266,10 +262,10 @@ def test_edge_strength_against_differences(transform):
     squares = np.zeros((D, D))
     for level in levels:
         for j in range(D):
-            step = h * np.eye(D, dtype=np.float32)[j]
+            step = h * jnp.eye(D)[j]
             high, low = (
                 transform.forward(
-                    flow.map_parameters(m64, jnp.asarray(GRAPH), z + sign * step),
+                    flow.map_parameters(m64, GRAPH, z + sign * step),
                     jnp.full(z.shape, level),
                 )
                 for sign in (1, -1)
@@ -277,9 +273,10 @@ def test_edge_strength_against_differences(transform):
             for up, down in zip(high, low, strict=True):
                 difference = (np.asarray(up) - np.asarray(down)) / (2 * h)
                 squares[:, j] += (difference**2).mean(0) / len(levels)
-    found = flow.edge_strength(m, jnp.asarray(GRAPH), z, transform=transform, noise=levels)
+    found = flow.edge_strength(m, GRAPH, z, transform=transform, noise=levels)
     np.testing.assert_allclose(found, np.sqrt(squares), rtol=3e-2, atol=2e-3)
-    assert (np.asarray(found)[GRAPH == 0] == 0).all() and (np.asarray(found)[GRAPH == 1] > 0).all()
+    edges = np.asarray(GRAPH) == 1
+    assert (np.asarray(found)[~edges] == 0).all() and (np.asarray(found)[edges] > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -288,7 +285,9 @@ def test_edge_strength_against_differences(transform):
         lambda m: flow.forward(m, GRAPH[:3, :3], _noise(), transform=AFFINE),
         lambda m: flow.inverse(m, GRAPH, _noise(d=3), transform=AFFINE),
         lambda m: flow.forward(m, GRAPH, _noise()[0], transform=AFFINE),
-        lambda m: flow.intervene(m, GRAPH, _noise(), np.zeros(D, bool), _noise(), transform=AFFINE),
+        lambda m: flow.intervene(
+            m, GRAPH, _noise(), jnp.zeros(D, bool), _noise(), transform=AFFINE
+        ),
         lambda m: flow.edge_strength(m, GRAPH, _noise()[0], transform=AFFINE),
     ],
 )

@@ -9,6 +9,7 @@ from cdis.data.flow import Flow
 from cdis.data.generated import GeneratedBuilder
 from cdis.data.info import Dataset, Info, near_miss
 from cdis.data.pendulum import Pendulum
+from cdis.data.rooms3d import Rooms3d
 from cdis.data.sprites2d import Sprites2d
 from cdis.data.store import Store
 from cdis.errors import UserError
@@ -35,7 +36,7 @@ def _variants(*builders: type[GeneratedBuilder]) -> dict[str, tuple[type[Generat
 
 
 # A new data set is a module of its own and a word here.
-_BY_NAME = _variants(Sprites2d, Pendulum, Flow)
+_BY_NAME = _variants(Sprites2d, Rooms3d, Pendulum, Flow)
 
 
 def names() -> tuple[str, ...]:

@@ -10,17 +10,17 @@ A folder holds, in one of three forms, images and the factors of each:
 
 and, if wanted, about.json: {"factors": [names, in the order wanted; of a CSV file, the columns to
 use], "circular": [names], "order": {name: [values, first to last]}, "licence": "...", "citation":
-"...", "description": "..."}. Without it, the factors of arrays are factor_0, factor_1 and so on, and
-those of a CSV file all columns but "image".
+"...", "description": "..."}. Without it, the factors of arrays are factor_0, factor_1 and so on,
+and those of a CSV file all columns but "image".
 
 A factor's values are sorted, as numbers if all are, else as text by Unicode, unless "order" says
 otherwise; the index of a value is its place in that order, and a step leads to the next value that
 occurs. `Dataset.values` holds the number, or the index of a text. Combinations of values may be
 missing, but no two images may have the same: a transition needs one image for a row of factors.
 
-Images are split 70/15/15 by a fixed seed, by their place in the arrays or in the CSV file. images.npy
-is mapped into memory; data.npz is read into it at every start. Image files are decoded once, to one
-array in the data directory, which is mapped, and made anew if a file has changed.
+Images are split 70/15/15 by a fixed seed, by their place in the arrays or in the CSV file.
+images.npy is mapped into memory; data.npz is read into it at every start. Image files are decoded
+once, to one array in the data directory, which is mapped, and made anew if a file has changed.
 """
 
 import csv
@@ -129,7 +129,9 @@ class Own:
     def _table(self, about: dict[str, Any]) -> dict[str, list | np.ndarray]:
         """The cells of each factor's column; finds the images too."""
         folder = self._folder
-        here = {n for n in ("data.npz", "images.npy", "factors.npy", "factors.csv") if _is(folder, n)}
+        here = {
+            n for n in ("data.npz", "images.npy", "factors.npy", "factors.csv") if _is(folder, n)
+        }
         if here == {"factors.csv"} or here == {"images.npy", "factors.csv"}:
             table = self._read_csv(folder / "factors.csv")
             if "images.npy" in here:
@@ -147,9 +149,13 @@ class Own:
                 self._known(name, tuple(table), "about.json names a factor", "columns")
             table = {name: table[name] for name in wanted}
         elif here == {"data.npz"} or here == {"images.npy", "factors.npy"}:
-            self._images, factors = self._read_npz() if "data.npz" in here else (
-                self._read_npy("images.npy"),
-                self._read_npy("factors.npy"),
+            self._images, factors = (
+                self._read_npz()
+                if "data.npz" in here
+                else (
+                    self._read_npy("images.npy"),
+                    self._read_npy("factors.npy"),
+                )
             )
             table = self._array_columns(factors, about)
         else:
@@ -188,7 +194,9 @@ class Own:
             rows.append(cells)
         if not rows:
             raise self._error("factors.csv names no images", "Write a line for each image.")
-        return {name: list(cells) for name, cells in zip(header, zip(*rows, strict=True), strict=True)}
+        return {
+            name: list(cells) for name, cells in zip(header, zip(*rows, strict=True), strict=True)
+        }
 
     def _find_files(self, names: list) -> list[Path]:
         files = [self._folder / name for name in names]
@@ -308,7 +316,7 @@ class Own:
                 f"the factors have {math.prod(sizes):,} combinations of values, and at most "
                 f"{_MOST_CELLS:,} can be searched for transitions; {names[most]!r} alone has "
                 f"{sizes[most]:,} values",
-                "Round its values to fewer, or leave it out (\"factors\" in about.json).",
+                'Round its values to fewer, or leave it out ("factors" in about.json).',
             )
         cell = np.ravel_multi_index(tuple(self._factors.T), sizes)
         order = np.argsort(cell, kind="stable")

@@ -99,9 +99,7 @@ def _ball(start: Vectors, direction: Vectors, height: float, radius: float) -> I
     return _quadric(_dot(direction, direction), along, squared)
 
 
-def _tube(
-    start: Vectors, direction: Vectors, radius: float, bottom: float, top: float
-) -> Interval:
+def _tube(start: Vectors, direction: Vectors, radius: float, bottom: float, top: float) -> Interval:
     """An upright cylinder with flat ends."""
     x, _, z = start
     a = jnp.maximum(direction[0] ** 2 + direction[2] ** 2, 1e-9)

@@ -153,8 +153,6 @@ def test_small_is_rows_of_the_full_grid():
     np.testing.assert_array_equal(in_full[:, 0], 2 * factors[:, 0])
 
 
-
-
 def test_every_step_changes_the_picture_visibly():
     """On all geometries of the smallest object and of the middle orientation."""
     rng = np.random.default_rng(0)

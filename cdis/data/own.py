@@ -18,9 +18,10 @@ otherwise; the index of a value is its place in that order, and a step leads to 
 occurs. `Dataset.values` holds the number, or the index of a text. Combinations of values may be
 missing, but no two images may have the same: a transition needs one image for a row of factors.
 
-Images are split 70/15/15 by a fixed seed, by their place in the arrays or in the CSV file.
-images.npy is mapped into memory; data.npz is read into it at every start. Image files are decoded
-once, to one array in the data directory, which is mapped, and made anew if a file has changed.
+Height and width are multiples of 4. Images are split 70/15/15 by a fixed seed, by their place in
+the arrays or in the CSV file. images.npy is mapped into memory; data.npz is read into it at every
+start. Image files are decoded once, to one array in the data directory, which is mapped, and made
+anew if a file has changed.
 """
 
 import csv
@@ -46,6 +47,8 @@ _TEXTS = ("licence", "citation", "description")
 _LISTS = ("factors", "circular")
 # Cells of the grid of factors: finding transitions takes 8 bytes for each.
 _MOST_CELLS = 50_000_000
+# What networks halve twice; told here, and not after a long training, when it is measured.
+_MULTIPLE = 4
 
 
 class _Column(NamedTuple):
@@ -337,6 +340,11 @@ class Own:
     def _shape(self) -> tuple[int, int, int]:
         image = self._read_image(self._files[0]) if self._images is None else self._images[0]
         height, width, channels = image.shape
+        if not height or not width or height % _MULTIPLE or width % _MULTIPLE:
+            raise self._error(
+                f"images are {height} x {width}",
+                f"Height and width must be multiples of {_MULTIPLE}: scale or pad the images.",
+            )
         return height, width, channels
 
     def _read_image(self, path: Path) -> np.ndarray:

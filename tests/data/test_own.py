@@ -20,7 +20,7 @@ SIZES = (3, 2, 4)
 NAMES = ("x", "kind", "turn")
 VALUES = ((-1.5, 2.0, 10.0), ("big", "small"), (0, 1, 2, 3))
 FACTORS = np.indices(SIZES).reshape(3, -1).T.astype(np.int32)
-IMAGES = np.random.default_rng(0).integers(0, 256, (24, 5, 4, 3), np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (24, 8, 4, 3), np.uint8)
 CELLS = [[str(VALUES[f][i]) for f, i in enumerate(row)] for row in FACTORS]
 
 
@@ -94,7 +94,7 @@ def test_every_form_is_the_same_data_set(make, folder, home):
     info = data.info(name)
     assert info == dataset.info and info.name == name
     assert info.factor_names == NAMES and info.factor_sizes == SIZES
-    assert info.circular == (False, False, True) and info.image_shape == (5, 4, 3)
+    assert info.circular == (False, False, True) and info.image_shape == (8, 4, 3)
     assert info.num_images == 24 and info.licence == "mine"
     assert data.mechanism(name) is None
     pairs = build(dataset.factors, info, np.arange(24))
@@ -125,7 +125,7 @@ def test_missing_combinations_are_no_transitions_and_are_grey_in_the_sheet(folde
     moved = dataset.factors[pairs.y] - dataset.factors[pairs.x]
     assert len(moved) and (np.abs(moved).sum(1) == 1).all()
     row = show._traversal(dataset, 2, np.arange(4))
-    cells = row.reshape(7, 4, 6, 3)[:5, :, :4].transpose(1, 0, 2, 3)
+    cells = row.reshape(10, 4, 6, 3)[:8, :, :4].transpose(1, 0, 2, 3)
     # Near the middle is (1, 1, 2), image 14; its row is images 12 to 15, of which one is missing.
     np.testing.assert_array_equal(cells[[0, 2, 3]], IMAGES[[12, 14, 15]])
     assert (cells[1] == 96).all()
@@ -153,13 +153,13 @@ def test_grey_and_palette_files(folder, home):
     Image.fromarray(IMAGES[1, ..., 0]).save(folder / "b.png")
     _csv(folder, ["image", "n"], [["a.png", 0], ["b.png", 1]])
     np.testing.assert_array_equal(data.load(f"own:{folder}", home).images, IMAGES[:2, ..., :1])
-    flat = np.zeros((5, 4), np.uint8)
+    flat = np.zeros((8, 4), np.uint8)
     for name in "ab":
         palette = Image.fromarray(flat).convert("P")
         palette.putpalette([7, 8, 9] * 256)
         palette.save(folder / f"{name}.png")
     images = data.load(f"own:{folder}", home).images
-    np.testing.assert_array_equal(images, np.broadcast_to(np.uint8([7, 8, 9]), (2, 5, 4, 3)))
+    np.testing.assert_array_equal(images, np.broadcast_to(np.uint8([7, 8, 9]), (2, 8, 4, 3)))
 
 
 def _with(**arrays):
@@ -191,7 +191,7 @@ def _another_size(folder: Path) -> None:
 
 
 def _another_mode(folder: Path) -> None:
-    Image.new("RGBA", (4, 5)).save(_files(folder) / "pictures" / "0.png")
+    Image.new("RGBA", (4, 8)).save(_files(folder) / "pictures" / "0.png")
 
 
 def _no_image(folder: Path) -> None:
@@ -218,8 +218,9 @@ P = "pictures"
         (_both, "holds factors.csv and factors.npy and images.npy"),
         (Path.rmdir, "there is no folder /"),
         (_with(images=IMAGES[:-1]), "there are 23 images and 24 rows of factors"),
-        (_with(images=IMAGES / 255), r"images are float64 \[24, 5, 4, 3\], not uint8"),
-        (_with(images=IMAGES[..., 0]), r"images are uint8 \[24, 5, 4\], not uint8 \[n, H"),
+        (_with(images=IMAGES / 255), r"images are float64 \[24, 8, 4, 3\], not uint8"),
+        (_with(images=IMAGES[..., 0]), r"images are uint8 \[24, 8, 4\], not uint8 \[n, H"),
+        (_with(images=IMAGES[:, :6]), "images are 6 x 4. Height and width must be multiples of 4"),
         (_with(factors=FACTORS + 0.5), r"factors are float64 \[24, 3\], not integers"),
         (_with(factors=FACTORS[:, 0]), r"factors are int32 \[24\], not integers"),
         (_with(factors=FACTORS[:, :0]), "there are no factors"),
@@ -236,7 +237,7 @@ P = "pictures"
         (_lines("x,image"), "names no images"),
         (_lines(""), "names no images"),
         (_lines("x,Image", f"1,{P}/0.png"), "no column 'image', and there is no images.npy"),
-        (_another_size, r"7\.png is 4 x 4 x 3, but .*0\.png is 5 x 4 x 3"),
+        (_another_size, r"7\.png is 4 x 4 x 3, but .*0\.png is 8 x 4 x 3"),
         (_another_mode, r"0\.png has the mode RGBA"),
         (_no_image, r"7\.png cannot be read"),
         (_no_json, r"about\.json cannot be read"),

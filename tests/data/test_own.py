@@ -273,7 +273,7 @@ def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch, capsys):
     from cdis.cli import main
 
     root = Path(__file__).parents[2]
-    text = (root / "docs" / "own_data.md").read_text()
+    text = (root / "cdis" / "data" / "own_data.md").read_text()
     blocks = dict(re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CDIS_DATA_DIR", str(tmp_path / "data"))

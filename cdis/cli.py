@@ -152,6 +152,9 @@ Usage: cdis data list
        cdis data prepare NAME
        cdis data show NAME [--out SHEET.png]
 
+NAME is a name of the list, or own:FOLDER for images of your own: images.npy and factors.npy, or
+image files and factors.csv. See cdis/data/own_data.md, with an example.
+
   list             every data set, with its images and factors
   prepare NAME     make it ready now; cdis train does so by itself when needed
   show NAME        its factors, actions, licence and source

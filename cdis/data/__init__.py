@@ -1,4 +1,7 @@
-"""Data sets by name. `load` prepares what is missing and knows nothing of methods."""
+"""Data sets by name. `load` prepares what is missing and knows nothing of methods.
+
+A name is one of `names()`, or own:FOLDER for the user's own images; see `cdis.data.own`.
+"""
 
 import os
 from pathlib import Path
@@ -8,7 +11,9 @@ from cdis.data.causal import Mechanism
 from cdis.data.flow import Flow
 from cdis.data.generated import GeneratedBuilder
 from cdis.data.info import Dataset, Info, near_miss
+from cdis.data.own import PREFIX, Own
 from cdis.data.pendulum import Pendulum
+from cdis.data.rooms3d import Rooms3d
 from cdis.data.sprites2d import Sprites2d
 from cdis.data.store import Store
 from cdis.errors import UserError
@@ -35,7 +40,7 @@ def _variants(*builders: type[GeneratedBuilder]) -> dict[str, tuple[type[Generat
 
 
 # A new data set is a module of its own and a word here.
-_BY_NAME = _variants(Sprites2d, Pendulum, Flow)
+_BY_NAME = _variants(Sprites2d, Rooms3d, Pendulum, Flow)
 
 
 def names() -> tuple[str, ...]:
@@ -50,6 +55,8 @@ def info(name: str) -> Info:
 
 def mechanism(name: str) -> Mechanism | None:
     """How the images of a data set come about; None if its factors do not cause one another."""
+    if name.startswith(PREFIX):
+        return None
     builder, config = _find(name)
     return builder.mechanism(config)
 
@@ -58,7 +65,7 @@ def prepare(name: str, data_dir: str | None = None) -> None:
     """Makes a data set ready to load: nothing is done if it is.
 
     Args:
-      name: one of `names()`.
+      name: one of `names()`, or own:FOLDER.
       data_dir: where data sets are kept; by default $CDIS_DATA_DIR, else $TFDS_DATA_DIR, else
         ~/tensorflow_datasets.
 
@@ -79,7 +86,9 @@ def directory(data_dir: str | None = None) -> Path:
     return Path(chosen or "~/tensorflow_datasets").expanduser()
 
 
-def _store(name: str, data_dir: str | None) -> Store:
+def _store(name: str, data_dir: str | None) -> Store | Own:
+    if name.startswith(PREFIX):
+        return Own(name, directory(data_dir))
     return Store(*_find(name), directory(data_dir))
 
 
@@ -89,6 +98,6 @@ def _find(name: str) -> tuple[type[GeneratedBuilder], Any]:
     if full not in _BY_NAME:
         raise UserError(
             f"There is no data set {name!r}{near_miss(name, names())}. "
-            f"The data sets are {', '.join(names())}."
+            f"The data sets are {', '.join(names())}, and {PREFIX}FOLDER for your own."
         )
     return _BY_NAME[full]

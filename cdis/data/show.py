@@ -97,8 +97,9 @@ def _side_by_side(images: list[np.ndarray]) -> np.ndarray:
 
 
 def _traversal(dataset: Dataset, factor: int, steps: np.ndarray) -> np.ndarray:
-    """The images that differ from one in the middle of the grid by this factor alone."""
-    wanted = np.array(dataset.info.factor_sizes) // 2
+    """The images that differ from one near the middle of the grid by this factor alone."""
+    middle = np.array(dataset.info.factor_sizes) // 2
+    wanted = dataset.factors[np.abs(dataset.factors - middle).sum(axis=1).argmin()].copy()
     images = []
     for step in steps:
         wanted[factor] = step

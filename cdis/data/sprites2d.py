@@ -1,13 +1,15 @@
 """Sprites on a grid of factors, drawn by our own antialiased renderer: nothing to download.
 
 One shape of one colour on black. The factors of a variant, and so its images, are one `Grid`.
+They are named shape, hue (turns), scale (circumradius, pixels), orientation (turns), and x and y
+(centre, pixels from the top left corner). What a grid does not vary is held at `_FIXED`.
 """
 
 import colorsys
 import dataclasses
 import functools
 import math
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,27 +18,8 @@ import tensorflow_datasets as tfds
 from jaxtyping import Array, Float, UInt8
 
 from cdis.data.generated import GeneratedBuilder
+from cdis.data.grid import Factor, Grid, grid_factors, grid_values
 from cdis.data.info import Info
-
-
-class Factor(NamedTuple):
-    """One factor of variation: the physical value at each index, and whether its ends meet."""
-
-    name: str
-    values: tuple[float, ...]
-    circular: bool = False
-
-
-class Grid(NamedTuple):
-    """All images of a variant: the product of its factors, the last one running fastest.
-
-    Factors are named shape, hue (turns), scale (circumradius, pixels), orientation (turns), and
-    x and y (centre, pixels from the top left corner). What a grid does not vary is held at
-    `_FIXED`.
-    """
-
-    factors: tuple[Factor, ...]
-    image_shape: tuple[int, int, int]
 
 
 def _spaced(first: float, last: float, count: int) -> tuple[float, ...]:
@@ -173,16 +156,9 @@ def render(
     return images
 
 
-def grid_factors(grid: Grid, index: np.ndarray) -> np.ndarray:
-    """Factor indices of the images numbered `index`, the last factor running fastest: int32."""
-    sizes = [len(factor.values) for factor in grid.factors]
-    return np.stack(np.unravel_index(index, sizes), axis=1).astype(np.int32)
-
-
 def grid_examples(grid: Grid, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Draws rows of factor indices: (images uint8 [b, H, W, C], values float32 [b, F])."""
-    columns = [np.array(f.values, np.float32)[factors[:, i]] for i, f in enumerate(grid.factors)]
-    values = np.stack(columns, axis=1)
+    values = grid_values(grid, factors)
     names = tuple(factor.name for factor in grid.factors)
     return render(values, names, grid.image_shape), values
 

@@ -1,0 +1,33 @@
+"""Data sets that hold every combination of their factors' values once."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+
+class Factor(NamedTuple):
+    """One factor of variation: the physical value at each index, and whether its ends meet."""
+
+    name: str
+    values: tuple[float, ...]
+    circular: bool = False
+
+
+class Grid(NamedTuple):
+    """All images of a variant: the product of its factors, the last one running fastest."""
+
+    factors: tuple[Factor, ...]
+    image_shape: tuple[int, int, int]
+
+
+def grid_factors(grid: Grid, index: np.ndarray) -> Int32[np.ndarray, "n f"]:
+    """Factor indices of the images numbered `index`, the last factor running fastest: int32."""
+    sizes = [len(factor.values) for factor in grid.factors]
+    return np.stack(np.unravel_index(index, sizes), axis=1).astype(np.int32)
+
+
+def grid_values(grid: Grid, factors: Int32[np.ndarray, "n f"]) -> Float32[np.ndarray, "n f"]:
+    """Physical values of rows of factor indices."""
+    columns = [np.array(f.values, np.float32)[factors[:, i]] for i, f in enumerate(grid.factors)]
+    return np.stack(columns, axis=1)

@@ -1,0 +1,294 @@
+"""The user's own folders: every form gives the same data set, and what is wrong is told."""
+
+import csv
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cdis import data
+from cdis.data import show
+from cdis.data.generated import split_of
+from cdis.data.transitions import build
+from cdis.errors import UserError
+
+SIZES = (3, 2, 4)
+NAMES = ("x", "kind", "turn")
+VALUES = ((-1.5, 2.0, 10.0), ("big", "small"), (0, 1, 2, 3))
+FACTORS = np.indices(SIZES).reshape(3, -1).T.astype(np.int32)
+IMAGES = np.random.default_rng(0).integers(0, 256, (24, 8, 4, 3), np.uint8)
+CELLS = [[str(VALUES[f][i]) for f, i in enumerate(row)] for row in FACTORS]
+
+
+def _csv(folder: Path, header: list[str], rows: list) -> None:
+    with open(folder / "factors.csv", "w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def _arrays(folder: Path, images: np.ndarray = IMAGES, factors: np.ndarray = FACTORS) -> Path:
+    np.save(folder / "images.npy", images)
+    np.save(folder / "factors.npy", factors)
+    return folder
+
+
+def _zipped(folder: Path) -> Path:
+    np.savez_compressed(folder / "data.npz", images=IMAGES, factors=FACTORS)
+    return folder
+
+
+def _table(folder: Path) -> Path:
+    np.save(folder / "images.npy", IMAGES)
+    _csv(folder, list(NAMES), CELLS)
+    return folder
+
+
+def _files(folder: Path) -> Path:
+    (folder / "pictures").mkdir()
+    names = [f"pictures/{i}.png" for i in range(24)]
+    for name, image in zip(names, IMAGES, strict=True):
+        Image.fromarray(image).save(folder / name)
+    _csv(
+        folder,
+        ["x", "image", *NAMES[1:]],
+        [[c[0], n, *c[1:]] for n, c in zip(names, CELLS, strict=True)],
+    )
+    return folder
+
+
+def _about(folder: Path, **fields) -> None:
+    (folder / "about.json").write_text(json.dumps(fields))
+
+
+@pytest.fixture
+def home(tmp_path) -> str:
+    return str(tmp_path / "data")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "mine").mkdir()
+    return tmp_path / "mine"
+
+
+@pytest.mark.parametrize("make", [_arrays, _zipped, _table, _files])
+def test_every_form_is_the_same_data_set(make, folder, home):
+    make(folder)
+    with_names = make in (_table, _files)
+    _about(folder, circular=["turn"], licence="mine", **({} if with_names else {"factors": NAMES}))
+    name = f"own:{folder}"
+    data.prepare(name, home)
+    dataset = data.load(name, home)
+    np.testing.assert_array_equal(dataset.images, IMAGES, strict=True)
+    np.testing.assert_array_equal(dataset.factors, FACTORS, strict=True)
+    values = FACTORS.astype(np.float32)
+    if with_names:
+        values[:, 0] = np.array(VALUES[0], np.float32)[FACTORS[:, 0]]
+    np.testing.assert_array_equal(dataset.values, values, strict=True)
+    split = split_of(24, 0)
+    for number, index in enumerate(dataset.splits.values()):
+        np.testing.assert_array_equal(index, np.flatnonzero(split == number))
+    info = data.info(name)
+    assert info == dataset.info and info.name == name
+    assert info.factor_names == NAMES and info.factor_sizes == SIZES
+    assert info.circular == (False, False, True) and info.image_shape == (8, 4, 3)
+    assert info.num_images == 24 and info.licence == "mine"
+    assert data.mechanism(name) is None
+    pairs = build(dataset.factors, info, np.arange(24))
+    assert np.bincount(pairs.action).tolist() == [16, 12, 24] * 2
+
+
+def test_values_are_sorted_and_may_be_given_another_order(folder):
+    np.save(folder / "images.npy", IMAGES[:6])
+    sizes = ["10", "9", "9.50", "10", "9", "9.5"]
+    names = ["small", "small", "small", "big", "big", "big"]
+    _csv(folder, ["size", "name", "note"], [*zip(sizes, names, "abcdef", strict=True)])
+    _about(folder, factors=["name", "size"])
+    dataset = data.load(f"own:{folder}")
+    assert dataset.info.factor_names == ("name", "size")
+    assert dataset.factors.tolist() == [[1, 2], [1, 0], [1, 1], [0, 2], [0, 0], [0, 1]]
+    assert dataset.values[:3].tolist() == [[1, 10], [1, 9], [1, 9.5]]
+    _about(folder, factors=["name", "size"], order={"name": ["small", "big"], "size": [9.5, 10, 9]})
+    ordered = data.load(f"own:{folder}")
+    assert ordered.factors.tolist() == [[0, 1], [0, 2], [0, 0], [1, 1], [1, 2], [1, 0]]
+    assert ordered.values[:3].tolist() == [[0, 10], [0, 9], [0, 9.5]]
+
+
+def test_missing_combinations_are_no_transitions_and_are_grey_in_the_sheet(folder):
+    kept = np.delete(np.arange(24), [3, 13])
+    _arrays(folder, IMAGES[kept], FACTORS[kept])
+    dataset = data.load(f"own:{folder}")
+    pairs = build(dataset.factors, dataset.info, np.arange(22))
+    moved = dataset.factors[pairs.y] - dataset.factors[pairs.x]
+    assert len(moved) and (np.abs(moved).sum(1) == 1).all()
+    row = show._traversal(dataset, 2, np.arange(4))
+    cells = row.reshape(10, 4, 6, 3)[:8, :, :4].transpose(1, 0, 2, 3)
+    # Near the middle is (1, 1, 2), image 14; its row is images 12 to 15, of which one is missing.
+    np.testing.assert_array_equal(cells[[0, 2, 3]], IMAGES[[12, 14, 15]])
+    assert (cells[1] == 96).all()
+
+
+def test_image_files_are_decoded_once_and_again_when_one_changes(folder, home):
+    _files(folder)
+    name = f"own:{folder}"
+    data.load(name, home)
+    first = sorted(Path(home, "own").glob("*.npy"))
+    written = first[0].stat().st_mtime_ns
+    (Path(home) / "own" / first[0].with_suffix(".incomplete").name).write_text("of a killed run")
+    data.load(name, home)
+    assert len(first) == 1 and first[0].stat().st_mtime_ns == written
+    Image.fromarray(IMAGES[1]).save(folder / "pictures" / "0.png")
+    os.utime(folder / "pictures" / "0.png", ns=(1, 1))
+    dataset = data.load(name, home)
+    np.testing.assert_array_equal(dataset.images[0], IMAGES[1])
+    left = sorted(path.suffix for path in Path(home, "own").iterdir())
+    assert left == [".lock", ".npy"] and sorted(Path(home, "own").glob("*.npy")) != first
+
+
+def test_grey_and_palette_files(folder, home):
+    Image.fromarray(IMAGES[0, ..., 0]).save(folder / "a.png")
+    Image.fromarray(IMAGES[1, ..., 0]).save(folder / "b.png")
+    _csv(folder, ["image", "n"], [["a.png", 0], ["b.png", 1]])
+    np.testing.assert_array_equal(data.load(f"own:{folder}", home).images, IMAGES[:2, ..., :1])
+    flat = np.zeros((8, 4), np.uint8)
+    for name in "ab":
+        palette = Image.fromarray(flat).convert("P")
+        palette.putpalette([7, 8, 9] * 256)
+        palette.save(folder / f"{name}.png")
+    images = data.load(f"own:{folder}", home).images
+    np.testing.assert_array_equal(images, np.broadcast_to(np.uint8([7, 8, 9]), (2, 8, 4, 3)))
+
+
+def _with(**arrays):
+    return lambda folder: _arrays(folder, **arrays)
+
+
+def _lines(*lines: str):
+    def write(folder: Path) -> None:
+        _files(folder)
+        (folder / "factors.csv").write_text("\n".join(lines))
+
+    return write
+
+
+def _told(make=_arrays, **about):
+    def write(folder: Path) -> None:
+        make(folder)
+        _about(folder, **about)
+
+    return write
+
+
+def _both(folder: Path) -> None:
+    _csv(_arrays(folder), list(NAMES), CELLS)
+
+
+def _another_size(folder: Path) -> None:
+    Image.fromarray(IMAGES[0, :4]).save(_files(folder) / "pictures" / "7.png")
+
+
+def _another_mode(folder: Path) -> None:
+    Image.new("RGBA", (4, 8)).save(_files(folder) / "pictures" / "0.png")
+
+
+def _no_image(folder: Path) -> None:
+    (_files(folder) / "pictures" / "7.png").write_text("no image")
+
+
+def _truncated(folder: Path) -> None:
+    os.truncate(_arrays(folder) / "images.npy", 1000)
+
+
+def _no_json(folder: Path) -> None:
+    (_arrays(folder) / "about.json").write_text("{")
+
+
+TWICE = np.concatenate([FACTORS[:-1], FACTORS[:1]])
+WIDE = np.tile(np.arange(24)[:, None], (1, 6))
+P = "pictures"
+
+
+@pytest.mark.parametrize(
+    "make, said",
+    [
+        (lambda folder: None, "holds none of the files that are looked for. Put images.npy"),
+        (_both, "holds factors.csv and factors.npy and images.npy"),
+        (Path.rmdir, "there is no folder /"),
+        (_with(images=IMAGES[:-1]), "there are 23 images and 24 rows of factors"),
+        (_with(images=IMAGES / 255), r"images are float64 \[24, 8, 4, 3\], not uint8"),
+        (_with(images=IMAGES[..., 0]), r"images are uint8 \[24, 8, 4\], not uint8 \[n, H"),
+        (_with(images=IMAGES[:, :6]), "images are 6 x 4. Height and width must be multiples of 4"),
+        (_with(factors=FACTORS + 0.5), r"factors are float64 \[24, 3\], not integers"),
+        (_with(factors=FACTORS[:, 0]), r"factors are int32 \[24\], not integers"),
+        (_with(factors=FACTORS[:, :0]), "there are no factors"),
+        (_with(factors=FACTORS * [1, 1, 0]), "'factor_2' has one value, 0"),
+        (_with(factors=TWICE), "image 0 and image 23 have the same factors, as have 0 pairs"),
+        (_with(factors=WIDE), "191,102,976 combinations .*'factor_0' alone has 24"),
+        (_truncated, r"images\.npy cannot be read"),
+        (_lines("x,image", f"1,{P}/0.png", f"2,{P}/99.png"), "1 of 2 image files are missing, 'p"),
+        (_lines("x,image", f"1,{P}/0.png", f"2,{P}/0.png"), f"names '{P}/0.png' twice"),
+        (_lines("x,image", f"1,{P}/0.png", f"1,{P}/1.png"), "'x' has one value, 1"),
+        (_lines("x,y,image", f"1,2,{P}/0.png", f"1,{P}/1.png"), "line 3 .* has 2 cells, 0 of"),
+        (_lines("x,y,image", f"1,,{P}/0.png"), "line 2 .* has 3 cells, 1 of them empty"),
+        (_lines("x,x,image", f"1,2,{P}/0.png"), "an empty or a repeated name"),
+        (_lines("x,image"), "names no images"),
+        (_lines(""), "names no images"),
+        (_lines("x,Image", f"1,{P}/0.png"), "no column 'image', and there is no images.npy"),
+        (_another_size, r"7\.png is 4 x 4 x 3, but .*0\.png is 8 x 4 x 3"),
+        (_another_mode, r"0\.png has the mode RGBA"),
+        (_no_image, r"7\.png cannot be read"),
+        (_no_json, r"about\.json cannot be read"),
+        (_told(circlar=["turn"]), r"has a field 'circlar' .*did you mean 'circular'\?"),
+        (_told(circular="turn"), "'circular' in about.json is not a list"),
+        (_told(circular=["factor_3"]), "names a factor 'factor_3' .*factor_0, factor_1, factor_2"),
+        (_told(circular=["factor_1"]), "'factor_1' has two values and so cannot be circular"),
+        (_told(factors=["a", "b"]), "has 2 names for 3 factors"),
+        (_told(order=["a"]), '"order" in about.json does not give'),
+        (_told(licence=3), "'licence' in about.json is not a text"),
+        (_told(_table, factors=["x", "kin"]), r"'kin' .*did you mean 'kind'\?"),
+        (_told(_table, order={"kind": ["small"]}), "not one of its values, which are big, small"),
+        (_told(_table, order={"kin": ["small"]}), "'order' in about.json names a factor 'kin'"),
+    ],
+)
+def test_what_is_wrong_is_told(make, said, folder, home):
+    make(folder)
+    with pytest.raises(UserError, match=f"^own:.*{said}") as error:
+        data.load(f"own:{folder}", home)
+    assert "\n" not in str(error.value)
+    assert not list(Path(home).rglob("*.incomplete")) and not list(Path(home).rglob("*.npy"))
+
+
+def test_a_data_directory_that_cannot_be_written_to_is_told(folder, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"could not be decoded into .*--data_dir"):
+        data.load(f"own:{_files(folder)}", str(tmp_path / "file"))
+
+
+@pytest.mark.slow
+def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch, capsys):
+    """As it is printed, but for a training of a few steps."""
+    from cdis.cli import main
+
+    root = Path(__file__).parents[2]
+    text = (root / "cdis" / "data" / "own_data.md").read_text()
+    blocks = dict(re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CDIS_DATA_DIR", str(tmp_path / "data"))
+    (tmp_path / "experiments").symlink_to(root / "experiments")
+    first, *commands = blocks["sh"].splitlines()
+    assert first == "python make_squares.py" and len(commands) == 3
+    exec(compile(blocks["python"], "make_squares.py", "exec"), {})
+    (tmp_path / "squares" / "about.json").write_text(blocks["json"])
+    for command in commands:
+        program, *arguments = command.replace("quickstart.py", "quickstart.py:smoke").split()
+        assert program == "cdis" and main(arguments) == 0, capsys.readouterr().err
+    assert "colour" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "runs" / "squares" / "metrics.json").read_text())
+    assert metrics["data"] == "own:squares"
+    assert set(metrics["action_retrieval"]["per_action"]) == set(
+        data.info("own:squares").action_names
+    )
+    assert (tmp_path / "squares.png").stat().st_size > 10_000

@@ -85,7 +85,9 @@ def _record(data_dir: Path) -> Path:
 # What is loaded
 
 
-def test_load_prepares_what_is_missing(tmp_path, capsys):
+def test_load_prepares_what_is_missing(tmp_path, capsys, monkeypatch):
+    # However slow the machine: what a slow preparation tells has its own tests.
+    monkeypatch.setattr("cdis.data.progress._SECONDS", float("inf"))
     dataset = tiny_store(tmp_path).load()
     _check(dataset)
     assert dataset.images.dtype == np.uint8 and not dataset.images.flags.writeable

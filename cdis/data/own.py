@@ -129,7 +129,7 @@ class Own:
             )
         return about
 
-    def _table(self, about: dict[str, Any]) -> dict[str, list | np.ndarray]:
+    def _table(self, about: dict[str, Any]) -> dict[str, Any]:
         """The cells of each factor's column; finds the images too."""
         folder = self._folder
         here = {
@@ -321,11 +321,11 @@ class Own:
                 f"{sizes[most]:,} values",
                 'Round its values to fewer, or leave it out ("factors" in about.json).',
             )
-        cell = np.ravel_multi_index(tuple(self._factors.T), sizes)
+        cell = np.asarray(np.ravel_multi_index(tuple(self._factors.T), sizes))
         order = np.argsort(cell, kind="stable")
         same = np.flatnonzero(np.diff(cell[order]) == 0)
         if len(same):
-            one, other = (self._called(order[same[0] + i]) for i in (0, 1))
+            one, other = (self._called(int(order[same[0] + i])) for i in (0, 1))
             raise self._error(
                 f"{one} and {other} have the same factors, as have {len(same) - 1:,} pairs more",
                 "A transition needs one image for each row of factors: add a factor that tells "

@@ -16,7 +16,7 @@ Stages, of which a config describes those that it wants; they run in this order:
 
 "structure" and "flow" fit the flow to labels, or (`flow.fit_to`) to the encoder's latents.
 
-Trained as published, in the stage "images" alone, the flow stays nearly dead: the encoder's noise
+Trained as published, in the stage "images" alone, the flow says too little: the encoder's noise
 can absorb whatever the mechanisms ought to say. Each log line therefore has the strength of each
 edge. Departures from the paper; each is a switch of `config.model`, the published value in
 brackets, and `experiments/cauf_vae/pendulum_literal.py` has them all:

@@ -1,11 +1,11 @@
-"""CauF-VAE as published, on clean Pendulum: everything at once, and a flow that stays dead.
+"""CauF-VAE as published, on clean Pendulum: everything at once, and a flow with weak edges.
 
     cdis train --config experiments/cauf_vae/pendulum_literal.py --workdir runs/pendulum_literal
     cdis evaluate --workdir runs/pendulum_literal
 
 Labels go into the encoder, which tells the noise; the flow has no other teacher than the ELBO and
-the alignment of its outputs. Latents agree with their factors all the same; what does not work are
-interventions, and the strengths of the edges in the log tell why. Settings that the paper does not
+the alignment of its outputs. That latents agree with their factors does not show that interventions
+work: measure those, and look at the strengths of the edges in the log. Settings that the paper does not
 give, or that were not at hand, are ours: the weight of the alignment, the networks, the training.
 Not measured yet.
 """

@@ -5,8 +5,8 @@
 Frozen autoencoder, modes in turn, mean node cross-entropy, stochastic gates, additive mask, shared
 mechanisms, published weights and widths; `cdis.methods.ct_vae` lists what differs from
 experiments/ct_vae/quickstart.py. Other data: `--config.data.name=sprites2d/oriented`. The paper
-trains 20 and 100 epochs. The steps here are far fewer, and yet long on two cores (over a second
-each in the first stage on one core); the result has not been measured to the end.
+trains 20 and 100 epochs; the steps here are far fewer, and yet take 40 minutes of one core. Ours:
+.105 / .208 retrieval, which is chance, with 1 code of 64 in use (see the README).
 """
 
 from ml_collections import ConfigDict

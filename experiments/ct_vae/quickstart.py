@@ -3,8 +3,8 @@
     cdis train --config experiments/ct_vae/quickstart.py --workdir runs/quickstart
     cdis train --config experiments/ct_vae/quickstart.py:oriented --workdir runs/oriented
 
-Ours, on held-out pairs: @QC@ retrieval (directed / undirected) on coloured sprites after @QT@ s of
-training on two cores, @OC@ on oriented ones after @OT@ s on one. The README has all results, and
+Ours, on held-out pairs: 1.000 / 1.000 retrieval (directed / undirected) on coloured sprites after 254 s of
+training on two cores, .999 / .999 on oriented ones after 484 s on one. The README has all results, and
 those of variants.
 """
 

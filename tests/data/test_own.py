@@ -159,7 +159,9 @@ def test_grey_and_palette_files(folder, home):
         palette.putpalette([7, 8, 9] * 256)
         palette.save(folder / f"{name}.png")
     images = data.load(f"own:{folder}", home).images
-    np.testing.assert_array_equal(images, np.broadcast_to(np.uint8([7, 8, 9]), (2, 8, 4, 3)))
+    np.testing.assert_array_equal(
+        images, np.broadcast_to(np.array([7, 8, 9], np.uint8), (2, 8, 4, 3))
+    )
 
 
 def _with(**arrays):

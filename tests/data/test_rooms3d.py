@@ -145,7 +145,9 @@ def test_small_is_rows_of_the_full_grid():
         ],
         axis=1,
     )
-    again = Rooms3d.examples(variants["full"], np.ravel_multi_index(in_full.T, SIZES))
+    again = Rooms3d.examples(
+        variants["full"], np.asarray(np.ravel_multi_index(tuple(in_full.T), SIZES))
+    )
     np.testing.assert_array_equal(again[1], in_full)
     np.testing.assert_array_equal(again[2], values)
     np.testing.assert_array_equal(again[0], images)

@@ -415,12 +415,13 @@ def test_smoke_variants_train_two_steps_of_each_stage(name):
         variables = state.variables
 
 
-# The trap: a flow that stays dead
+# The trap: a flow that says too little
 
 
 @pytest.mark.slow
-def test_the_literal_objective_leaves_the_flow_nearly_dead_and_the_shipped_one_does_not():
-    # On clean Pendulum, with small networks; what is measured is what every log line has.
+def test_the_literal_objective_leaves_every_edge_weaker_than_the_mechanism():
+    # On clean Pendulum, with small networks; what is measured is what every log line has. The
+    # weight of alignment is that of pendulum_cpu.py in both, so that latents agree soon.
     name = "pendulum/clean"
     mechanism, info = data.mechanism(name), data.info(name)
     assert mechanism is not None
@@ -428,7 +429,11 @@ def test_the_literal_objective_leaves_the_flow_nearly_dead_and_the_shipped_one_d
     angle, light = rng.uniform(-0.63, 0.67, 2048), rng.uniform(3.0, 17.0, 2048)
     values = np.stack([angle, light, *pendulum.shadow(angle, light, np)], 1).astype(np.float32)
     images = np.asarray(mechanism.render(values))
-    small = {"model.autoencoder.width": 16, "model.autoencoder.hidden": 64}
+    small = {
+        "model.autoencoder.width": 8,
+        "model.autoencoder.hidden": 64,
+        "model.weights.alignment": 2000.0,
+    }
 
     def edges(file, steps):
         config = load_config(str(EXPERIMENTS / file), small)
@@ -443,6 +448,8 @@ def test_the_literal_objective_leaves_the_flow_nearly_dead_and_the_shipped_one_d
             trained, _ = split(variables["params"], stage)
             state = State(variables, optimizer.init(trained), jnp.int32(0))
             columns = {"image": images, "values": values}
+            if stage.name not in steps:
+                break
             for _ in range(steps[stage.name]):
                 rows = rng.integers(0, len(values), 32 if stage.name == "images" else 256)
                 given = {column: columns[column][rows] for column in stage.columns}
@@ -450,13 +457,13 @@ def test_the_literal_objective_leaves_the_flow_nearly_dead_and_the_shipped_one_d
             variables = state.variables
         return {n: float(x) for n, x in metrics.items() if n.startswith("edge_")}, metrics
 
-    literal, metrics = edges("pendulum_literal.py", {"images": 400})
-    shipped, _ = edges("pendulum_cpu.py", {"flow": 1000, "images": 2})
+    literal, metrics = edges("pendulum_literal.py", {"images": 500})
+    shipped, _ = edges("pendulum_cpu.py", {"flow": 1000})
     assert set(literal) == set(shipped) and len(literal) == 4
     # Latents agree with labels: by that measure alone nothing would seem wrong.
-    assert metrics["alignment"] < 0.2 * info.num_factors
+    assert metrics["alignment"] < 0.2
     wanted = {"edge_light_position_to_shadow_length", "edge_light_position_to_shadow_position"}
     wanted |= {"edge_pendulum_angle_to_shadow_length", "edge_pendulum_angle_to_shadow_position"}
     assert set(literal) == wanted
     assert min(shipped.values()) > 0.35
-    assert max(literal.values()) < 0.5 * min(shipped.values())
+    assert all(literal[edge] < 0.65 * shipped[edge] for edge in wanted)

@@ -15,7 +15,7 @@ from cdis.metrics.arrays import UnsuitableData, check, quiet_convergence, standa
 #: Weights of the four factors in CDG-VAE's label.
 WEIGHTS = (1.0, -1.0, 0.5, -0.5)
 _HIDDEN = 32
-_LEAST_IN_GROUP = 5
+_LEAST_IN_GROUP = 3  # 100 labels at an agreement of 0.9 leave about 5, by chance fewer
 
 
 def synthetic_label(

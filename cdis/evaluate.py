@@ -226,8 +226,8 @@ def _codes(
     method: Method, variables: Variables, dataset: Dataset, progress: Progress
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Usage on the test split, and what each node knows; every node has a codebook of its own."""
-    assert method.encode is not None and method.num_codes is not None
-    encode = jax.jit(lambda v, images: method.encode(v, images)["codes"])  # type: ignore[misc]
+    assert method.num_codes is not None
+    encode = _encoder(method, "codes")
 
     def codes_of(index: np.ndarray) -> np.ndarray:
         return _in_chunks(lambda i: encode(variables, dataset.images[i]), index)
@@ -425,7 +425,7 @@ def _labelled(
     method: Method, variables: Variables, dataset: Dataset, progress: Progress
 ) -> dict[str, Any]:
     """Latents that stand for factors, against the factors."""
-    encode = jax.jit(lambda v, images: method.encode(v, images)["vectors"])  # type: ignore[misc]
+    encode = _encoder(method, "vectors")
     index = _sample(dataset.splits["test"], MAX_IMAGES)
     vectors = _in_chunks(lambda i: encode(variables, dataset.images[i]), index)
     scores = labelled_latents(vectors[:, : method.num_labelled], dataset.values[index])
@@ -566,7 +566,7 @@ def _downstream(
     few = FEW_LABELS / (0.5 / 0.9) / len(index)  # of the half that agrees, which are nine of ten
     if values.shape[1] < len(WEIGHTS) or few > 0.5:
         return {}
-    encode = jax.jit(lambda v, images: method.encode(v, images)["vectors"])  # type: ignore[misc]
+    encode = _encoder(method, "vectors")
     plain = _in_chunks(lambda i: encode(variables, dataset.images[i]), index)
     tint = np.random.default_rng(_SEED).integers(0, 2, len(dataset.images))
     lit = _in_chunks(
@@ -609,6 +609,13 @@ def _share_on_own_factor(
         float(hits / all_hits) if all_hits > 0 else None
         for hits, all_hits in zip((mask * own).sum(1), total, strict=True)
     ]
+
+
+def _encoder(method: Method, part: str) -> Callable[..., Any]:
+    """One part of what `method.encode` gives, compiled; its callers saw that it is there."""
+    encode = method.encode
+    assert encode is not None
+    return jax.jit(lambda variables, images: encode(variables, images)[part])
 
 
 def _reconstruct(method: Method, variables: Variables) -> Callable[[np.ndarray], np.ndarray] | None:

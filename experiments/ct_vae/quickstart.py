@@ -37,7 +37,8 @@ def get_config(variant: str = "") -> ConfigDict:
         {
             "joint": True,
             "joint_graph": "identity",  # | "learned"
-            # Between which steps of the joint stage each comes to shape the codes.
+            # Between which steps of a stage each comes to count in full; the first two are of the
+            # joint stage alone.
             "ramps": {"transitions": (300, 500), "sharing": (0, 1000), "mask": (0, 1000)},
             "modes": "together",  # | "alternating"
             "reverse": True,

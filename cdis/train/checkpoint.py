@@ -34,6 +34,9 @@ from cdis.train.state import Flat, State, by_path
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
 KEPT = 3
+#: What Orbax writes beside the arrays, measured: 100 KiB of files of its own and 2 KiB per array;
+#: twice that, for what it writes meanwhile and removes again.
+_OVERHEAD, _OVERHEAD_PER_ARRAY = 200 * 1024, 4 * 1024
 #: The disk is full, or the user's share of it, or a file may grow no more.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -111,6 +114,9 @@ class Checkpoints:
             "arrays": {"variables": _shapes(variables), "optimizer": _shapes(optimizer)}
         }
         facts["digest"] = _digest(variables, optimizer, facts)
+        # Looked at beforehand because Orbax's threads print tracebacks of their own when they fail.
+        if shutil.disk_usage(self._directory).free < _bytes_needed(variables, optimizer):
+            raise _disk_full(self._directory)
         try:
             self._manager.save(
                 facts["step"],
@@ -311,6 +317,13 @@ def _remove_leftovers(directory: Path) -> None:
 
 def _shapes(flat: Flat) -> dict[str, tuple[str, tuple[int, ...]]]:
     return {name: (str(leaf.dtype), tuple(leaf.shape)) for name, leaf in flat.items()}
+
+
+def _bytes_needed(*trees: Flat) -> int:
+    """What a checkpoint takes on the disk at most."""
+    return _OVERHEAD + sum(
+        leaf.nbytes + _OVERHEAD_PER_ARRAY for flat in trees for leaf in flat.values()
+    )
 
 
 def _spell(shape: tuple[str, tuple[int, ...]] | None) -> str:

@@ -131,10 +131,10 @@ def _can_mount() -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(not _can_mount(), reason="needs a user namespace to mount a small disk")
 def test_a_disk_that_is_really_full(tmp_path):
-    """Training stops on a disk of 300 KiB, and goes on to its end when that has grown."""
+    """Training stops on a disk of 500 KiB, and goes on to its end when that has grown."""
     run = f"{sys.executable} {SCRIPT} {tmp_path}/disk/run"
     script = f"""
-        mkdir {tmp_path}/disk && mount -t tmpfs -o size=300k none {tmp_path}/disk
+        mkdir {tmp_path}/disk && mount -t tmpfs -o size=500k none {tmp_path}/disk
         {run}; echo "status $?"
         ls {tmp_path}/disk/run/checkpoints
         mount -o remount,size=8m {tmp_path}/disk

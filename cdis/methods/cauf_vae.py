@@ -54,8 +54,9 @@ from ml_collections import ConfigDict
 
 from cdis.data.info import Dataset, Info
 from cdis.errors import UserError
+from cdis.methods import labels
 from cdis.methods.base import Aux, Batch, Method, Stage, Variables
-from cdis.networks.autoencoder import PatchDecoder, PatchEncoder
+from cdis.networks.autoencoder import PatchDecoder, PatchEncoder, check_patch
 from cdis.networks.conditioner import Conditioner
 from cdis.objectives import causal_vae
 from cdis.ops import flow, gaussian
@@ -76,8 +77,6 @@ _TRANSFORMS = {"affine": flow.AFFINE, "spline": flow.SPLINE}
 _LEVELS = {"affine": (0.0,), "spline": (-1.0, 0.0, 1.0)}
 _PRIOR_FLOOR = 0.01
 _STRENGTH_DECAY = 0.99
-#: Labels so many standard deviations from the mean are taken for mistakes.
-_FARTHEST = 10.0
 
 
 def make(config: ConfigDict, info: Info) -> Method:
@@ -93,10 +92,7 @@ def make(config: ConfigDict, info: Info) -> Method:
     given = _graph(model, info)
     transform, levels = _TRANSFORMS[model.flow.transform], _LEVELS[model.flow.transform]
     options = {"transform": transform}
-    binary = np.array([size == 2 for size in info.factor_sizes])
-    # A binary label becomes -1 or 1; the latent is its logit.
-    mean = np.where(binary, 0.5, np.array(info.value_mean, np.float32)).astype(np.float32)
-    std = np.where(binary, 0.5, np.array(info.value_std, np.float32)).astype(np.float32)
+    mean, std, binary = labels.scale(info)
     parts = model.autoencoder
     encoder = PatchEncoder(parts.patch, parts.width, parts.hidden, 2 * (d + extra))
     decoder = PatchDecoder(parts.patch, parts.width, parts.hidden, info.image_shape)
@@ -288,7 +284,7 @@ def make(config: ConfigDict, info: Info) -> Method:
         return {"edge_strength": strength, "adjacency": strength > model.flow.threshold}
 
     def check(dataset: Dataset) -> None:
-        _check_labels(dataset, binary, mean, std)
+        labels.check(dataset, mean, std, binary)
 
     fits_latents = model.flow.fit_to == "images"
     source: dict[str, Any] = {"columns": ("latents",) if fits_latents else ("values",)}
@@ -374,17 +370,7 @@ def _check(config: ConfigDict, info: Info) -> None:
             raise UserError(
                 f"config.model.{name} is {value!r}, but must be one of {', '.join(allowed)}."
             )
-    if info.value_mean is None or info.value_std is None:
-        raise UserError(
-            f"{info.name} has no labels to align latents with: its factors are mere indices. "
-            "Choose a data set whose factors have values, such as pendulum/clean."
-        )
-    side = 2 * model.autoencoder.patch
-    if info.image_shape[0] % side or info.image_shape[1] % side:
-        raise UserError(
-            f"config.model.autoencoder.patch is {model.autoencoder.patch}, which needs image sides "
-            f"divisible by {side}, but {info.name} has images of {info.image_shape}."
-        )
+    check_patch(model.autoencoder.patch, info.image_shape)
     if not 0 < model.label_fraction <= 1:
         raise UserError(
             f"config.model.label_fraction is {model.label_fraction}, but must be above 0 and at "
@@ -402,28 +388,3 @@ def _check(config: ConfigDict, info: Info) -> None:
             "config.model.flow.fit_to is 'images', but there is no stage 'encoder' that would "
             "learn to read them first. Describe config.stages.encoder, or fit to 'labels'."
         )
-
-
-def _check_labels(dataset: Dataset, binary: Any, mean: Any, std: Any) -> None:
-    """Raise `UserError` if labels are missing or cannot be meant."""
-    info, values = dataset.info, dataset.values
-    for i, name in enumerate(info.factor_names):
-        column = values[:, i]
-        missing = int((~np.isfinite(column)).sum())
-        if missing:
-            raise UserError(
-                f"{missing:,} of {len(column):,} labels of {name} in {info.name} are missing (not "
-                "a finite number). Label these images or leave them out."
-            )
-        far = ~np.isin(column, (0, 1)) if binary[i] else abs(column - mean[i]) > _FARTHEST * std[i]
-        if far.any():
-            expected = (
-                "0 or 1"
-                if binary[i]
-                else f"within {_FARTHEST:g} standard deviations ({std[i]:.4g}) of {mean[i]:.4g}"
-            )
-            raise UserError(
-                f"{int(far.sum()):,} of {len(column):,} labels of {name} in {info.name} are out of "
-                f"range, such as {column[far][0]:.6g}: expected {expected}. Mend the labels, or "
-                "the mean and standard deviation that the data set states."
-            )

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cdis.errors import UserError
 from cdis.ops.space import depth_to_space, space_to_depth
 
 
@@ -172,3 +173,13 @@ class PatchDecoder(nn.Module):
         x = nn.relu(depth_to_space(nn.Conv(4 * self.width, (3, 3))(x), 2))
         x = nn.relu(nn.Conv(self.width, (3, 3))(x))
         return depth_to_space(nn.Conv(channels * self.patch**2, (3, 3))(x), self.patch)
+
+
+def check_patch(patch: int, image_shape: tuple[int, int, int]) -> None:
+    """Raises `UserError` for images that `Patch*` networks cannot take apart."""
+    side = 2 * patch
+    if image_shape[0] % side or image_shape[1] % side:
+        raise UserError(
+            f"config.model.autoencoder.patch is {patch}, which needs image sides divisible by "
+            f"{side}, but the images are {' x '.join(map(str, image_shape))}. Choose another patch."
+        )

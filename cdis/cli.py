@@ -112,6 +112,20 @@ every metric gives them 1. A metric that cannot be computed is listed with the r
 factor_vae and irs need a crossed design, in which factors are independent of each other.
 """
 
+_COMPARE = """\
+Puts measured runs side by side, with means and intervals over seeds, as a Markdown table.
+
+Usage: cdis compare DIR ... [--scores A,B]
+
+  DIR ...       of earlier cdis evaluate; those that differ in nothing but the seed are one column
+  --scores A,B  dotted names of numbers in metrics.json, or of groups: downstream.robustness
+  --json        print JSON: each mean with its 95 % interval (Student's t)
+
+Examples:
+  cdis compare runs/beta_vae-* runs/cauf_vae-*
+  cdis compare runs/cauf_vae-* --scores elbo,factors.mcc,interventions.do_light_position.hit
+"""
+
 _RETRIEVE = """\
 Tells which action leads from one image to another, with the probability of each.
 
@@ -251,6 +265,12 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
         section = metrics.get("disentanglement", {}).get(name, {})
         if shown := _disentanglement(section):
             lines.append(f"{f'{name} disentangled':22}{shown}")
+    if (section := metrics.get("downstream", {}).get("likelier_label")) is not None:
+        told = [
+            f"{scores['few_labels']['worst_group']:.3f} {part.replace('_', ' ')}"
+            for part, scores in section["robustness"].items()
+        ]
+        lines.append(f"misled, few labels    worst group {', '.join(told)}")
     if (section := metrics.get("timing")) is not None:
         lines.append(f"training took         {section['train_seconds']:.0f} s")
     return lines
@@ -316,7 +336,8 @@ def _parse(name: str, arguments: list[str]) -> tuple[flags.FlagValues, list[str]
     for flag in command.required:
         if not values[flag].value:
             raise UserError(f"cdis {name} needs --{flag}. {see}")
-    if len(others) != len(command.arguments):
+    least, endless = len(command.arguments), command.arguments[-1:] == ("DIR ...",)
+    if len(others) < least or (len(others) > least and not endless):
         wanted = " and ".join(command.arguments) or "nothing"
         given = ", ".join(others) or "nothing"
         raise UserError(f"Beside flags, cdis {name} takes {wanted}, but was given {given}. {see}")
@@ -391,6 +412,13 @@ def _report(values: flags.FlagValues) -> None:
 
     page = report(values.workdir, values.data_dir)
     print(f"Pictures: {values.workdir}/pictures\nPage: {page}")
+
+
+def _compare(values: flags.FlagValues, *workdirs: str) -> None:
+    from cdis.compare import compare, markdown
+
+    experiments = compare(workdirs, values.scores.split(",") if values.scores else ())
+    print(json.dumps(experiments, indent=2) if values.json else markdown(experiments))
 
 
 def _retrieve(values: flags.FlagValues, x: str, y: str) -> None:
@@ -481,6 +509,7 @@ COMMANDS = {
         ("metrics", "preset", "continuous", "seed", "json"),
     ),
     "report": Command(_REPORT, _report, ("workdir",), ("data_dir",)),
+    "compare": Command(_COMPARE, _compare, (), ("scores",), ("json",), ("DIR ...",)),
     "retrieve": Command(
         _RETRIEVE, _retrieve, ("workdir",), switches=("json",), arguments=("X.png", "Y.png")
     ),

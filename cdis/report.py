@@ -513,6 +513,8 @@ def _page(name: str, info: Info, config: Any, metrics: dict[str, Any], pictures:
             )
         if stem == "confusion":
             parts.append(_tables(info, metrics))
+    if "robustness" in metrics.get("downstream", {}):
+        parts.append(_downstream(metrics["downstream"]))
     parts += [
         "<h2>All numbers and the config</h2>",
         f"<details><summary>metrics.json</summary><pre>{_text(_compact(metrics))}</pre></details>",
@@ -637,6 +639,36 @@ def _tables(info: Info, metrics: dict[str, Any]) -> str:
     if columns:
         text += _table("factor", [(name, name) for name in info.factor_names], columns)
     return text
+
+
+def _downstream(tasks: dict[str, Any]) -> str:
+    """Accuracy of classifiers, with intervals over their repeats, for each label and part."""
+    few = tasks["sample_efficiency"]["all"]["few"]
+    rows: list[tuple[str, str]] = []
+    cells: dict[str, dict[str, str]] = {}
+    for label, measured in (("drawn", tasks), ("likelier", tasks["likelier_label"])):
+        for part, efficiency in measured["sample_efficiency"].items():
+            key = f"{label} {part}"
+            rows.append((f"{part.replace('_', ' ')}, {label} label", key))
+            robustness = measured["robustness"][part]
+            for title, scores, name in (
+                (f"accuracy, {few} labels", efficiency, "accuracy_few"),
+                ("all labels", efficiency, "accuracy_all"),
+                ("ratio", efficiency, "efficiency"),
+                ("misled, all labels", robustness["all_labels"], "average"),
+                ("worst group", robustness["all_labels"], "worst_group"),
+                (f"misled, {few} labels", robustness["few_labels"], "average"),
+                ("worst group ", robustness["few_labels"], "worst_group"),
+            ):
+                value = f"{scores[name]:.3f}<br>{_interval(scores, name)}"
+                cells.setdefault(title, {})[key] = value
+    return (
+        "<h2>Downstream tasks</h2><p>Accuracy of a small classifier on the latents, and on the "
+        "true factors, which is what can be hoped for: a drawn label cannot be told for sure. "
+        "Misled: a tint of the image mostly agrees with the label in training (.8 of the images, "
+        f"of {few} labels .9), and not in the test. Brackets are intervals over repeats.</p>"
+        + _table("dimensions", rows, [(title, values, "") for title, values in cells.items()])
+    )
 
 
 def _table(

@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "evaluate": _TRAINING,
     "apply": _TRAINING,
     "report": _TRAINING | {"evaluate"},
-    "cli": _TRAINING | {"apply", "evaluate", "report"},
+    "compare": {"metrics"},
+    "cli": _TRAINING | {"apply", "compare", "evaluate", "report"},
     "__init__": set(),
     "__main__": {"cli"},
 }

@@ -1,5 +1,6 @@
 """The command line: what it teaches, what it does, and what it says to bad input."""
 
+import functools
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from cdis import data
+from cdis import evaluate as evaluation
 from cdis.cli import COMMANDS, headlines, main
 
 ROOT = Path(__file__).parents[1]
@@ -397,12 +399,18 @@ def test_headlines_of_causal_factors():
             "interventions": {"do_light": scores | {"propagation": 0.97}, "do_shade": scores},
             "structure": {"shd": 1},
             "reconstruction": {"mse": 0.00015},
+            "downstream": {
+                "likelier_label": {
+                    "robustness": {"true_factors": {"few_labels": {"worst_group": 0.9625}}}
+                }
+            },
         }
     )
     text = "\n".join(lines)
     assert "worst factor 0.9912" in text and "SHD 1" in text and "0.000150" in text
     assert "do(light): hit 0.990, propagation 0.970, drift 0.040" in text
     assert "do(shade): hit 0.990, drift 0.040" in text
+    assert "misled, few labels    worst group 0.963 true factors" in text
 
 
 def test_headlines_of_scores():
@@ -501,8 +509,11 @@ def test_from_data_to_report(data_dir, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_from_causal_data_to_report(tmp_path, capsys, fails):
-    """The same of causal factors, whose values can be set."""
+def test_from_causal_data_to_report(tmp_path, capsys, fails, monkeypatch):
+    """The same of causal factors, whose values can be set, and of what is compared with it."""
+    for task in ("sample_efficiency", "distributional_robustness"):
+        fewer = functools.partial(getattr(evaluation, task), repeats=2)
+        monkeypatch.setattr(evaluation, task, fewer)
     workdir, picture, data_dir = (str(tmp_path / name) for name in ("run", "x.png", "data"))
     where = ["--workdir", workdir, "--data_dir", data_dir]
     file = ROOT / "experiments/cauf_vae/pendulum_cpu.py"
@@ -523,6 +534,25 @@ def test_from_causal_data_to_report(tmp_path, capsys, fails):
     assert main(["report", *where]) == 0
     drawn = {path.stem for path in Path(workdir, "pictures").glob("*.png")}
     assert {"do_light_position", "edge_strength", "reconstructions"} <= drawn
+
+    beside, file = str(tmp_path / "beside"), ROOT / "experiments/baselines/beta_vae_pendulum_cpu.py"
+    where = ["--workdir", beside, "--data_dir", data_dir]
+    assert main(["train", "--config", f"{file}:smoke", *where]) == 0
+    assert main(["report", *where]) == 0
+    assert "Downstream tasks" in Path(beside, "report/index.html").read_text()
+    measured = json.loads(Path(beside, "metrics.json").read_text())
+    assert {"reconstruction", "disentanglement", "downstream", "elbo"} <= set(measured)
+    assert not {"factors", "interventions", "structure"} & set(measured)
+    # The tasks are the same, but for dimensions that no label names.
+    assert set(measured["downstream"]) == set(metrics["downstream"])
+    for task in ("sample_efficiency", "robustness"):
+        ours, theirs = (m["downstream"][task] for m in (metrics, measured))
+        assert set(ours) == {"all", "labelled", "true_factors"} == {"labelled", *theirs}
+    assert ours["true_factors"] == theirs["true_factors"]
+    capsys.readouterr()
+    assert main(["compare", workdir, beside, "--scores", "downstream"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0] == "|  | run | beside |" and len(rows) == 3 + 2 * 3 * 7
 
     image = data.load("pendulum/clean", data_dir).images[0]
     Image.fromarray(image).save(picture)

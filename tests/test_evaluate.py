@@ -1,11 +1,13 @@
 """Evaluation of methods that are right, or wrong in a known way, by construction."""
 
+import dataclasses
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from cdis import evaluate as evaluation
 from cdis.config import common
@@ -13,6 +15,7 @@ from cdis.data.causal import Mechanism
 from cdis.data.info import Dataset, Info
 from cdis.evaluate import evaluate, evaluate_method
 from cdis.methods.base import Method
+from cdis.metrics import downstream
 from cdis.metrics.factor_predictor import FactorPredictor
 
 INFO = Info(
@@ -104,6 +107,7 @@ def _few_scores(monkeypatch):
     """Trees and drawn batches are tested elsewhere."""
     monkeypatch.setattr(evaluation, "VECTOR_SCORES", ("mig", "mcc"))
     monkeypatch.setattr(evaluation, "CODE_SCORES", ("mig", "modularity"))
+    monkeypatch.setattr(evaluation, "CONTINUOUS_SCORES", ("sap", "mcc"))
 
 
 def measure(method: Method, variables=VARIABLES, predictor: FactorPredictor | None = PREDICTOR):
@@ -269,6 +273,13 @@ def test_causal_factors(follows):
     json.dumps(metrics, allow_nan=False)
     assert metrics["factors"]["r2"] == pytest.approx(dict.fromkeys(SHADE.factor_names, 1))
     assert metrics["reconstruction"]["mse"] == pytest.approx(0, abs=1e-9)
+    # Latents are scored on what was held out, and these are the factors.
+    disentanglement = metrics["disentanglement"]
+    assert (disentanglement["split"], disentanglement["num_images"]) == ("test", 100)
+    for entry in disentanglement["vectors"]["metrics"].values():
+        assert entry["scores"] == pytest.approx(entry["perfect"])
+    assert disentanglement["vectors"]["metrics"]["mcc"]["scores"]["score"] == pytest.approx(1)
+    assert "downstream" not in metrics  # its label weighs four factors
     test = dataset.values[dataset.splits["test"]]
     assert metrics["elbo"] == pytest.approx(-test.sum(1).mean(), rel=1e-5)
     # One edge is missing and one is too many.
@@ -287,6 +298,74 @@ def test_causal_factors(follows):
     # The slides of a factor rise along the columns.
     rising = arrays["do_results"][0, :, :, 0, 0, 0].astype(int)
     assert (np.diff(rising, axis=1) > 0).all()
+
+
+def _four_shades(count: int = 900) -> Dataset:
+    """Four independent factors in the first row's pixels, and a pixel that is always white."""
+    info = dataclasses.replace(
+        SHADE,
+        factor_names=("a", "b", "c", "d"),
+        factor_sizes=(0,) * 4,
+        circular=(False,) * 4,
+        count=count,
+        graph=None,
+        value_mean=(125.0,) * 4,
+        value_std=(72.0,) * 4,
+    )
+    values = np.random.default_rng(0).uniform(0, 250, (count, 4)).astype(np.float32)
+    images = np.zeros((count, 4, 4, 1), np.uint8)
+    images[:, 0, :, 0] = np.round(values)
+    images[:, 3, 3] = 255
+    splits = {name: np.arange(count if name == "test" else 1) for name in INDEX}
+    return Dataset(info, images, np.zeros((count, 4), np.int32), splits, values)
+
+
+def _sees_the_tint(labelled: bool) -> Method:
+    """Latents are the factors, whatever the light, and then the light."""
+
+    def encode(variables, images):
+        pixels = images.astype(jnp.float32)
+        light = pixels[:, 3, 3]
+        return {"vectors": jnp.concatenate([pixels[:, 0, :, 0] / light, light], 1)}
+
+    return Method(lambda key, batch: {}, (), encode=encode, num_labelled=4 if labelled else None)
+
+
+def test_downstream_tasks(monkeypatch):
+    # Networks are tested with the tasks themselves; here regressions do.
+    monkeypatch.setattr(
+        downstream, "_classifier", lambda x, y, seed: LogisticRegression().fit(x, y).predict
+    )
+    metrics, _ = evaluate_method(_sees_the_tint(True), {}, _four_shades(), None, lambda line: None)
+    json.dumps(metrics, allow_nan=False)
+    tasks = metrics["downstream"]
+    parts = {"all", "labelled", "true_factors"}
+    for measured in (tasks, tasks["likelier_label"]):
+        for part in parts:
+            misled = measured["robustness"][part]
+            assert misled["few_labels"]["num_train"] == evaluation.FEW_LABELS
+            assert misled["few_labels"]["agreement_train"] == pytest.approx(0.9, abs=0.01)
+            assert misled["all_labels"]["agreement_train"] == pytest.approx(0.8, abs=0.01)
+            assert measured["sample_efficiency"][part]["few"] == evaluation.FEW_LABELS
+        assert set(measured["sample_efficiency"]) == set(measured["robustness"]) == parts
+        # What sees the tint is misled by it; labelled dimensions are as good as the factors.
+        few = {p: s["few_labels"]["worst_group"] for p, s in measured["robustness"].items()}
+        assert few["all"] < few["labelled"] - 0.1
+        assert few["labelled"] == pytest.approx(few["true_factors"], abs=0.03)
+    # A label that is drawn cannot be told for sure, the likelier one can.
+    best = tasks["likelier_label"]["sample_efficiency"]["true_factors"]["accuracy_all"]
+    assert best > 0.97 > 0.9 > tasks["sample_efficiency"]["true_factors"]["accuracy_all"]
+
+
+def test_downstream_tasks_of_unlabelled_latents(monkeypatch):
+    monkeypatch.setattr(evaluation, "_classified", lambda parts, *_: {"parts": sorted(parts)})
+    metrics, _ = evaluate_method(_sees_the_tint(False), {}, _four_shades(), None, lambda line: None)
+    assert metrics["downstream"]["parts"] == ["all", "true_factors"]
+    assert "factors" not in metrics
+    monkeypatch.undo()
+    few = _four_shades(100)
+    metrics, _ = evaluate_method(_sees_the_tint(False), {}, few, None, lambda line: None)
+    assert "100 rows are too few" in metrics["downstream"]["reason"]
 
 
 def test_representations_that_cannot_be_scored_say_why(monkeypatch):

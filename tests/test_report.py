@@ -113,6 +113,24 @@ def test_pictures_of_causal_factors(workdir, monkeypatch):
     assert "SHD to the true graph" in page.text and "R\u00b2 under do(left)" in page.text
 
 
+def test_the_table_of_downstream_tasks():
+    def scores(*names):
+        return {name: 0.75 for name in names} | {f"{name}_interval": [0.7, 0.8] for name in names}
+
+    efficiency = scores("accuracy_few", "accuracy_all", "efficiency") | {"few": 100}
+    misled = {kind: scores("average", "worst_group") for kind in ("all_labels", "few_labels")}
+    tasks = {
+        "sample_efficiency": {"all": efficiency, "true_factors": efficiency},
+        "robustness": {"all": misled, "true_factors": misled},
+    }
+    page = Page()
+    page.feed(reporting._downstream(tasks | {"likelier_label": tasks}))
+    assert page.titles == ["Downstream tasks"] and not page.open
+    assert page.text.count("0.750[0.700, 0.800]") == 2 * 2 * 7
+    for row in ("all, drawn label", "true factors, likelier label"):
+        assert row in page.text
+
+
 def test_measures_again_only_what_is_stale_or_damaged(workdir):
     whole = oracle()
     directory = workdir(Method(whole.init, (), retrieve=whole.retrieve))

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cdis.metrics.arrays import UnsuitableData, check, quiet_convergence, standardised
+from cdis.metrics.intervals import mean_interval
 
 #: Weights of the four factors in CDG-VAE's label.
 WEIGHTS = (1.0, -1.0, 0.5, -0.5)
@@ -19,12 +20,17 @@ _LEAST_IN_GROUP = 3  # 100 labels at an agreement of 0.9 leave about 5, by chanc
 
 
 def synthetic_label(
-    factors: Float[np.ndarray, "n f"], *, weights: Sequence[float] = WEIGHTS, seed: int = 0
+    factors: Float[np.ndarray, "n f"],
+    *,
+    weights: Sequence[float] = WEIGHTS,
+    drawn: bool = True,
+    seed: int = 0,
 ) -> Int[np.ndarray, " n"]:
     """CDG-VAE's label: y ~ Bernoulli(sigmoid(l + 2 sin l)), l the weighted standardised factors.
 
     Weights are for the first factors; there must be at least as many. The best possible accuracy is
-    well below 1, since labels are drawn.
+    well below 1, since labels are drawn (on Pendulum .86); without `drawn` they are the likelier
+    value, `l > 0`, and it is 1 (ours).
     """
     _, y = check(factors, factors, continuous=True)
     if y.count < len(weights):
@@ -34,6 +40,8 @@ def synthetic_label(
         )
     line = standardised(y.values)[:, : len(weights)] @ np.asarray(weights, np.float64)
     probability = 1 / (1 + np.exp(-line - 2 * np.sin(line)))
+    if not drawn:
+        return (probability > 0.5).astype(np.int64)
     return (np.random.default_rng(seed).random(len(line)) < probability).astype(np.int64)
 
 
@@ -103,6 +111,7 @@ def distributional_robustness(
     *,
     agreement_train: float = 0.8,
     agreement_test: float = 0.5,
+    few: int | None = None,
     test_share: float = 0.3,
     repeats: int = 10,
     seed: int = 0,
@@ -120,6 +129,7 @@ def distributional_robustness(
       representations: ``[n, d]``, of images in which the attribute is drawn.
       label: 0 or 1.
       attribute: 0 or 1; agrees with the label where equal.
+      few: so many training rows in all; None: as many as there are.
 
     Returns:
       ``average`` and ``worst_group`` accuracy, means over repeats, each with a 95 %
@@ -140,7 +150,11 @@ def distributional_robustness(
     rows: dict[str, np.ndarray] = {}
     for repeat in range(repeats):
         random = np.random.default_rng((seed, repeat))
-        rows = _agreeing(random, label, attribute, (agreement_train, agreement_test), test_share)
+        order, cut = random.permutation(len(z)), round(test_share * len(z))
+        rows = {
+            "train": _agreeing(random, label, attribute, order[cut:], agreement_train, few),
+            "test": _agreeing(random, label, attribute, order[:cut], agreement_test, None),
+        }
         model = _classifier(z[rows["train"]], label[rows["train"]], seed + repeat)
         test = rows["test"]
         right = model(z[test]) == label[test]
@@ -167,35 +181,43 @@ def _agreeing(
     random: np.random.Generator,
     label: np.ndarray,
     attribute: np.ndarray,
-    agreements: tuple[float, float],
-    test_share: float,
-) -> dict[str, np.ndarray]:
-    """Training and test rows, disjoint, with the wanted agreement within each class."""
-    order = random.permutation(len(label))
-    cut = round(test_share * len(label))
-    chosen: dict[str, np.ndarray] = {}
-    for name, part, agreement in zip(
-        ("train", "test"), (order[cut:], order[:cut]), agreements, strict=True
-    ):
-        taken = []
-        for value in (0, 1):
-            agree = part[(label[part] == value) & (attribute[part] == value)]
-            differ = part[(label[part] == value) & (attribute[part] != value)]
-            size = min(
-                len(agree) / agreement if agreement > 0 else np.inf,
-                len(differ) / (1 - agreement) if agreement < 1 else np.inf,
+    part: np.ndarray,
+    agreement: float,
+    few: int | None,
+) -> np.ndarray:
+    """Rows of `part`, `few` of them or all that can be, with that agreement within each class."""
+    agree, differ = (
+        [part[(label[part] == value) & (same == (attribute[part] == value))] for value in (0, 1)]
+        for same in (True, False)
+    )
+    sizes = [
+        min(
+            len(agree[value]) / agreement if agreement > 0 else np.inf,
+            len(differ[value]) / (1 - agreement) if agreement < 1 else np.inf,
+        )
+        for value in (0, 1)
+    ]
+    if few is not None:
+        if few > sum(sizes):
+            raise UnsuitableData(
+                f"At an agreement of {agreement} there are {int(sum(sizes))} training rows, and "
+                f"{few} are asked for. Give more rows, or a smaller share of them to the test."
             )
-            counts = round(agreement * size), round((1 - agreement) * size)
-            if min(counts) < _LEAST_IN_GROUP:
-                raise UnsuitableData(
-                    f"Of label {value} there are {len(agree)} rows whose attribute agrees and "
-                    f"{len(differ)} whose attribute differs in the {name} part: too few for "
-                    f"{_LEAST_IN_GROUP} in each group at an agreement of {agreement}. Draw the "
-                    "attribute at random, independently of the label, in more images."
-                )
-            taken += [agree[: counts[0]], differ[: counts[1]]]
-        chosen[name] = random.permutation(np.concatenate(taken))
-    return chosen
+        first = round(few * sizes[0] / sum(sizes))
+        sizes = [first, few - first]
+    taken = []
+    for value in (0, 1):
+        count = round(agreement * sizes[value])
+        counts = count, round(sizes[value] - count)
+        if min(counts) < _LEAST_IN_GROUP:
+            raise UnsuitableData(
+                f"Of label {value} there are {len(agree[value])} rows whose attribute agrees and "
+                f"{len(differ[value])} whose attribute differs: too few for {_LEAST_IN_GROUP} in "
+                f"each group at an agreement of {agreement}. Draw the attribute at random, "
+                "independently of the label, in more images."
+            )
+        taken += [agree[value][: counts[0]], differ[value][: counts[1]]]
+    return random.permutation(np.concatenate(taken))
 
 
 def _labelled(representations: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -234,11 +256,7 @@ def _classifier(x: np.ndarray, label: np.ndarray, seed: int) -> Any:
 
 
 def _interval(values: np.ndarray) -> list[float]:
-    """95 % interval of the mean over repeats, by Student's t."""
-    from scipy.stats import t
-
-    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return [float(values.mean() - half), float(values.mean() + half)]
+    return list(mean_interval(values))
 
 
 def _need_repeats(repeats: int) -> None:

@@ -39,3 +39,12 @@ def clustered_interval(
     residual = (sums - share * counts) / counts.mean()
     half = Z_95 * np.sqrt((residual**2).sum() / (clusters - 1) / clusters)
     return float(max(share - half, 0.0)), float(min(share + half, 1.0))
+
+
+def mean_interval(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """95 % interval of the mean of n independent measurements, two or more, by Student's t."""
+    from scipy.stats import t
+
+    values = np.asarray(values, np.float64)
+    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)

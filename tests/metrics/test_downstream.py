@@ -25,6 +25,11 @@ def test_label_has_the_published_probability():
         assert label[within].mean() == pytest.approx(expected[within].mean(), abs=0.02)
     np.testing.assert_array_equal(label, synthetic_label(many))
     assert (label != synthetic_label(many, seed=1)).any()
+    likelier = synthetic_label(many, drawn=False)
+    np.testing.assert_array_equal(likelier, expected > 0.5)
+    assert (likelier == label).mean() == pytest.approx(
+        np.maximum(expected, 1 - expected).mean(), abs=0.01
+    )
     with pytest.raises(UnsuitableData, match="weighs 4 factors"):
         synthetic_label(many[:, :3])
 
@@ -59,6 +64,16 @@ def test_distributional_robustness():
     assert low <= misled["average"] <= high
 
 
+def test_robustness_with_few_labels():
+    scores = distributional_robustness(
+        FACTORS[:, :2], LABEL, ATTRIBUTE, agreement_train=0.9, few=101, test_share=0.5, repeats=2
+    )
+    assert scores["num_train"] == 101 and scores["num_test"] > 700
+    assert scores["agreement_train"] == pytest.approx(0.9, abs=0.01)
+    assert scores["agreement_test"] == pytest.approx(0.5, abs=0.01)
+    assert 0.8 < scores["worst_group"] < scores["average"]
+
+
 def test_refuses():
     with pytest.raises(UnsuitableData, match="too few"):
         sample_efficiency(FACTORS[:100], LABEL[:100])
@@ -68,5 +83,9 @@ def test_refuses():
         distributional_robustness(FACTORS, LABEL, ATTRIBUTE + 1)
     with pytest.raises(UnsuitableData, match="too few"):
         distributional_robustness(FACTORS, LABEL, LABEL)
+    with pytest.raises(UnsuitableData, match="2000 are asked for"):
+        distributional_robustness(FACTORS, LABEL, ATTRIBUTE, few=2000)
+    with pytest.raises(UnsuitableData, match="too few for 3"):
+        distributional_robustness(FACTORS, LABEL, ATTRIBUTE, few=20, agreement_train=0.9)
     with pytest.raises(UnsuitableData, match="vector"):
         sample_efficiency(FACTORS, FACTORS)

@@ -18,6 +18,7 @@ _TRAINING = _LEARNING | {"config", "metrics", "train"}
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),
+    "memory": set(),
     "config": set(),
     "ops": set(),
     "networks": _PURE,
@@ -29,7 +30,7 @@ MAY_IMPORT = {
     "evaluate": _TRAINING,
     "apply": _TRAINING,
     "report": _TRAINING | {"evaluate"},
-    "cli": _TRAINING | {"apply", "evaluate", "report"},
+    "cli": _TRAINING | {"apply", "evaluate", "memory", "report"},
     "__init__": set(),
     "__main__": {"cli"},
 }

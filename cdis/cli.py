@@ -16,6 +16,7 @@ from absl import flags, logging
 
 import cdis
 from cdis.errors import UserError
+from cdis.memory import keep_freed_memory
 
 _HELP = """\
 cdis: causal disentanglement in JAX.
@@ -210,6 +211,7 @@ class Command(NamedTuple):
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command and returns the exit status: 0, or 2 if the user has something to mend."""
     logging.set_verbosity(logging.WARNING)
+    keep_freed_memory()
     try:
         _run(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:

@@ -19,6 +19,7 @@ import literal_transition
 import numpy as np
 from jaxtyping import Array
 
+from cdis.memory import keep_freed_memory
 from cdis.networks.causal_transition import CausalTransition
 from cdis.objectives import transition
 from cdis.ops import retrieve
@@ -251,6 +252,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure, print a table and write it as JSON if asked."""
     options = _arguments()
+    keep_freed_memory()
     device = jax.devices()[0]
     speed = matmul_flops(options.repetitions)
     print(f"{device.platform} {device.device_kind}, {speed / 1e9:.0f} GFLOP/s in matrix products")

@@ -18,6 +18,7 @@ _TRAINING = _LEARNING | {"config", "metrics", "train"}
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),
+    "memory": set(),
     "config": set(),
     "ops": set(),
     "networks": _PURE,
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     "apply": _TRAINING,
     "report": _TRAINING | {"evaluate"},
     "compare": {"metrics"},
-    "cli": _TRAINING | {"apply", "compare", "evaluate", "report"},
+    "cli": _TRAINING | {"apply", "compare", "evaluate", "memory", "report"},
     "__init__": set(),
     "__main__": {"cli"},
 }

@@ -4,6 +4,7 @@ Axis names: b images, s actions looked at together, g heads, n receiving and m s
 codes.
 """
 
+import functools
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
@@ -146,7 +147,7 @@ class CausalTransition(nn.Module):
         readout = self.param("edge_readout", nn.initializers.normal(hidden**-0.5), (nets, hidden))
         offset = self.param("edge_offset", nn.initializers.zeros, (nets,))
 
-        def logits(select):
+        def logits(select, nodes):
             """`[B, S, N, N]` of the networks in `select`: `[S]` for all images or `[B, S]`."""
             target = _project(nodes[:, None], to_target[select]) + bias[select][..., None, :]
             source = _project(nodes[:, None], to_source[select])
@@ -157,10 +158,15 @@ class CausalTransition(nn.Module):
             return scores + start
 
         if _is(action, "none"):
-            base = logits(jnp.zeros((1,), jnp.int32))
+            base = logits(jnp.zeros((1,), jnp.int32), nodes)
             return jax.nn.sigmoid(base), graph.straight_through_bernoulli(key, base)
         select = 1 + _selected(action, self.num_actions)
-        both = logits(jnp.concatenate([jnp.zeros_like(select[..., :1]), select], axis=-1))
+        select = jnp.concatenate([jnp.zeros_like(select[..., :1]), select], axis=-1)
+        if _is(action, "all"):
+            of_actions = functools.partial(logits, nodes=nodes)
+            both = _each_action(of_actions, select, work=nodes[..., 0].size * hidden)
+        else:
+            both = _each_image(logits, select, nodes, work=self.num_nodes * hidden)
         edges, gates = jax.nn.sigmoid(both), graph.straight_through_bernoulli(key, both)
         return (
             graph.intervened_edges(edges[:, :1], edges[:, 1:], mask),
@@ -169,37 +175,44 @@ class CausalTransition(nn.Module):
 
     def _mechanisms(self, one_hot, nodes, action, edges, gates, key):
         """Message passing, then logits of the codes by idle mechanisms and by the action's."""
+        heads, width, hidden = self.message_heads or 1 + self.num_actions, nodes.shape[-1], []
+        for i, features in enumerate(self.message_hidden):
+            hidden.append(_MessageWeights(heads, width, features, name=f"message_{i}")())
+            width = heads * features
+        last = None
+        if self.mechanism == "shared":
+            blocks = 1 + self.num_actions
+            last = _MessageWeights(blocks, width, self.num_codes, name="message_out")()
+        extra = self._extra_parents(nodes, action, key)
+        extra = jnp.broadcast_to(extra, (len(nodes), *extra.shape[1:]))
         weight = edges * gates
         # A node is always among its own parents.
         connected = jnp.maximum(gates, jnp.eye(self.num_nodes))
-        nodes, extra = nodes[:, None], self._extra_parents(nodes, action, key)
-        heads = self.message_heads or 1 + self.num_actions
-        for i, width in enumerate(self.message_hidden):
-            layer = _MessageWeights(heads, nodes.shape[-1], width, name=f"message_{i}")()
-            target, source, sent = (
-                jnp.einsum("bsnd,gde->bsgne", x, w)
-                for x, w in (
-                    (nodes, layer.target),
-                    (nodes, layer.source),
-                    (extra, layer.source),
-                )
-            )
-            received = graph.message_passing(
-                target,
-                source,
-                sent,
-                layer.readout[None, None],
-                layer.edge[None, None],
-                weight,
-                connected,
-            )
-            nodes, extra = (
-                nn.leaky_relu(_merge_heads(x + layer.bias[:, None]), graph.LEAKY_SLOPE)
-                for x in (received, sent)
-            )
-        if self.mechanism == "shared":
-            return self._shared_mechanism(nodes, extra, action, weight, connected)
-        return self._node_mechanisms(one_hot, nodes, action)
+        graphs, pairs = (weight, connected, extra), heads * self.num_nodes**2
+
+        def received(select, nodes, *graphs):
+            # What the first layer makes of the nodes is the same for all actions.
+            first = _sides(hidden[0], nodes) if hidden else None
+
+            def passed(select, weight, connected, extra):
+                x = nodes
+                for i, layer in enumerate(hidden):
+                    sides = first if i == 0 else _sides(layer, x)
+                    x, extra = _message_layer(layer, sides, extra, weight, connected)
+                return _read_blocks(last, x, extra, select, weight, connected) if last else x
+
+            if select is None or select.ndim == 2:
+                return passed(select, *graphs)
+            return _each_action(passed, select, *graphs, work=len(nodes) * pairs)
+
+        if isinstance(action, str):
+            every = 1 + jnp.arange(self.num_actions) if action == "all" else None
+            of_images = functools.partial(received, every)
+            results = _each_image(of_images, nodes[:, None], *graphs, work=pairs)
+        else:
+            select = 1 + action[:, None]
+            results = _each_image(received, select, nodes[:, None], *graphs, work=pairs)
+        return results if last else self._node_mechanisms(one_hot, results, action)
 
     def _after(self, one_hot, idle, acted, mask, gates):
         """Each node reads the mechanism that its mask selects, or keeps its code."""
@@ -225,27 +238,6 @@ class CausalTransition(nn.Module):
             noise = jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
             extra = jnp.concatenate([jnp.broadcast_to(extra, shape), noise], axis=2)
         return extra
-
-    def _shared_mechanism(self, nodes, extra, action, weight, connected):
-        """The last layer's block for no action and that of the action: of 1 + A, the two read."""
-        blocks = 1 + self.num_actions
-        layer = _MessageWeights(blocks, nodes.shape[-1], self.num_codes, name="message_out")()
-        idle = jnp.zeros((1,), jnp.int32)
-
-        def block(select):
-            parts = (
-                _project(nodes, layer.target[select])[:, :, None],
-                _project(nodes, layer.source[select])[:, :, None],
-                _project(extra, layer.source[select])[:, :, None],
-                _with_batch(layer.readout[select], select)[:, :, None],
-                _with_batch(layer.edge[select], select)[:, :, None],
-            )
-            received = graph.message_passing(*parts, weight, connected)[:, :, 0]
-            return received + _with_batch(layer.bias[select], select)[:, :, None]
-
-        if _is(action, "none"):
-            return block(idle), 0.0
-        return block(idle), block(1 + _selected(action, self.num_actions))
 
     def _node_mechanisms(self, one_hot, messages, action):
         """A mechanism for each (action, node): a table over its own code, a readout of messages."""
@@ -300,6 +292,97 @@ class _MessageWeights(nn.Module):
         )
 
 
+def _sides(layer: _Message, nodes: Float[Array, "b s n d"]) -> tuple[Array, Array]:
+    """Nodes as targets and as sources of messages, for every head: `[B, S, G, N, E]`."""
+    target, source = (
+        jnp.einsum("bsnd,gde->bsgne", nodes, side) for side in (layer.target, layer.source)
+    )
+    return target, source
+
+
+def _message_layer(layer: _Message, sides, extra, weight, connected) -> tuple[Array, Array]:
+    """All heads of a hidden layer: features of the nodes and of the extra parents after it."""
+    target, source = sides
+    sent = jnp.einsum("bsnd,gde->bsgne", extra, layer.source)
+    received = graph.message_passing(
+        target, source, sent, layer.readout[None, None], layer.edge[None, None], weight, connected
+    )
+    nodes, others = (
+        nn.leaky_relu(_merge_heads(x + layer.bias[:, None]), graph.LEAKY_SLOPE)
+        for x in (received, sent)
+    )
+    return nodes, others
+
+
+def _read_blocks(layer: _Message, nodes, extra, select, weight, connected):
+    """The last layer's block for no action and that of the action: of 1 + A, the two read."""
+
+    def block(select):
+        parts = (
+            _project(nodes, layer.target[select])[:, :, None],
+            _project(nodes, layer.source[select])[:, :, None],
+            _project(extra, layer.source[select])[:, :, None],
+            _with_batch(layer.readout[select], select)[:, :, None],
+            _with_batch(layer.edge[select], select)[:, :, None],
+        )
+        received = graph.message_passing(*parts, weight, connected)[:, :, 0]
+        return received + _with_batch(layer.bias[select], select)[:, :, None]
+
+    idle = block(jnp.zeros((1,), jnp.int32))
+    return idle, jnp.zeros_like(idle) if select is None else block(select)
+
+
+def _is_enough(numbers: int) -> bool:
+    """Whether computing so many keeps a device busy: a CPU's cores hold a few times 2**15."""
+    return numbers >= (2**15 if jax.default_backend() == "cpu" else 2**18)
+
+
+def _each_action(function, select: Int[Array, " s"], *arrays: Float[Array, "#b s ..."], work: int):
+    """`function(select, *arrays)`, in one pass or in one for each action.
+
+    Where a single action has enough to do for any device, walking through them costs no time, and
+    the pairs of nodes of only one of them need room.
+
+    Args:
+      function: its results have the axis of actions second.
+      select: indices of weights.
+      arrays: what else depends on the action.
+      work: how many numbers there are to compute for one action.
+    """
+    if not _is_enough(work):
+        return function(select, *arrays)
+
+    def one(of_action):
+        select, arrays = jax.tree.map(lambda x: x[None], of_action)
+        return jax.tree.map(
+            lambda x: x[:, 0], function(select, *(x.swapaxes(0, 1) for x in arrays))
+        )
+
+    results = jax.lax.map(one, (select, [x.swapaxes(0, 1) for x in arrays]))
+    return jax.tree.map(lambda x: x.swapaxes(0, 1), results)
+
+
+def _each_image(function, *arrays, work: int):
+    """`function(*arrays)`, all with images first; on a CPU in one pass for each image.
+
+    If an image fills a core's cache, that is: walking through all of them at every step would mean
+    to read and write main memory instead.
+
+    Args:
+      function: its results have the axis of images first.
+      arrays: pytrees.
+      work: how many numbers there are to compute for one image.
+    """
+    if jax.default_backend() != "cpu" or not _is_enough(work):
+        return function(*arrays)
+
+    def one(of_image):
+        of_image = jax.tree.map(lambda x: x[None], of_image)
+        return jax.tree.map(lambda x: x[0], function(*of_image))
+
+    return jax.lax.map(jax.checkpoint(one), arrays)
+
+
 def _is(action: Action, what: str) -> bool:
     return isinstance(action, str) and action == what
 
@@ -321,13 +404,8 @@ def _merge_heads(x: Float[Array, "b s g n h"]) -> Float[Array, "b s n g*h"]:
 
 def _project(x: Float[Array, "b #s n d"], weights: Array) -> Float[Array, "b s n e"]:
     """Nodes times one matrix for each action, `[S, D, E]`, or image and action, `[B, S, D, E]`."""
-    if weights.ndim == 4:
-        return jnp.einsum("bnd,bsde->bsne", x[:, 0], weights)
-    if x.shape[1] == 1:
-        return jnp.einsum("bnd,sde->bsne", x[:, 0], weights)
-    if weights.shape[0] == 1:
-        return jnp.einsum("bsnd,de->bsne", x, weights[0])
-    return jnp.einsum("bsnd,sde->bsne", x, weights)
+    # As products of matrices: an einsum over three axes comes out transposed, and is copied.
+    return x @ (weights if weights.ndim == 4 else weights[None])
 
 
 class DenseTransition(nn.Module):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
+from cdis.networks import causal_transition
 from cdis.networks.causal_transition import CausalTransition, DenseTransition
 
 B, N, K, A = 3, 4, 5, 2
@@ -83,14 +84,21 @@ def _gradients(f, params, one_hot):
 
 CASES = [(name, "all") for name in OPTIONS]
 CASES += [(name, form) for name in ("published", "shipped") for form in ("each", "none")]
-FAST = [("published", "each"), ("shipped", "all"), ("shipped", "none")]
+CASES = [(*case, False) for case in CASES]
+CASES += [("published", "each", True), ("own mechanisms, endo", "all", True)]
+CASES += [("two layers", "all", True), ("no hidden layer, endo", "none", True)]
+FAST = [("published", "each", False), ("shipped", "all", False), ("shipped", "none", False)]
+FAST += [("own mechanisms, endo", "all", True)]
 
 
 @pytest.mark.parametrize(
-    ("name", "form"),
+    ("name", "form", "one_by_one"),
     [pytest.param(*case, marks=() if case in FAST else pytest.mark.slow) for case in CASES],
 )
-def test_equals_the_literal_twin(name, form):
+def test_equals_the_literal_twin(name, form, one_by_one, monkeypatch):
+    """In one pass over all images and actions, and one by one, as large layers go on a CPU."""
+    if one_by_one:
+        monkeypatch.setattr(causal_transition, "_is_enough", lambda numbers: True)
     layer, params, one_hot = _case(name)
     action = form if form in ("all", "none") else jnp.asarray(ACTION)
     # Gates are drawn where noise takes part, and deterministic elsewhere.

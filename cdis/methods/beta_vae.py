@@ -37,7 +37,7 @@ from cdis.data.info import Dataset, Info
 from cdis.errors import UserError
 from cdis.methods import labels
 from cdis.methods.base import Aux, Batch, Method, Stage, Variables
-from cdis.networks.autoencoder import PatchDecoder, PatchEncoder, check_patch
+from cdis.networks.autoencoder import patch_networks
 from cdis.objectives import causal_vae
 from cdis.objectives.beta_vae import total_correlation
 from cdis.ops import gaussian
@@ -56,8 +56,7 @@ def make(config: ConfigDict, info: Info) -> Method:
     model, weight = config.model, config.model.weights.alignment
     _check(config, info)
     parts, latents, supervised = model.autoencoder, model.latents, weight > 0
-    encoder = PatchEncoder(parts.patch, parts.width, parts.hidden, 2 * latents)
-    decoder = PatchDecoder(parts.patch, parts.width, parts.hidden, info.image_shape)
+    encoder, decoder = patch_networks(info.image_shape, **parts, latent=2 * latents)
 
     def init(key: PRNGKeyArray, batch: Batch) -> Variables:
         of_encoder, of_decoder = jax.random.split(key)
@@ -147,7 +146,6 @@ def _check(config: ConfigDict, info: Info) -> None:
         raise UserError(
             f"config.model.penalty is {model.penalty!r}, but must be one of {', '.join(PENALTIES)}."
         )
-    check_patch(model.autoencoder.patch, info.image_shape)
     if model.latents < 1:
         raise UserError(f"config.model.latents is {model.latents}, but must be at least 1.")
     if model.weights.alignment > 0:

@@ -56,7 +56,7 @@ from cdis.data.info import Dataset, Info
 from cdis.errors import UserError
 from cdis.methods import labels
 from cdis.methods.base import Aux, Batch, Method, Stage, Variables
-from cdis.networks.autoencoder import PatchDecoder, PatchEncoder, check_patch
+from cdis.networks.autoencoder import patch_networks
 from cdis.networks.conditioner import Conditioner
 from cdis.objectives import causal_vae
 from cdis.ops import flow, gaussian
@@ -94,8 +94,7 @@ def make(config: ConfigDict, info: Info) -> Method:
     options = {"transform": transform}
     mean, std, binary = labels.scale(info)
     parts = model.autoencoder
-    encoder = PatchEncoder(parts.patch, parts.width, parts.hidden, 2 * (d + extra))
-    decoder = PatchDecoder(parts.patch, parts.width, parts.hidden, info.image_shape)
+    encoder, decoder = patch_networks(info.image_shape, **parts, latent=2 * (d + extra))
     conditioner = Conditioner(d, model.flow.hidden, transform.num_parameters)
     prior = Conditioner(d, model.prior_hidden, 2)
     learnt = "structure" in config.stages
@@ -370,7 +369,6 @@ def _check(config: ConfigDict, info: Info) -> None:
             raise UserError(
                 f"config.model.{name} is {value!r}, but must be one of {', '.join(allowed)}."
             )
-    check_patch(model.autoencoder.patch, info.image_shape)
     if not 0 < model.label_fraction <= 1:
         raise UserError(
             f"config.model.label_fraction is {model.label_fraction}, but must be above 0 and at "

@@ -32,9 +32,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.validate_every = 500
     config.checkpoint_every = 500
     config.stages.images = stage(
-        steps=2 if smoke else 3000,
+        steps=2 if smoke else 4000,
         batch_size=8 if smoke else 64,
-        learning_rate=2e-3,
+        learning_rate=3e-3,
         schedule="cosine",
         warmup_steps=1 if smoke else 100,
     )
@@ -49,6 +49,7 @@ def get_config(variant: str = "") -> ConfigDict:
                 "patch": 4,  # pixels
                 "width": 4 if smoke else 32,
                 "hidden": 8 if smoke else 256,
+                "rank": 2 if smoke else 48,  # of the separable pictures; 0: convolutions
             },
             "weights": {"alignment": 2000.0 if "supervised" in variant else 0.0},
         }

@@ -36,9 +36,9 @@ def get_config(variant: str = "") -> ConfigDict:
         clip_norm=10.0,
     )
     config.stages.images = stage(
-        steps=2 if smoke else 3000,
+        steps=2 if smoke else 4000,
         batch_size=8 if smoke else 64,
-        learning_rate=2e-3,
+        learning_rate=3e-3,
         schedule="cosine",
         warmup_steps=1 if smoke else 100,
     )
@@ -56,6 +56,7 @@ def get_config(variant: str = "") -> ConfigDict:
                 "patch": 4,  # pixels
                 "width": 4 if smoke else 32,
                 "hidden": 8 if smoke else 256,
+                "rank": 2 if smoke else 48,  # of the separable pictures; 0: convolutions
             },
             "flow": {
                 "graph": (),  # the data set's

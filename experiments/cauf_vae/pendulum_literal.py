@@ -46,6 +46,7 @@ def get_config(variant: str = "") -> ConfigDict:
                 "patch": 4,  # pixels
                 "width": 4 if smoke else 32,
                 "hidden": 8 if smoke else 256,
+                "rank": 2 if smoke else 48,  # of the separable pictures; 0: convolutions
             },
             "flow": {
                 "graph": (),  # the data set's

@@ -36,7 +36,7 @@ def get_config(variant: str = "") -> ConfigDict:
         clip_norm=10.0,
     )
     config.stages.images = stage(
-        steps=2 if smoke else 4000,
+        steps=2 if smoke else 5000,
         batch_size=8 if smoke else 64,
         learning_rate=3e-3,
         schedule="cosine",

@@ -16,7 +16,7 @@ from cdis.config import load_config
 from cdis.data.info import Info
 from cdis.errors import UserError
 from cdis.methods import beta_vae
-from cdis.networks.autoencoder import PatchDecoder, PatchEncoder
+from cdis.networks.autoencoder import CompactDecoder, PatchEncoder
 from cdis.train.state import State, split
 from cdis.train.update import make_update
 
@@ -69,7 +69,7 @@ def _variables():
 def literal_loss(params, images, values, key, *, beta, penalty, weight):
     """Image by image, latent by latent, pixel by pixel in [0, 1]."""
     encoder: Any = PatchEncoder(2, 4, 12, 2 * LATENTS)
-    decoder: Any = PatchDecoder(2, 4, 12, INFO.image_shape)
+    decoder: Any = CompactDecoder((12, 12, 12), 2, INFO.image_shape, start=1.0)
     target = images.astype(jnp.float32) / 255
     output = encoder.apply({"params": params["encoder"]}, 2 * target - 1)
     mean, std = output[:, :LATENTS], jnp.log(1 + jnp.exp(output[:, LATENTS:] - 1))

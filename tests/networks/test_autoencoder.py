@@ -11,6 +11,7 @@ from cdis.networks.autoencoder import (
     CompactEncoder,
     PatchDecoder,
     PatchEncoder,
+    patch_networks,
     spread,
 )
 from cdis.networks.conditioner import Conditioner
@@ -64,9 +65,12 @@ def test_patch_networks():
     one, other = (encoder.apply(told, images, side) for side in (jnp.zeros((2, 3)), jnp.eye(2, 3)))
     assert np.abs(np.asarray(one) - np.asarray(other)).min(1).max() > 0
 
-    decoder = PatchDecoder(patch=4, width=4, hidden=6, image_shape=(16, 24, 3))
-    variables = decoder.init(jax.random.key(1), latent)
-    assert jnp.asarray(decoder.apply(variables, latent)).shape == images.shape
+    for rank, kind in ((0, PatchDecoder), (2, CompactDecoder)):
+        sizes = dict(patch=4, width=4, hidden=6, latent=5)
+        again, decoder = patch_networks((16, 24, 3), rank=rank, **sizes)
+        assert again == encoder and isinstance(decoder, kind)
+        variables = decoder.init(jax.random.key(1), latent)
+        assert jnp.asarray(decoder.apply(variables, latent)).shape == images.shape
 
 
 def test_a_conditioner_starts_a_flow_that_is_alive():

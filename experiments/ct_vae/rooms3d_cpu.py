@@ -24,6 +24,7 @@ def get_config(variant: str = "") -> ConfigDict:
         config,
         {
             "data.name": "rooms3d/small",
+            "stages.joint.steps": 3500,
             "model.autoencoder.decoder_rank": 48,
             "model.weights.reconstruction": config.model.weights.reconstruction / 4,
             "model.weights.image": config.model.weights.image / 4,

@@ -72,7 +72,7 @@ def test_images_factors_values_and_splits(name, written, unhashed, tmp_path, cap
     np.testing.assert_array_equal(dataset.images, shrink(expected.images, info.image_shape[0]))
     np.testing.assert_array_equal(dataset.factors, expected.factors, strict=True)
     np.testing.assert_allclose(dataset.values, expected.values, rtol=1e-6)
-    cells = np.ravel_multi_index(tuple(dataset.factors.T), info.factor_sizes)
+    cells = np.asarray(np.ravel_multi_index(tuple(dataset.factors.T), info.factor_sizes))
     assert sorted(cells.tolist()) == list(range(info.num_images))
     for number, split in enumerate(SPLITS):
         np.testing.assert_array_equal(

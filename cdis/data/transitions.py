@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from cdis.data.info import Info
+from cdis.data.info import Dataset, Info
 
 
 class Transitions(NamedTuple):
@@ -56,3 +56,23 @@ def build(
         pairs.append((index[kept], target[kept], np.full(kept.sum(), action, np.int32)))
     x, y, action = (np.concatenate(column) for column in zip(*pairs, strict=True))
     return Transitions(x.astype(np.int64), y, action)
+
+
+def counts(dataset: Dataset) -> dict[str, Int64[np.ndarray, " a"]]:
+    """How many transitions of each action a split has: split -> int64 [A]."""
+    info = dataset.info
+    return {
+        split: np.bincount(build(dataset.factors, info, index).action, minlength=info.num_actions)
+        for split, index in dataset.splits.items()
+    }
+
+
+def count_table(dataset: Dataset) -> list[str]:
+    """The lines of a table of `counts`, a row per action and a column per split."""
+    columns, names = counts(dataset), dataset.info.action_names
+    width = max(16, *(len(name) + 1 for name in names))
+    lines = [f"{'transitions':{width}}" + "".join(f"{split:>12}" for split in columns)]
+    rows = zip(*columns.values(), strict=True)
+    for name, row in [*zip(names, rows, strict=True), ("all", [n.sum() for n in columns.values()])]:
+        lines.append(f"{name:{width}}" + "".join(f"{count:12,}" for count in row))
+    return lines

@@ -21,6 +21,7 @@ from flax import serialization
 from jaxtyping import Array, Float, Int, UInt8
 
 from cdis.files import write_bytes
+from cdis.ops.space import space_to_depth
 
 #: Part of the name of a cached predictor; raise it when anything below changes.
 VERSION = 1
@@ -43,7 +44,7 @@ class FactorNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w c"]) -> list[Float[Array, "b values"]]:
-        hidden = nn.relu(nn.Conv(self.width, (3, 3))(_space_to_depth(images, 4)))
+        hidden = nn.relu(nn.Conv(self.width, (3, 3))(space_to_depth(images, 4)))
         while hidden.shape[1] > 8:
             hidden = nn.relu(nn.Conv(self.width, (3, 3), strides=2)(hidden))
         hidden = nn.relu(nn.Conv(self.width, (3, 3))(hidden))
@@ -200,12 +201,6 @@ def _blur(images: Array) -> Array:
         )
         images = (left + 2 * middle + right) / 4
     return images
-
-
-def _space_to_depth(images: Array, block: int) -> Array:
-    b, h, w, c = images.shape
-    images = images.reshape(b, h // block, block, w // block, block, c)
-    return images.transpose(0, 1, 3, 2, 4, 5).reshape(b, h // block, w // block, -1)
 
 
 def _as_float(images: np.ndarray) -> np.ndarray:

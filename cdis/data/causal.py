@@ -1,7 +1,7 @@
 """What data sets of causes and effects have in common: their mechanism, seeded draws, painting."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +90,14 @@ def centroid(weight: Array, place: Array) -> Array:
     return (weight * place).sum(-1) / jnp.maximum(weight.sum(-1), 1e-6)
 
 
-def spread(values: np.ndarray) -> dict[str, tuple[float, ...]]:
+class Spread(TypedDict):
+    """Two fields of `Info`."""
+
+    value_mean: tuple[float, ...]
+    value_std: tuple[float, ...]
+
+
+def spread(values: np.ndarray) -> Spread:
     """`value_mean` and `value_std` of `Info`, from all values [n, F] of a data set."""
     exact = values.astype(np.float64)
     return {

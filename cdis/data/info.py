@@ -28,6 +28,8 @@ class Info:
         a parent of factor i. Factors are in topological order, so it is strictly lower triangular.
       value_mean, value_std: of each factor's physical value over the whole data set, for
         standardising; None where factors are meant to be used as indices.
+      repeats: whether several images may have the same factors, as photographs do; transitions
+        are then a seeded sample of all that there are (`cdis.data.transitions`).
     """
 
     name: str
@@ -42,6 +44,7 @@ class Info:
     graph: tuple[tuple[int, ...], ...] | None = None
     value_mean: tuple[float, ...] | None = None
     value_std: tuple[float, ...] | None = None
+    repeats: bool = False
 
     def __post_init__(self):
         if not len(self.factor_names) == len(self.factor_sizes) == len(self.circular):
@@ -52,8 +55,11 @@ class Info:
             # With two values on a circle a step up and a step down would be the same pair.
             if size and size < (3 if circular else 2):
                 raise ValueError(f"{self.name}: {size} values are too few for factor {name}.")
-        if 0 in self.factor_sizes and self.count is None:
-            raise ValueError(f"{self.name}: with a continuous factor, count must be given.")
+        if (0 in self.factor_sizes or self.repeats) and self.count is None:
+            raise ValueError(
+                f"{self.name}: with a continuous factor, or images that repeat factors, count must "
+                "be given."
+            )
         if self.graph is not None:
             graph = np.array(self.graph)
             if graph.shape != (self.num_factors,) * 2 or np.triu(graph).any():

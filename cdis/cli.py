@@ -42,6 +42,9 @@ Usage: cdis train --config FILE.py[:VARIANT] --workdir DIR [--config.FIELD=VALUE
   --workdir DIR               gets config.json, checkpoints/, log.jsonl and TensorBoard events
   --data_dir DIR              where data sets are kept ($CDIS_DATA_DIR, else $TFDS_DATA_DIR,
                               else ~/tensorflow_datasets); a missing one is made
+  --feed decoded|records|auto from where images are fed: a decoded copy mapped into memory, the
+                              record files, or (default) the copy if it is there or would fit;
+                              results are the same
 
 Examples:
   cdis train --config experiments/ct_vae/quickstart.py --workdir runs/quickstart
@@ -350,7 +353,7 @@ def _train(values: flags.FlagValues, overrides: dict[str, str]) -> None:
 
     from cdis.train.loop import train
 
-    train(config, values.workdir, values.data_dir)
+    train(config, values.workdir, values.data_dir, feed=values.feed or "auto")
 
 
 def _evaluate(values: flags.FlagValues) -> None:
@@ -472,7 +475,7 @@ def _data_show(values: flags.FlagValues, name: str) -> None:
 
 
 COMMANDS = {
-    "train": Command(_TRAIN, _train, ("config", "workdir"), ("data_dir",)),
+    "train": Command(_TRAIN, _train, ("config", "workdir"), ("data_dir", "feed")),
     "evaluate": Command(_EVALUATE, _evaluate, ("workdir",), ("data_dir",)),
     "score": Command(
         _SCORE,

@@ -15,7 +15,7 @@ from cdis.data.own import PREFIX, Own
 from cdis.data.pendulum import Pendulum
 from cdis.data.rooms3d import Rooms3d
 from cdis.data.sprites2d import Sprites2d
-from cdis.data.store import Store
+from cdis.data.store import FEEDS, Store
 from cdis.errors import UserError
 
 __all__ = [
@@ -75,9 +75,16 @@ def prepare(name: str, data_dir: str | None = None) -> None:
     _store(name, data_dir).prepare()
 
 
-def load(name: str, data_dir: str | None = None) -> Dataset:
-    """A data set, its images mapped from disk; prepares it first if need be. See `prepare`."""
-    return _store(name, data_dir).load()
+def load(name: str, data_dir: str | None = None, feed: str = "auto") -> Dataset:
+    """A data set, prepared first if need be; see `prepare`.
+
+    `feed` says where images come from: "decoded", a copy that is mapped into memory; "records",
+    the record files, decoded at every access; or "auto", the former if it is there or would fit.
+    Raises `UserError` as `prepare` does, and for a `feed` that is none of these.
+    """
+    if feed not in FEEDS:
+        raise UserError(f"The feed {feed!r} is none of {', '.join(FEEDS)}.")
+    return _store(name, data_dir).load(feed)
 
 
 def directory(data_dir: str | None = None) -> Path:

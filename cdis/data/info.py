@@ -117,11 +117,13 @@ class Dataset:
 
     Attributes:
       info: what it is.
-      images: uint8 [n, H, W, C]; may be a read-only memory map.
+      images: uint8 [n, H, W, C]; may be a read-only memory map, or `cdis.data.records.Records`,
+        which are only indexed like an array, by an integer, a slice or an array of integers.
       factors: int32 [n, F], the index of each factor's value
         (0 for a continuous factor).
       splits: "train", "validation", "test" -> sorted int64 indices of images.
       values: float32 [n, F], the physical value of each factor, in full precision.
+      feeding: where images come from, in words, for a log.
     """
 
     info: Info
@@ -129,6 +131,7 @@ class Dataset:
     factors: np.ndarray
     splits: dict[str, np.ndarray]
     values: np.ndarray
+    feeding: str = "in memory"
 
 
 def near_miss(name: str, names: tuple[str, ...]) -> str:

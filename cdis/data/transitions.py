@@ -8,6 +8,7 @@ masked, and are one step apart in it. Of the candidates of two neighbouring comb
 pairs are made as the smaller has images, at random, each image in one of them.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -92,10 +93,15 @@ def _crowd(cell: np.ndarray, info: Info, index: np.ndarray, seed: int) -> _Partn
     cells, place, count = np.unique(cell, return_inverse=True, return_counts=True)
     first = np.cumsum(count) - count
 
-    def partner(wanted: np.ndarray, factor: int) -> np.ndarray:
+    @functools.cache  # for the way up and the way down
+    def ranked(factor: int) -> tuple[np.ndarray, np.ndarray]:
         order = np.lexsort((draws(seed, factor, info.num_images)[index], place))
         rank = np.empty(len(cell), np.int64)
         rank[order] = np.arange(len(cell)) - first[place[order]]
+        return order, rank
+
+    def partner(wanted: np.ndarray, factor: int) -> np.ndarray:
+        order, rank = ranked(factor)
         there = np.searchsorted(cells, wanted).clip(0, len(cells) - 1)
         found = (cells[there] == wanted) & (rank < count[there])
         return np.where(found, index[order[np.where(found, first[there] + rank, 0)]], -1)

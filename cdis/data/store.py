@@ -84,25 +84,26 @@ class Store:
         return self._dataset(images, self._decode(images.__setitem__), "decoded into memory")
 
     def _ready(self, feed: str) -> Dataset:
-        dataset = self._read(feed)
+        why = self._why_records(feed)
+        dataset = self._read(feed, why)
         if dataset is None:
             with self._locked():
                 if not self._path.exists():
                     self._generate()
-                if self._read(feed) is None:
-                    self._write_copy(_LABELS if self._why_records(feed) else _DECODED)
-            dataset = self._read(feed)
+                    why = self._why_records(feed)
+                if self._read(feed, why) is None:
+                    self._write_copy(_LABELS if why else _DECODED)
+            dataset = self._read(feed, why)
         if dataset is None:
             raise self._broken("what was decoded cannot be read back")
         return dataset
 
-    def _read(self, feed: str) -> Dataset | None:
-        """What is there already, if it can be fed like that."""
+    def _read(self, feed: str, why: str) -> Dataset | None:
+        """What is there already, if it can be fed like that; see `_why_records`."""
         if feed != "records" and (copy := self._read_copy(_DECODED)) is not None:
             images, labels = copy
             assert images is not None
             return self._dataset(images, labels, f"decoded, mapped from {self._path / _DECODED}")
-        why = self._why_records(feed)
         copy = self._read_copy(_LABELS) if why else None
         return None if copy is None else self._from_records(copy[1], why)
 

@@ -152,15 +152,18 @@ _DATA = """\
 Lists, prepares and shows data sets.
 
 Usage: cdis data list
-       cdis data prepare NAME
+       cdis data prepare NAME [--manual_dir DIR]
        cdis data show NAME [--out SHEET.png]
 
 NAME is a name of the list, or own:FOLDER for images of your own: images.npy and factors.npy, or
 image files and factors.csv. See cdis/data/own_data.md, with an example.
 
   list             every data set, with its images and factors
-  prepare NAME     make it ready now; cdis train does so by itself when needed
-  show NAME        its factors, actions, licence and source
+  prepare NAME     draw or download it now; cdis train does so by itself when needed
+  show NAME        its factors, actions, licence and source; of a prepared one, how many pairs of
+                   images there are for each action
+  --manual_dir DIR take the files of a downloaded data set from DIR, where you have put them; by
+                   default, they are looked for in DATA_DIR/downloads/manual before downloading
   --out SHEET.png  also draw samples, each factor's values and counts on one sheet
   --overwrite      write over an existing sheet
   --data_dir DIR   where data sets are kept ($CDIS_DATA_DIR, else $TFDS_DATA_DIR,
@@ -169,6 +172,7 @@ image files and factors.csv. See cdis/data/own_data.md, with an example.
 Examples:
   cdis data list
   cdis data prepare sprites2d/coloured
+  cdis data prepare shapes3d --manual_dir ~/Downloads
   cdis data show sprites2d/coloured --out coloured.png
 """
 
@@ -434,13 +438,13 @@ def _data_list(_: flags.FlagValues) -> None:
         shape = " x ".join(map(str, info.image_shape))
         grid = zip(info.factor_names, info.factor_sizes, strict=True)
         factors = ", ".join(f"{factor} {size or ''}".strip() for factor, size in grid)
-        print(f"{name:24}{info.num_images:>8,} images, {shape}: {factors}")
+        print(f"{name:24}{info.num_images:>9,} images, {shape}: {factors}")
 
 
 def _data_prepare(values: flags.FlagValues, name: str) -> None:
     from cdis import data
 
-    data.prepare(name, values.data_dir)
+    data.prepare(name, values.data_dir, values.manual_dir)
     print(f"{name} is ready")
 
 
@@ -462,9 +466,11 @@ def _data_show(values: flags.FlagValues, name: str) -> None:
         causes = info.graph[i] if info.graph else ()
         causes = [info.factor_names[j] for j, edge in enumerate(causes) if edge]
         text += f", caused by {' and '.join(causes)}" if causes else ""
-        print(f"  {factor:15} {text}{', circular' if info.circular[i] else ''}")
+        text += ", circular" if info.circular[i] else ""
+        text += ", in no meaningful order" if factor in info.unordered else ""
+        print(f"  {factor:16} {text}")
     if all(info.factor_sizes):
-        print(f"\nActions: {', '.join(info.action_names)}")
+        _print_actions(name, values.data_dir, info)
     else:
         print("\nActions: none, since there are continuous factors")
     print(f"Licence: {info.licence}")
@@ -472,6 +478,19 @@ def _data_show(values: flags.FlagValues, name: str) -> None:
         print(f"Source: {info.citation}")
     if values.out:
         print(f"Wrote {values.out}")
+
+
+def _print_actions(name: str, data_dir: str | None, info: Any) -> None:
+    """With the number of pairs of each, which only a prepared data set can tell."""
+    from cdis import data
+    from cdis.data.transitions import count_table
+
+    dataset = data.prepared(name, data_dir)
+    if dataset is not None:
+        print("", *count_table(dataset), "", sep="\n")
+        return
+    print(f"\nActions: {', '.join(info.action_names)}")
+    print(f"Transitions of each action: after cdis data prepare {name}")
 
 
 COMMANDS = {
@@ -496,7 +515,9 @@ COMMANDS = {
         arguments=("X.png",),
     ),
     "data list": Command(_DATA, _data_list),
-    "data prepare": Command(_DATA, _data_prepare, (), ("data_dir",), arguments=("NAME",)),
+    "data prepare": Command(
+        _DATA, _data_prepare, (), ("data_dir", "manual_dir"), arguments=("NAME",)
+    ),
     "data show": Command(
         _DATA, _data_show, (), ("data_dir", "out"), switches=("overwrite",), arguments=("NAME",)
     ),

@@ -7,13 +7,19 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cdis.data.builder import ImageBuilder
+from cdis.data.cars3d import Cars3d
 from cdis.data.causal import Mechanism
+from cdis.data.dsprites import Dsprites
 from cdis.data.flow import Flow
-from cdis.data.generated import GeneratedBuilder
 from cdis.data.info import Dataset, Info, near_miss
+from cdis.data.mpi3d import Mpi3d
 from cdis.data.own import PREFIX, Own
 from cdis.data.pendulum import Pendulum
 from cdis.data.rooms3d import Rooms3d
+from cdis.data.shapes3d import Shapes3d
+from cdis.data.smallnorb import Smallnorb
+from cdis.data.sprites import Sprites
 from cdis.data.sprites2d import Sprites2d
 from cdis.data.store import FEEDS, Store
 from cdis.errors import UserError
@@ -28,10 +34,11 @@ __all__ = [
     "mechanism",
     "names",
     "prepare",
+    "prepared",
 ]
 
 
-def _variants(*builders: type[GeneratedBuilder]) -> dict[str, tuple[type[GeneratedBuilder], Any]]:
+def _variants(*builders: type[ImageBuilder]) -> dict[str, tuple[type[ImageBuilder], Any]]:
     return {
         builder.facts(config).name: (builder, config)
         for builder in builders
@@ -40,7 +47,18 @@ def _variants(*builders: type[GeneratedBuilder]) -> dict[str, tuple[type[Generat
 
 
 # A new data set is a module of its own and a word here.
-_BY_NAME = _variants(Sprites2d, Rooms3d, Pendulum, Flow)
+_BY_NAME = _variants(
+    Sprites2d,
+    Rooms3d,
+    Pendulum,
+    Flow,
+    Shapes3d,
+    Dsprites,
+    Smallnorb,
+    Cars3d,
+    Sprites,
+    Mpi3d,
+)
 
 
 def names() -> tuple[str, ...]:
@@ -53,6 +71,11 @@ def info(name: str) -> Info:
     return _store(name, None).info
 
 
+def prepared(name: str, data_dir: str | None = None) -> Dataset | None:
+    """A data set if it is ready to load; None if `load` would have to prepare it."""
+    return _store(name, data_dir).prepared()
+
+
 def mechanism(name: str) -> Mechanism | None:
     """How the images of a data set come about; None if its factors do not cause one another."""
     if name.startswith(PREFIX):
@@ -61,18 +84,21 @@ def mechanism(name: str) -> Mechanism | None:
     return builder.mechanism(config)
 
 
-def prepare(name: str, data_dir: str | None = None) -> None:
+def prepare(name: str, data_dir: str | None = None, manual_dir: str | None = None) -> None:
     """Makes a data set ready to load: nothing is done if it is.
 
     Args:
       name: one of `names()`, or own:FOLDER.
       data_dir: where data sets are kept; by default $CDIS_DATA_DIR, else $TFDS_DATA_DIR, else
         ~/tensorflow_datasets.
+      manual_dir: a folder with the files of a downloaded data set, fetched by hand. Without it,
+        those in data_dir/downloads/manual are taken, and others downloaded.
 
     Raises:
-      UserError: an unknown name, damaged files, or a directory that cannot be written to.
+      UserError: an unknown name, a file that cannot be had or is not what it should be, damaged
+        files, or a directory that cannot be written to.
     """
-    _store(name, data_dir).prepare()
+    _store(name, data_dir, manual_dir).prepare()
 
 
 def load(name: str, data_dir: str | None = None, feed: str = "auto") -> Dataset:
@@ -93,13 +119,16 @@ def directory(data_dir: str | None = None) -> Path:
     return Path(chosen or "~/tensorflow_datasets").expanduser()
 
 
-def _store(name: str, data_dir: str | None) -> Store | Own:
+def _store(name: str, data_dir: str | None, manual_dir: str | None = None) -> Store | Own:
+    by_hand = None if manual_dir is None else Path(manual_dir).expanduser()
     if name.startswith(PREFIX):
+        if by_hand is not None:
+            raise UserError(f"{name} names its folder itself: leave --manual_dir out.")
         return Own(name, directory(data_dir))
-    return Store(*_find(name), directory(data_dir))
+    return Store(*_find(name), directory(data_dir), by_hand)
 
 
-def _find(name: str) -> tuple[type[GeneratedBuilder], Any]:
+def _find(name: str) -> tuple[type[ImageBuilder], Any]:
     """Builder and variant; "flow" alone is "flow/default"."""
     full = name if name in _BY_NAME else f"{name}/default"
     if full not in _BY_NAME:

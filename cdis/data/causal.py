@@ -91,7 +91,7 @@ def centroid(weight: Array, place: Array) -> Array:
 
 
 class Spread(TypedDict):
-    """Two fields of `Info`."""
+    """Fields of `Info`."""
 
     value_mean: tuple[float, ...]
     value_std: tuple[float, ...]
@@ -100,10 +100,7 @@ class Spread(TypedDict):
 def spread(values: np.ndarray) -> Spread:
     """`value_mean` and `value_std` of `Info`, from all values [n, F] of a data set."""
     exact = values.astype(np.float64)
-    return {
-        "value_mean": tuple(exact.mean(0).tolist()),
-        "value_std": tuple(exact.std(0).tolist()),
-    }
+    return Spread(value_mean=tuple(exact.mean(0).tolist()), value_std=tuple(exact.std(0).tolist()))
 
 
 def in_chunks(render: Callable[..., jax.Array], values: np.ndarray, size: int) -> np.ndarray:

@@ -7,11 +7,12 @@ from jaxtyping import Float32, Int32
 
 
 class Factor(NamedTuple):
-    """One factor of variation: the physical value at each index, and whether its ends meet."""
+    """One factor: the physical value at each index, whether its ends meet, whether order counts."""
 
     name: str
     values: tuple[float, ...]
     circular: bool = False
+    ordered: bool = True
 
 
 class Grid(NamedTuple):
@@ -19,6 +20,11 @@ class Grid(NamedTuple):
 
     factors: tuple[Factor, ...]
     image_shape: tuple[int, int, int]
+
+
+def grid_columns(sizes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """A column per factor over the product of all, the last one running fastest."""
+    return np.unravel_index(np.arange(np.prod(sizes)), sizes)
 
 
 def grid_factors(grid: Grid, index: np.ndarray) -> Int32[np.ndarray, "n f"]:

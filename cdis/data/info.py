@@ -19,6 +19,8 @@ class Info:
       factor_sizes: number of values of each factor; 0 for a continuous one, which has no grid of
         values and so no steps.
       circular: whether a step up from a factor's last value leads to its first.
+      unordered: names of the factors whose values are kinds, such as shapes: they have an order, by
+        which steps go, but it means nothing.
       image_shape: height, width, channels of an image (uint8).
       licence: under which terms the images may be used.
       citation: whom to cite, and for what.
@@ -44,6 +46,7 @@ class Info:
     graph: tuple[tuple[int, ...], ...] | None = None
     value_mean: tuple[float, ...] | None = None
     value_std: tuple[float, ...] | None = None
+    unordered: tuple[str, ...] = ()
     repeats: bool = False
 
     def __post_init__(self):
@@ -55,6 +58,8 @@ class Info:
             # With two values on a circle a step up and a step down would be the same pair.
             if size and size < (3 if circular else 2):
                 raise ValueError(f"{self.name}: {size} values are too few for factor {name}.")
+        if not set(self.unordered) <= set(self.factor_names):
+            raise ValueError(f"{self.name}: {self.unordered} are not all factors.")
         if (0 in self.factor_sizes or self.repeats) and self.count is None:
             raise ValueError(
                 f"{self.name}: with a continuous factor, or images that repeat factors, count must "

@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from cdis.data.generated import SPLITS, split_of
+from cdis.data.builder import SPLITS, split_of
 from cdis.data.info import Dataset, Info
 from cdis.data.progress import Progress
 from cdis.errors import UserError
@@ -94,6 +94,10 @@ class Own:
     def prepare(self) -> None:
         """Decodes image files, unless that has been done."""
         self.load()
+
+    def prepared(self) -> Dataset:
+        """The data set: what it lacks, it makes as it loads."""
+        return self.load()
 
     def load(self, feed: str = "auto") -> Dataset:
         """The data set. Raises `UserError` for an image that cannot be read or does not fit."""

@@ -47,7 +47,7 @@ def _grid(hues: slice, scales: slice, orientations: slice) -> Grid:
             Factor("wall_hue", _HUES[hues], circular=True),
             Factor("object_hue", _HUES[hues], circular=True),
             Factor("scale", _SCALES[scales]),
-            Factor("shape", (0.0, 1.0, 2.0, 3.0)),
+            Factor("shape", (0.0, 1.0, 2.0, 3.0), ordered=False),
             Factor("orientation", _ORIENTATIONS[orientations]),
         ),
         (_SIDE, _SIDE, 3),
@@ -279,6 +279,7 @@ class Rooms3d(GeneratedBuilder):
             factor_names=tuple(factor.name for factor in factors),
             factor_sizes=tuple(len(factor.values) for factor in factors),
             circular=tuple(factor.circular for factor in factors),
+            unordered=tuple(factor.name for factor in factors if not factor.ordered),
             image_shape=config.grid.image_shape,
             licence="Apache-2.0 (drawn by cdis; no third-party material)",
             citation=(

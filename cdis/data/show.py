@@ -74,7 +74,7 @@ def _sheet(dataset: Dataset, mechanism: Mechanism | None) -> Figure:
 
     if mechanism is None:
         left, right = tables.subplots(1, 2, width_ratios=(1, 1.3))
-        _counts(right, dataset)
+        _text(right, transitions.count_table(dataset))
     else:
         facts, histograms = tables.subfigures(1, 2, width_ratios=(1, 1.3))
         left = facts.subplots()
@@ -146,36 +146,22 @@ def _histograms(grid: np.ndarray, dataset: Dataset) -> None:
 def _facts(axes: Axes, dataset: Dataset) -> None:
     info = dataset.info
     if all(info.factor_sizes):
-        lines = [f"{'factor':14}{'values':>7}  circular"]
+        lines = [f"{'factor':16}{'values':>7}  circular  ordered"]
         for name, size, circular in zip(
             info.factor_names, info.factor_sizes, info.circular, strict=True
         ):
-            lines.append(f"{name:14}{size:7}  {'yes' if circular else 'no'}")
+            ordered = "no" if name in info.unordered else "yes"
+            lines.append(f"{name:16}{size:7}  {'yes' if circular else 'no':8}  {ordered}")
     else:
         lines = [f"{'factor':18}{'from':>9}{'to':>9}{'std':>9}"]
         for name, column in zip(info.factor_names, dataset.values.T, strict=True):
             lines.append(f"{name:18}{column.min():9.3f}{column.max():9.3f}{column.std():9.3f}")
-    lines += ["", f"{'split':14}{'images':>9}"]
-    lines += [f"{name:14}{len(index):9,}" for name, index in dataset.splits.items()]
+    lines += ["", f"{'split':16}{'images':>9}"]
+    lines += [f"{name:16}{len(index):9,}" for name, index in dataset.splits.items()]
     height, width, channels = info.image_shape
     lines += ["", f"{height} x {width} x {channels} pixels, uint8", ""]
     for text in (info.description, f"Licence: {info.licence}", info.citation):
         lines += textwrap.wrap(text, 52)
-    _text(axes, lines)
-
-
-def _counts(axes: Axes, dataset: Dataset) -> None:
-    info = dataset.info
-    columns = {
-        split: np.bincount(
-            transitions.build(dataset.factors, info, index).action, minlength=info.num_actions
-        )
-        for split, index in dataset.splits.items()
-    }
-    lines = [f"{'transitions':16}" + "".join(f"{split:>12}" for split in columns)]
-    for action, name in enumerate(info.action_names):
-        lines.append(f"{name:16}" + "".join(f"{n[action]:12,}" for n in columns.values()))
-    lines.append(f"{'all':16}" + "".join(f"{n.sum():12,}" for n in columns.values()))
     _text(axes, lines)
 
 

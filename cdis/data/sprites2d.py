@@ -30,7 +30,7 @@ def _turns(count: int) -> tuple[float, ...]:
     return tuple(index / count for index in range(count))
 
 
-_SHAPE = Factor("shape", (0.0, 1.0, 2.0))
+_SHAPE = Factor("shape", (0.0, 1.0, 2.0), ordered=False)
 _SCALE_32 = Factor("scale", _spaced(4.4, 8.0, 4))
 _X_32, _Y_32 = (Factor(axis, _spaced(9.0, 23.0, 8)) for axis in "xy")
 _SCALE_64 = Factor("scale", _spaced(8.0, 15.5, 6))
@@ -192,6 +192,7 @@ class Sprites2d(GeneratedBuilder):
             factor_names=tuple(factor.name for factor in factors),
             factor_sizes=tuple(len(factor.values) for factor in factors),
             circular=tuple(factor.circular for factor in factors),
+            unordered=tuple(factor.name for factor in factors if not factor.ordered),
             image_shape=config.grid.image_shape,
             licence="Apache-2.0 (drawn by cdis; no third-party material)",
             citation=_CITATION,

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from cdis.data.generated import SPLITS, GeneratedBuilder
+from cdis.data.builder import SPLITS, ImageBuilder
 from cdis.data.info import Dataset
 from cdis.data.progress import Progress
 from cdis.data.records import Records
@@ -53,16 +53,22 @@ _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 class Store:
     """One data set in one data directory."""
 
-    def __init__(self, builder_class: type[GeneratedBuilder], config: Any, data_dir: Path):
+    def __init__(
+        self,
+        builder_class: type[ImageBuilder],
+        config: Any,
+        data_dir: Path,
+        manual_dir: Path | None = None,
+    ):
         self.info = builder_class.facts(config)
         self._builder_class = builder_class
         self._config = config
-        self._data_dir = data_dir
+        self._data_dir, self._manual_dir = data_dir, manual_dir
         self._home = data_dir / builder_class.name / config.name
         self._path = self._home / str(builder_class.VERSION)
 
     def prepare(self) -> None:
-        """Draws the data set and decodes it, unless that has been done."""
+        """Draws or downloads the data set and decodes it, unless that has been done."""
         try:
             self._ready("auto")
         except OSError as error:
@@ -82,6 +88,10 @@ class Store:
             return self._from_records(self._decode(None), "nothing can be written there")
         images = np.empty((self._count, *self.info.image_shape), np.uint8)
         return self._dataset(images, self._decode(images.__setitem__), "decoded into memory")
+
+    def prepared(self) -> Dataset | None:
+        """The data set if it is prepared already."""
+        return self._read("auto", self._why_records("auto"))
 
     def _ready(self, feed: str) -> Dataset:
         why = self._why_records(feed)
@@ -133,9 +143,12 @@ class Store:
         print(f"Preparing {self.info.name} in {self._data_dir}", file=sys.stderr, flush=True)
         for leftover in self._home.glob(f"incomplete.*_{self._path.name}"):
             shutil.rmtree(leftover)
+        with _quiet():
+            builder = self._builder()
+        builder.fetch(self._data_dir / "downloads", self._manual_dir)
         try:
             with _quiet():
-                self._builder().download_and_prepare(
+                builder.download_and_prepare(
                     file_format="array_record",
                     download_config=tfds.download.DownloadConfig(try_download_gcs=False),
                 )
@@ -304,7 +317,7 @@ def _checksum(images: np.ndarray | None, labels: _Labels) -> int:
     return zlib.crc32(images[:: len(images) // _SAMPLED + 1].tobytes(), total)
 
 
-def _open_split(builder_class: type[GeneratedBuilder], config: Any, data_dir: Path, n: int) -> Any:
+def _open_split(builder_class: type[ImageBuilder], config: Any, data_dir: Path, n: int) -> Any:
     """The records of a split, images left encoded."""
     with _quiet():
         builder: Any = builder_class(data_dir=data_dir, config=config)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, Int64, UInt64
 
-from cdis.data.info import Info
+from cdis.data.info import Dataset, Info
 
 
 class Transitions(NamedTuple):
@@ -116,3 +116,23 @@ def draws(seed: int, factor: int, count: int) -> UInt64[np.ndarray, " count"]:
     """
     # The second word keeps them apart from the draws that order splits and make data sets.
     return np.random.Philox(key=np.array([seed, 2 + factor], np.uint64)).random_raw(count)
+
+
+def counts(dataset: Dataset) -> dict[str, Int64[np.ndarray, " a"]]:
+    """How many transitions of each action a split has: split -> int64 [A]."""
+    info = dataset.info
+    return {
+        split: np.bincount(build(dataset.factors, info, index).action, minlength=info.num_actions)
+        for split, index in dataset.splits.items()
+    }
+
+
+def count_table(dataset: Dataset) -> list[str]:
+    """The lines of a table of `counts`, a row per action and a column per split."""
+    columns, names = counts(dataset), dataset.info.action_names
+    width = max(16, *(len(name) + 1 for name in names))
+    lines = [f"{'transitions':{width}}" + "".join(f"{split:>12}" for split in columns)]
+    rows = zip(*columns.values(), strict=True)
+    for name, row in [*zip(names, rows, strict=True), ("all", [n.sum() for n in columns.values()])]:
+        lines.append(f"{name:{width}}" + "".join(f"{count:12,}" for count in row))
+    return lines

@@ -10,8 +10,9 @@ from matplotlib.patches import Circle, Patch, Polygon, Rectangle
 
 from cdis import data
 from cdis.data import causal, transitions
+from cdis.data.builder import SPLITS, split_of
 from cdis.data.flow import Flow
-from cdis.data.generated import SPLITS, GeneratedBuilder, split_of
+from cdis.data.generated import GeneratedBuilder
 from cdis.data.info import Info
 from cdis.data.pendulum import Pendulum
 from cdis.errors import UserError

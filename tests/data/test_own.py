@@ -12,7 +12,7 @@ from PIL import Image
 
 from cdis import data
 from cdis.data import show
-from cdis.data.generated import split_of
+from cdis.data.builder import split_of
 from cdis.data.transitions import build
 from cdis.errors import UserError
 

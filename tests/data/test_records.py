@@ -14,7 +14,7 @@ from tiny_store import tiny_store
 
 from cdis import data
 from cdis.data import store
-from cdis.data.generated import encode_png
+from cdis.data.builder import encode_png
 from cdis.data.pipeline import batches
 from cdis.data.records import Records, decode_png
 from cdis.data.store import Store

@@ -21,7 +21,7 @@ from tiny_store import TINY, tiny_store
 
 from cdis import data
 from cdis.data import pendulum
-from cdis.data.generated import SPLITS, split_of
+from cdis.data.builder import SPLITS, split_of
 from cdis.data.sprites2d import Factor, Sprites2d, Variant, grid_examples, grid_factors
 from cdis.data.store import Store
 from cdis.errors import UserError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cdis.data import Info, info
-from cdis.data.generated import split_of
+from cdis.data.builder import split_of
 from cdis.data.sprites2d import GRIDS, grid_factors
 from cdis.data.transitions import build, draws
 from cdis.errors import UserError

@@ -1,0 +1,122 @@
+"""MPI3D (toy, realistic, real), read from the NumPy archives of its authors."""
+
+import dataclasses
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from cdis.data.builder import Chunk
+from cdis.data.download import File
+from cdis.data.downloaded import CHUNK, DownloadedBuilder, expect
+from cdis.data.grid import grid_columns
+from cdis.data.info import Info
+
+_AUTHORS = "https://huggingface.co/datasets/waleedgondal/mpi3d/resolve/main"
+_BUCKET = "https://storage.googleapis.com/mpi3d_disentanglement_dataset/data"
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Variant(tfds.core.BuilderConfig):
+    """A tfds configuration: the file of its images."""
+
+    file: File
+
+
+class Mpi3d(DownloadedBuilder):
+    """A robot's arm that holds an object, drawn simply (toy) or realistically, or photographed.
+
+    The archive has one array, "images", and no labels: its order is that of the factors, the last
+    one running fastest, as its authors document. Values are indices: colour (white, green, red,
+    blue, brown, olive), shape (cone, cube, cylinder, hexagonal, pyramid, sphere), size (small,
+    large), camera height (top, centre, bottom), background (purple, sea green, salmon), and the
+    places of the arm along two axes. All three have 6 colours and 6 shapes; MPI3D-complex, which
+    has 4 and 4, is another set.
+
+    No hash is known of the present file of mpi3d/real, which its authors uploaded anew in April
+    2025. Those of toy and realistic are of files as they were before they moved.
+    """
+
+    name = "mpi3d"
+    BUILDER_CONFIGS: ClassVar = [
+        Variant(
+            name="toy",
+            file=File(
+                name="mpi3d_toy.npz",
+                urls=(f"{_AUTHORS}/mpi3d_toy.npz", f"{_BUCKET}/mpi3d_toy.npz"),
+                md5="55889cb7c7dfc655d6e0277beee88868",
+            ),
+        ),
+        Variant(
+            name="realistic",
+            file=File(
+                name="mpi3d_realistic.npz",
+                urls=(f"{_AUTHORS}/mpi3d_realistic.npz", f"{_BUCKET}/mpi3d_realistic.npz"),
+                md5="59a6225b88b635365f70c91b3e52f70f",
+            ),
+        ),
+        Variant(
+            name="real",
+            file=File(name="mpi3d_real.npz", urls=(f"{_AUTHORS}/mpi3d_real.npz",)),
+        ),
+    ]
+    SIZES: ClassVar = (6, 6, 2, 3, 3, 40, 40)
+
+    @classmethod
+    def files(cls, config: Variant) -> tuple[File, ...]:
+        return (config.file,)
+
+    @classmethod
+    def facts(cls, config: Variant) -> Info:
+        return Info(
+            name=f"{cls.name}/{config.name}",
+            factor_names=(
+                "object_color",
+                "object_shape",
+                "object_size",
+                "camera_height",
+                "background_color",
+                "horizontal_axis",
+                "vertical_axis",
+            ),
+            factor_sizes=cls.SIZES,
+            circular=(False,) * 7,
+            image_shape=(64, 64, 3),
+            licence="CC-BY-4.0",
+            citation=(
+                "Gondal, Wüthrich, Miladinović, Locatello, Breidt, Volchkov, Akpo, Bachem, "
+                "Schölkopf and Bauer, On the Transfer of Inductive Bias from Simulation to the "
+                "Real World: a New Disentanglement Dataset, NeurIPS 2019"
+            ),
+            description=(
+                "A robot's arm moves one of 36 objects; every combination of the factors once."
+            ),
+            unordered=("object_color", "object_shape", "background_color"),
+        )
+
+    @classmethod
+    def read(cls, config: Variant, paths: tuple[Path, ...], index: np.ndarray) -> Iterator[Chunk]:
+        del index
+        facts = cls.facts(config)
+        count, size = facts.num_images, int(np.prod(facts.image_shape))
+        factors = np.stack(grid_columns(cls.SIZES), axis=1).astype(np.int32)
+        # Streamed: as an array, the images would be 12.7 GB.
+        with zipfile.ZipFile(paths[0]) as archive, archive.open("images.npy") as member:
+            version = np.lib.format.read_magic(member)
+            read_header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            shape, by_columns, type_ = read_header(member)
+            expect("the number of pixel values", int(np.prod(shape)), count * size)
+            expect("the last sizes of images", tuple(shape[-3:]), facts.image_shape)
+            expect("the type of images", (type_, by_columns), (np.dtype(np.uint8), False))
+            for start in range(0, count, CHUNK):
+                rows = np.arange(start, min(start + CHUNK, count))
+                content = member.read(len(rows) * size)
+                expect("the rest of images, in bytes", len(content), len(rows) * size)
+                images = np.frombuffer(content, np.uint8).reshape(-1, *facts.image_shape)
+                yield Chunk(rows, images, factors[rows], factors[rows].astype(np.float32))

@@ -1,0 +1,112 @@
+"""Sprites: characters of a video game, put together from the sheets that are published."""
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from cdis.data.builder import Chunk
+from cdis.data.download import File
+from cdis.data.downloaded import CHUNK, DownloadedBuilder, expect
+from cdis.data.info import Info
+
+# The folders of the archive in the order of the factors.
+PARTS = ("bottomwear", "topwear", "hair", "eyes", "shoes", "body")
+NAMES = (*PARTS, "action", "rotation", "frame")
+# From the one that is drawn first, and may be hidden, to the last.
+LAYERS = ("body", "shoes", "bottomwear", "topwear", "eyes", "hair")
+
+_COMMIT = "3ce4048c5227802bd8f1888e293fd3afdba91c0c"
+_SIDE = 64
+_COLUMNS, _ROWS = 13, 21  # of a sheet, in tiles
+_DIRECTIONS = 4  # rows of a sheet per action: seen from behind, the left, the front, the right
+_OPAQUE = 128  # a layer covers what is below where its alpha is larger
+
+
+class Sprites(DownloadedBuilder):
+    """A character by clothes, hair, eyes, body, action, rotation and frame of the action.
+
+    The archive has a folder per part and in it a sheet for each of its values, NUMBER.png: 21 rows
+    of 13 tiles of 64 x 64 pixels. An action (spellcast, thrust, walk, slash, shoot) is four rows,
+    one for each direction; the first six tiles of a row are its frames. A character is the parts'
+    tiles of one place, body first and hair last, on black. Seen from behind it hides its eyes, and
+    those rows are left out, as in the data the literature trains on. Values are indices.
+
+    The archive is the repository's tree at one commit, packed by GitHub, which does not promise to
+    pack it in the same way for ever: no hash of it is known. A hash that others give for "Sprites"
+    is of a file that their library puts together on the user's machine.
+    """
+
+    name = "sprites"
+    BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name="default")]
+    SIZES: ClassVar = (7, 7, 10, 5, 3, 7, 5, 3, 6)
+    FILES = (
+        File(
+            name=f"Sprites-{_COMMIT}.zip",
+            urls=(
+                f"https://github.com/YingzhenLi/Sprites/archive/{_COMMIT}.zip",
+                f"https://codeload.github.com/YingzhenLi/Sprites/zip/{_COMMIT}",
+            ),
+        ),
+    )
+
+    @classmethod
+    def facts(cls, config: Any) -> Info:
+        del config
+        return Info(
+            name=cls.name,
+            factor_names=NAMES,
+            factor_sizes=cls.SIZES,
+            circular=(False,) * 9,
+            image_shape=(_SIDE, _SIDE, 3),
+            licence="CC-BY-SA-3.0 and GPL-3.0 (the art is that of the Liberated Pixel Cup)",
+            citation=(
+                "Li and Mandt, Disentangled Sequential Autoencoder, ICML 2018, "
+                "https://github.com/YingzhenLi/Sprites; art: Liberated Pixel Cup, "
+                "http://lpc.opengameart.org"
+            ),
+            description=(
+                "Characters of a video game; every combination of the factors once. Decoded, the "
+                "images take 57 GB."
+            ),
+            unordered=(*PARTS, "action"),
+        )
+
+    @classmethod
+    def read(cls, config: Any, paths: tuple[Path, ...], index: np.ndarray) -> Iterator[Chunk]:
+        del config
+        with zipfile.ZipFile(paths[0]) as archive:
+            tiles = {
+                part: np.stack([cls._tiles(archive, part, value) for value in range(size)])
+                for part, size in zip(PARTS, cls.SIZES, strict=False)
+            }
+        for start in range(0, len(index), CHUNK):
+            rows = index[start : start + CHUNK]
+            factors = np.stack(np.unravel_index(rows, cls.SIZES), axis=1).astype(np.int32)
+            place = np.ravel_multi_index(tuple(factors.T[6:]), cls.SIZES[6:])
+            images = np.zeros((len(rows), _SIDE, _SIDE, 3), np.uint8)
+            for part in LAYERS:
+                layer = tiles[part][factors[:, PARTS.index(part)], place]
+                covers = layer[..., 3] > _OPAQUE
+                images[covers] = layer[covers, :3]
+            yield Chunk(rows, images, factors, factors.astype(np.float32))
+
+    @classmethod
+    def _tiles(cls, archive: zipfile.ZipFile, part: str, value: int) -> np.ndarray:
+        """The tiles of a sheet, by (action, rotation, frame): uint8 [places, 64, 64, 4]."""
+        names = [n for n in archive.namelist() if n.split("/")[1:] == [part, f"{value}.png"]]
+        expect(f"the number of files {part}/{value}.png", len(names), 1)
+        (name,) = names
+        with Image.open(io.BytesIO(archive.read(name))) as picture:
+            sheet = np.asarray(picture.convert("RGBA"))
+        expect(f"the shape of {name}", sheet.shape, (_ROWS * _SIDE, _COLUMNS * _SIDE, 4))
+        grid = sheet.reshape(_ROWS, _SIDE, _COLUMNS, _SIDE, 4).swapaxes(1, 2)
+        actions, rotations, frames = cls.SIZES[6:]
+        action = np.arange(actions)[:, None, None] * _DIRECTIONS
+        rotation = 1 + np.arange(rotations)[:, None]
+        return grid[action + rotation, np.arange(frames)].reshape(-1, _SIDE, _SIDE, 4)

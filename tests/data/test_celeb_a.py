@@ -13,7 +13,7 @@ from PIL import Image
 
 from cdis import data
 from cdis.cli import main
-from cdis.data import celeb_a, transitions
+from cdis.data import celeb_a, show, transitions
 from cdis.data.builder import SPLITS
 from cdis.data.celeb_a import ATTRIBUTES, GRAPHS
 from cdis.errors import UserError
@@ -169,6 +169,24 @@ def test_show_tells_how_unequal_attributes_are(data_dir, tmp_path, capsys):
     assert counts.min() == 0 < counts.max()
     with Image.open(sheet) as picture:
         assert min(picture.size) > 600
+
+
+def test_the_sheet_shows_pairs_and_shares(data_dir):
+    dataset = data.load("celeb_a/first_10", data_dir)
+    pairs = transitions.build(dataset.factors, dataset.info, dataset.splits["train"])
+    row, label = show._transitions(dataset, pairs, 2)
+    number = int((pairs.action == 2).sum())
+    assert label == f"Attractive+1: 10 of {number} training pairs"
+    cells = row.reshape(66, 20, 66, 3)[:64, :, :64].transpose(1, 0, 2, 3)
+    first = np.flatnonzero(pairs.action == 2)[0]
+    np.testing.assert_array_equal(cells[0], dataset.images[pairs.x[first]])
+    np.testing.assert_array_equal(cells[1], dataset.images[pairs.y[first]])
+    # An attribute that no image has: no pairs, grey cells.
+    row, label = show._transitions(dataset, pairs, 4)
+    assert label == "Bald+1: 0 of 0 training pairs" and (row == 96).all()
+    words = [text.get_text() for axes in show._sheet(dataset, None).axes for text in axes.texts]
+    share = dataset.factors[:, 2].mean()
+    assert f"{'Attractive':22}{1 - share:.3f}  {share:.3f}" in "\n".join(words)
 
 
 # What may be wrong with the files

@@ -2,15 +2,17 @@
 
 An experiment file has one function, ``get_config(variant="") -> ConfigDict``. It starts from
 `common`, describes each stage of its method with `stage`, and is complete: no other file changes
-what it says. Loaded configs are locked, so that a mistyped field fails instead of being ignored.
+what it says. One that differs little from another starts from that one (`beside`) and says what
+differs. Loaded configs are locked, so that a mistyped field fails instead of being ignored.
 """
 
 import ast
 import difflib
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -79,11 +81,7 @@ def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> Config
             f"There is no config file {file!r}. Give the path of an experiment, such as "
             "experiments/ct_vae/quickstart.py, optionally followed by :VARIANT."
         )
-    spec = importlib.util.spec_from_file_location("cdis_experiment", file)
-    if spec is None or spec.loader is None:
-        raise UserError(f"The config file {file!r} is not a Python file; its name must end in .py.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = _module(file)
     if not hasattr(module, "get_config"):
         raise UserError(
             f"{file!r} has no function get_config(variant) and so is not an experiment; "
@@ -97,6 +95,23 @@ def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> Config
         raise UserError(f"{file!r} cannot give its variant {variant!r}: {error}.") from error
     override(config, overrides or {})
     return config.lock()
+
+
+def beside(file: str, name: str) -> Callable[..., ConfigDict]:
+    """The get_config of the experiment `name` in the folder of the experiment `file`.
+
+    Experiments are files, not a package that is installed, so they cannot import one another.
+    """
+    return _module(str(Path(file).with_name(f"{name}.py"))).get_config
+
+
+def _module(file: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("cdis_experiment", file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"The config file {file!r} is not a Python file; its name must end in .py.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def override(config: ConfigDict, values: Mapping[str, Any]) -> None:

@@ -77,6 +77,21 @@ def test_files_that_are_no_experiments(tmp_path, path):
             load_config(str(tmp_path / name))
 
 
+def test_an_experiment_that_starts_from_another(path, tmp_path):
+    (tmp_path / "other.py").write_text(
+        "from cdis.config import beside, override\n"
+        f"base = beside(__file__, {Path(path).stem!r})\n"
+        "def get_config(variant=''):\n"
+        "    config = base(variant)\n"
+        "    override(config, {'seed': 9})\n"
+        "    return config\n"
+    )
+    first, other = (load_config(str(file)) for file in (path, tmp_path / "other.py"))
+    assert differences(first, other) == [f"seed: {first.seed} there, 9 here"]
+    with pytest.raises(UserError, match="cannot give its variant 'smok'"):
+        load_config(f"{tmp_path}/other.py:smok")
+
+
 def test_json_gives_the_config_back(path):
     config = load_config(path)
     again = from_json(to_json(config))

@@ -86,10 +86,10 @@ class Cars3d(DownloadedBuilder):
         # Of one car, as the images are taken out: by azimuth, elevation fastest.
         azimuth, elevation = grid_columns((azimuths, elevations))
         views = len(azimuth)
-        with tarfile.open(paths[0]) as archive:
+        with tarfile.open(paths[0], "r:gz") as archive:
             names = sorted(name for name in archive.getnames() if _MESH.search(name))
         expect("the number of files car_*_mesh.mat", len(names), types)
-        with tarfile.open(paths[0]) as archive:
+        with tarfile.open(paths[0], "r:gz") as archive:
             for member in archive:
                 if member.name not in names:
                     continue

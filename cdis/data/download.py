@@ -175,9 +175,9 @@ def _download(file: File, path: Path, data_set: str) -> list[str]:
             reasons.append(f"{url}: {error}")
             continue
         fault = file.fault(partial)
+        _mark(partial).unlink(missing_ok=True)
         if fault is None:
             os.replace(partial, path)
-            _mark(partial).unlink(missing_ok=True)
             return []
         # Nothing to go on from: the next attempt starts anew.
         partial.unlink()

@@ -74,8 +74,9 @@ class DownloadedBuilder(ImageBuilder):
             raise
         except Exception as error:  # HDF5, zip, gzip, tar and MATLAB readers each have their own
             names = " and ".join(map(str, self._paths))
+            why = " ".join(str(error).split()) or type(error).__name__
             raise UserError(
-                f"{facts.name} cannot be made from {names}: {error or type(error).__name__}. "
+                f"{facts.name} cannot be made from {names}: {why}. "
                 "Delete what is damaged there, fetch it again, and run: cdis data prepare "
                 f"{facts.name}"
             ) from error

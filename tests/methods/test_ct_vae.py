@@ -17,6 +17,7 @@ import pytest
 from cdis import data
 from cdis.config import load_config
 from cdis.data import transitions
+from cdis.data.generated import GeneratedBuilder
 from cdis.data.info import Info
 from cdis.data.pipeline import batches
 from cdis.data.sprites2d import GRIDS, grid_factors
@@ -454,27 +455,32 @@ def test_autoencoder_loss_falls():
 
 @pytest.mark.parametrize(
     ("name", "variant"),
-    [(name, v) for name in ("published", "quickstart") for v in ("", ":smoke")]
+    [(path.stem, v) for path in sorted(EXPERIMENTS.glob("*.py")) for v in ("", ":smoke")]
     + [("quickstart", ":oriented")],
 )
 def test_experiments_are_whole(name, variant):
+    """At full size, but for the data, of which only the facts are needed."""
     config = load_config(f"{EXPERIMENTS / name}.py{variant}")
     assert config.method == "cdis.methods.ct_vae"
-    info = Info(
-        **{
-            field: getattr(INFO, field)
-            for field in ("factor_names", "factor_sizes", "circular", "licence", "citation")
-        },
-        name=config.data.name,
-        image_shape=(32, 32, 3),
-        description="As large as the real one.",
-    )
+    info = data.info(config.data.name)
+    if variant == ":smoke":
+        assert issubclass(data._find(config.data.name)[0], GeneratedBuilder), "needs no download"
     method = ct_vae.make(config, info)
     assert set(config.stages) == {stage.name for stage in method.stages}
-    shapes = jax.eval_shape(
-        method.init, jax.random.key(0), {"x": {"image": jnp.zeros((2, 32, 32, 3), jnp.uint8)}}
-    )
+    images = jnp.zeros((2, *info.image_shape), jnp.uint8)
+    shapes = jax.eval_shape(method.init, jax.random.key(0), {"x": {"image": images}})
     assert set(shapes["params"]) >= {"encoder", "decoder", "transition", "retrieval"}
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "batch"), [("shapes3d", 336_000, 64), ("cars3d", 12_298, 64)]
+)
+def test_published_length(name, images, batch):
+    """20 epochs, and 100 of 16,000 pairs."""
+    stages = load_config(f"{EXPERIMENTS / name}.py").stages
+    assert stages.autoencoder.batch_size == batch
+    assert stages.autoencoder.steps == round(20 * images / batch)
+    assert stages.transition.steps * stages.transition.batch_size == 100 * 16_000
 
 
 def test_images_that_the_grid_cannot_halve_raise():

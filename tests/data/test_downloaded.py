@@ -1,0 +1,262 @@
+"""Every downloaded data set, made from small files of the original form."""
+
+import gzip
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from original_files import ORIGINALS, Original, noise, norb_matrix, rows
+
+from cdis import data
+from cdis.data import download, downloaded, mpi3d, smallnorb, sprites
+from cdis.data.builder import SPLITS, Chunk, split_of
+from cdis.data.downloaded import shrink
+from cdis.data.store import Store
+from cdis.errors import UserError
+
+# Variants read the same files: what is wrong with those is told alike.
+NAMES = [name for name in ORIGINALS if "/" not in name or name == "mpi3d/toy"]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> dict[str, tuple[Path, Chunk]]:
+    """The files of each data set, and what is in them."""
+    found = {}
+    for name, original in ORIGINALS.items():
+        folder = tmp_path_factory.mktemp("original")
+        found[name] = (folder, original.write(folder, original.sizes))
+    return found
+
+
+@pytest.fixture
+def small(monkeypatch) -> None:
+    """Few images, read in chunks smaller than that."""
+    for original in ORIGINALS.values():
+        monkeypatch.setattr(original.builder, "SIZES", original.sizes)
+    for module in (downloaded, mpi3d, smallnorb, sprites):
+        monkeypatch.setattr(module, "CHUNK", 50)
+
+
+@pytest.fixture
+def unhashed(small, monkeypatch) -> None:
+    """And no hash is known of their files."""
+    for builder in {original.builder for original in ORIGINALS.values()}:
+        monkeypatch.setattr(builder, "files", classmethod(_without_hashes(builder.files)))
+
+
+def _without_hashes(files: Callable) -> Callable:
+    return lambda cls, config: tuple(download.File(file.name, file.urls) for file in files(config))
+
+
+def _store(name: str, data_dir: Path, manual_dir: Path | None) -> Store:
+    original = ORIGINALS[name]
+    return Store(original.builder, original.config, data_dir, manual_dir)
+
+
+def _version(original: Original, data_dir: Path) -> Path:
+    return data_dir / original.builder.name / original.variant / "1.0.0"
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_images_factors_values_and_splits(name, written, unhashed, tmp_path, capsys):
+    folder, expected = written[name]
+    dataset = _store(name, tmp_path, folder).load()
+    info = dataset.info
+    assert info.name == name and dataset.images.shape[1:] == info.image_shape
+    np.testing.assert_array_equal(dataset.images, shrink(expected.images, info.image_shape[0]))
+    np.testing.assert_array_equal(dataset.factors, expected.factors, strict=True)
+    np.testing.assert_allclose(dataset.values, expected.values, rtol=1e-6)
+    cells = np.ravel_multi_index(tuple(dataset.factors.T), info.factor_sizes)
+    assert sorted(cells.tolist()) == list(range(info.num_images))
+    for number, split in enumerate(SPLITS):
+        np.testing.assert_array_equal(
+            dataset.splits[split], np.flatnonzero(split_of(info.num_images, 0) == number)
+        )
+    said = capsys.readouterr().err
+    for file in ORIGINALS[name].builder.files(ORIGINALS[name].config):
+        note = tmp_path / "downloads" / ORIGINALS[name].builder.name / f"{file.name}.sha256"
+        digest = note.read_text().split()[0]
+        assert f"no hash of {file.name} is known" in said and f"sha256 is {digest}" in said
+
+
+def test_shrinking_is_antialiased():
+    """Half the side: each new pixel weighs four by four old ones, by a triangle in each axis."""
+    images = noise(3, 128, 128, 3)
+    weights = np.array([1, 3, 3, 1]) / 8
+    wanted = np.zeros((3, 62, 62, 3))
+    for i in range(4):
+        for j in range(4):
+            window = images[:, 1 + i : 125 + i : 2, 1 + j : 125 + j : 2]
+            wanted += weights[i] * weights[j] * window
+    found = shrink(images, 64)
+    assert np.abs(found[:, 1:-1, 1:-1] - wanted).max() <= 1
+    np.testing.assert_array_equal(shrink(images[..., :1], 64), found[..., :1])
+    assert shrink(images, 128) is images
+
+
+# What is published, as far as it is known here
+
+
+@pytest.mark.parametrize("name", data.names())
+def test_every_data_set_is_listed_without_its_files(name, tmp_path):
+    info = data.info(name)
+    assert info.name == name and info.num_images > 4000 and info.licence and info.citation
+    assert data.prepared(name, str(tmp_path)) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_sizes_are_as_published():
+    counts = {name: data.info(name).num_images for name in ORIGINALS}
+    assert counts == {
+        "shapes3d": 480_000,
+        "dsprites": 737_280,
+        "smallnorb": 48_600,
+        "smallnorb/96": 48_600,
+        "cars3d": 17_568,
+        "cars3d/128": 17_568,
+        "sprites": 4_630_500,
+        "mpi3d/toy": 1_036_800,
+    }
+    assert data.info("mpi3d/real").num_images == data.info("mpi3d/realistic").num_images
+    assert data.info("mpi3d/real").factor_sizes[:2] == (6, 6)
+
+
+def test_every_file_has_a_hash_or_is_said_to_have_none():
+    unknown = set()
+    for name in data.names():
+        cls, config = data._find(name)
+        if issubclass(cls, downloaded.DownloadedBuilder):
+            for file in cls.files(config):
+                assert file.urls and all(url.startswith("http") for url in file.urls)
+                if not (file.sha256 or file.md5):
+                    assert "no hash" in (cls.__doc__ or "").lower(), "the docstring must say so"
+                    unknown.add(name)
+    assert unknown == {"sprites", "mpi3d/real"}
+
+
+# Damage
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+def _garble(path: Path) -> None:
+    """From the middle on; a container's table of contents may survive at its beginning."""
+    half = path.stat().st_size // 2
+    path.write_bytes(path.read_bytes()[:half] + b"\xa5" * half)
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("harm", [_truncate, _garble, _empty])
+@pytest.mark.parametrize("name", NAMES)
+def test_damaged_files_are_told(name, harm, written, unhashed, tmp_path):
+    folder = Path(shutil.copytree(written[name][0], tmp_path / "original"))
+    harm(max(folder.iterdir(), key=lambda path: path.stat().st_size))
+    with pytest.raises(UserError, match=rf"^{name} cannot be made from .*cdis data prepare {name}"):
+        _store(name, tmp_path / "data", folder).prepare()
+    assert not _version(ORIGINALS[name], tmp_path / "data").exists()
+
+
+def _rewrite_h5(path: Path, name: str, change) -> None:
+    with h5py.File(path, "a") as file:
+        array = change(np.asarray(file[name]))
+        del file[name]
+        file[name] = array
+
+
+def _second_as_first(labels: np.ndarray) -> np.ndarray:
+    labels[1] = labels[0]
+    return labels
+
+
+def _one_value_more(labels: np.ndarray) -> np.ndarray:
+    labels[7, 3] += 0.001
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("array", "change", "why"),
+    [
+        ("labels", _second_as_first, "two images have the same factors"),
+        ("labels", _one_value_more, "scale has 3 values, not 2"),
+        ("labels", lambda labels: labels[:, :5], r"the shape of labels is \(216, 5\), not"),
+        ("images", lambda images: images[:-1], r"the shape of images is \(215, 64, 64, 3\), not"),
+        ("images", lambda images: images.astype(np.float32), "the type of images is float32"),
+    ],
+)
+def test_other_arrays_are_told(array, change, why, written, unhashed, tmp_path):
+    folder = Path(shutil.copytree(written["shapes3d"][0], tmp_path / "original"))
+    _rewrite_h5(folder / "3dshapes.h5", array, change)
+    with pytest.raises(UserError, match=f"^shapes3d cannot be made from .*: {why}"):
+        _store("shapes3d", tmp_path, folder).prepare()
+
+
+def _fewer_cars(folder: Path) -> None:
+    (path,) = folder.iterdir()
+    with tarfile.open(path, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("data/cars/car_001_mesh.mat"))
+
+
+def _fewer_sheets(folder: Path) -> None:
+    (path,) = folder.iterdir()
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            if not name.endswith("hair/1.png"):
+                archive.writestr(name, content)
+
+
+def _other_matrix(folder: Path) -> None:
+    (path,) = folder.glob("*training-cat*")
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(b"\x53" + content[1:]))
+
+
+def _other_instances(folder: Path) -> None:
+    """Both halves have the same ones."""
+    training, testing = (next(folder.glob(f"*{part}-info*")) for part in ("training", "testing"))
+    testing.write_bytes(training.read_bytes())
+
+
+def _one_row_less(folder: Path) -> None:
+    (path,) = folder.glob("*testing-cat*")
+    path.write_bytes(gzip.compress(norb_matrix(np.zeros(71, "<i4"))))
+
+
+def _four_colours(folder: Path) -> None:
+    np.savez(folder / "mpi3d_toy.npz", images=np.zeros((100, 64, 64, 3), np.uint8))
+
+
+def _by_columns(folder: Path) -> None:
+    count = len(rows(ORIGINALS["mpi3d/toy"].sizes, shuffled=False))
+    images = np.zeros((count, 64, 64, 3), np.uint8, order="F")
+    np.savez(folder / "mpi3d_toy.npz", images=images)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "why"),
+    [
+        ("cars3d", _fewer_cars, r"the number of files car_\*_mesh.mat is 1, not 4"),
+        ("sprites", _fewer_sheets, "the number of files hair/1.png is 0, not 1"),
+        ("smallnorb", _other_matrix, "a matrix begins with 0x1e3d4c53, which is no type expected"),
+        ("smallnorb", _other_instances, "two images have the same factors"),
+        ("smallnorb", _one_row_less, "the shape of .*testing-info.mat.gz is"),
+        ("mpi3d/toy", _four_colours, "the number of pixel values is 1228800, not"),
+        ("mpi3d/toy", _by_columns, "the type of images is .*True"),
+    ],
+)
+def test_files_of_another_form_are_told(name, change, why, written, unhashed, tmp_path):
+    folder = Path(shutil.copytree(written[name][0], tmp_path / "original"))
+    change(folder)
+    with pytest.raises(UserError, match=f"^{name} cannot be made from .*: {why}"):
+        _store(name, tmp_path, folder).prepare()

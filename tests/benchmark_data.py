@@ -37,7 +37,7 @@ class Files:
 
     def __getitem__(self, index: int) -> np.ndarray:
         with Image.open(self._paths[index]) as image:
-            pixels = np.asarray(image)
+            pixels = np.array(image)  # writable, as PyTorch wants it
         return pixels[..., None] if pixels.ndim == 2 else pixels
 
 

@@ -6,6 +6,7 @@ collection "average"; stage "actions" tells from two precomputed codes which act
 
 import functools
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -44,22 +45,16 @@ def load(name: str, data_dir: str | None = None, feed: str = "auto") -> Dataset:
     index = np.arange(len(factors))
     splits = {"train": index[:36], "validation": index[36:42], "test": index[42:]}
     if feed == "records":
-        source = functools.partial(Encoded, [encode_png(image) for image in images])
+        source = functools.partial(_open_split, [encode_png(image) for image in images])
         images: Any = Records(
             "toy", source, np.zeros(len(images), np.uint8), index, INFO.image_shape
         )
     return Dataset(INFO, images, factors, splits, factors.astype(np.float32), feed)
 
 
-class Encoded:
-    """Stands in for the data source of a split."""
-
-    def __init__(self, images: list[bytes], split: int):
-        del split
-        self._images = images
-
-    def __getitems__(self, places: list[int]) -> list[dict[str, bytes]]:
-        return [{"image": self._images[place]} for place in places]
+def _open_split(contents: list[bytes], split: int) -> Callable[[list[int]], list[bytes]]:
+    del split
+    return lambda places: [contents[place] for place in places]
 
 
 def get_config() -> ConfigDict:

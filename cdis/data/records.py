@@ -23,27 +23,27 @@ class Records:
     def __init__(
         self,
         name: str,
-        open_split: Callable[[int], Any],
+        open_split: Callable[[int], Callable[[list[int]], list[bytes]]],
         split: UInt8[np.ndarray, " n"],
         place: Int64[np.ndarray, " n"],
         image_shape: tuple[int, int, int],
     ):
         """Images of the data set `name`: number i is element `place[i]` of split `split[i]`.
 
-        `open_split` can be pickled and gives the tfds data source of a split by its number; that is
-        not to decode images.
+        `open_split` can be pickled; of the number of a split it makes what reads its elements at
+        given places, each a PNG.
         """
         self._name = name
         self._open_split, self._split, self._place = open_split, split, place
         self.shape = (len(split), *image_shape)
         self.ndim = len(self.shape)
-        self._sources: dict[int, Any] = {}
+        self._readers: dict[int, Callable[[list[int]], list[bytes]]] = {}
 
     def __len__(self) -> int:
         return len(self._split)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_sources": {}}
+        return self.__dict__ | {"_readers": {}}
 
     def __getitem__(self, index: Any) -> UInt8[np.ndarray, "..."]:
         """The images that an integer, a slice, or an array of integers names."""
@@ -59,10 +59,10 @@ class Records:
     def _read(self, number: int, rows: np.ndarray) -> list[np.ndarray]:
         # Riegeli, protobuf and Pillow each have errors of their own for damaged files.
         try:
-            if number not in self._sources:
-                self._sources[number] = self._open_split(number)
-            examples = self._sources[number].__getitems__(self._place[rows].tolist())
-            return [decode_png(example["image"], self.shape[1:]) for example in examples]
+            if number not in self._readers:
+                self._readers[number] = self._open_split(number)
+            contents = self._readers[number](self._place[rows].tolist())
+            return [decode_png(content, self.shape[1:]) for content in contents]
         except Exception as error:
             raise UserError(
                 f"The record files of {self._name} are incomplete or damaged ({error}). Delete "
@@ -71,6 +71,7 @@ class Records:
 
 
 def decode_png(content: bytes, shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w c"]:
-    """The pixels of a PNG; of a grey one with an axis for its one channel."""
-    with Image.open(io.BytesIO(content)) as image:
-        return np.asarray(image).reshape(shape)
+    """The pixels of a grey or coloured PNG; of a grey one with an axis for its one channel."""
+    # A tenth faster than np.asarray(image), and than looking for other formats.
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+        return np.frombuffer(image.tobytes(), np.uint8).reshape(shape)

@@ -468,7 +468,7 @@ def _data_show(values: flags.FlagValues, name: str) -> None:
         text += f", caused by {' and '.join(causes)}" if causes else ""
         text += ", circular" if info.circular[i] else ""
         text += ", in no meaningful order" if factor in info.unordered else ""
-        print(f"  {factor:16} {text}")
+        print(f"  {factor:15} {text}")
     if all(info.factor_sizes):
         _print_actions(name, values.data_dir, info)
     else:
@@ -485,12 +485,12 @@ def _print_actions(name: str, data_dir: str | None, info: Any) -> None:
     from cdis import data
     from cdis.data.transitions import count_table
 
-    dataset = data.prepared(name, data_dir)
-    if dataset is not None:
-        print("", *count_table(dataset), "", sep="\n")
-        return
     print(f"\nActions: {', '.join(info.action_names)}")
-    print(f"Transitions of each action: after cdis data prepare {name}")
+    dataset = data.prepared(name, data_dir)
+    if dataset is None:
+        print(f"Their transitions can be counted after: cdis data prepare {name}")
+    else:
+        print("", *count_table(dataset), "", sep="\n")
 
 
 COMMANDS = {

@@ -63,7 +63,7 @@ def from_arrays(images: Any, index: np.ndarray, *, batch: int, **options: int) -
     return begin
 
 
-def from_torch(files: Files, *, batch: int, workers: int) -> Batches:
+def from_torch(files: Any, *, batch: int, workers: int) -> Batches:
     """A DataLoader in random order; it cannot begin at a step."""
     import torch.utils.data as torch_data  # type: ignore[import-not-found]  # an extra
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from cdis import data
 from cdis.cli import COMMANDS, headlines, main
+from cdis.data import transitions
 
 ROOT = Path(__file__).parents[1]
 TINY = str(ROOT / "tests/tiny_method.py")
@@ -461,6 +462,16 @@ def test_data_prepare_and_show(data_dir, workdir, tmp_path, capsys, fails):
     assert main(["data", "show", name, "--out", str(sheet), "--data_dir", data_dir]) == 0
     out = capsys.readouterr().out
     assert "hue" in out and "Actions: shape+1, hue+1" in out and "Licence: " in out
+    assert "shape             3 values, in no meaningful order\n" in out
+    table = [line.split() for line in out.splitlines()]
+    first = table.index(["transitions", "train", "validation", "test"])
+    rows = {row[0]: row[1:] for row in table[first + 1 : first + 12]}
+    dataset = data.load(name, data_dir)
+    assert list(rows) == [*dataset.info.action_names, "all"]
+    for column, split in enumerate(dataset.splits):
+        pairs = transitions.build(dataset.factors, dataset.info, dataset.splits[split])
+        told = [int(rows[action][column].replace(",", "")) for action in rows]
+        assert told == [*np.bincount(pairs.action).tolist(), len(pairs.action)]
     with Image.open(sheet) as file:
         assert file.format == "PNG"
     assert "--overwrite" in fails("data", "show", name, "--out", sheet, "--data_dir", data_dir)

@@ -1,5 +1,7 @@
 """Configs: complete, locked, and the same after a round trip through JSON."""
 
+from pathlib import Path
+
 import pytest
 
 from cdis.config import common, differences, from_json, load_config, override, stage, to_json

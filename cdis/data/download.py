@@ -215,29 +215,29 @@ def _receive(url: str, partial: Path, data_set: str) -> None:
         resumed = reply.status == http.client.PARTIAL_CONTENT
         if resumed and not reply.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             raise _Refused("it sent another part of the file than was asked for")
-        have = have if resumed else 0
-        length = reply.headers.get("Content-Length")
-        coming = None if length is None else int(length)
-        if coming is not None and coming > (free := shutil.disk_usage(partial.parent).free):
-            reason = f"{os.strerror(errno.ENOSPC)}: {coming:,} bytes are to come, {free:,} are free"
-            raise OSError(errno.ENOSPC, reason, str(partial))
         if not resumed:
             partial.unlink(missing_ok=True)
             _write_mark(mark, reply.headers)
-        progress = coming and Progress(data_set, (have + coming) / 1e6, "downloaded", "MB")
-        if progress:
-            progress.advance(have / 1e6)
-        with open(partial, "ab") as out:
-            received = 0
-            while block := _read(reply):
-                out.write(block)
-                received += len(block)
-                if progress:
-                    progress.advance(len(block) / 1e6)
-        if coming is not None and received < coming:
-            raise _Broken(
-                f"the connection broke after {have + received:,} of {have + coming:,} bytes"
-            )
+        _append(reply, partial, have if resumed else 0, data_set)
+
+
+def _append(reply: Any, partial: Path, have: int, data_set: str) -> None:
+    """Writes what a reply holds behind the `have` bytes of `partial`."""
+    length = reply.headers.get("Content-Length")
+    coming = None if length is None else int(length)
+    if coming is not None and coming > (free := shutil.disk_usage(partial.parent).free):
+        reason = f"{os.strerror(errno.ENOSPC)}: {coming:,} bytes are to come, {free:,} are free"
+        raise OSError(errno.ENOSPC, reason, str(partial))
+    progress = Progress(data_set, (coming or 0) / 1e6, "downloaded", "MB")
+    received = 0
+    with open(partial, "ab") as out:
+        while block := _read(reply):
+            out.write(block)
+            received += len(block)
+            if coming is not None:
+                progress.advance(len(block) / 1e6)
+    if coming is not None and received < coming:
+        raise _Broken(f"the connection broke after {have + received:,} of {have + coming:,} bytes")
 
 
 def _open(request: urllib.request.Request, partial: Path) -> Any:

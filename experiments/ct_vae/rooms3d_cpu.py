@@ -24,9 +24,8 @@ def get_config(variant: str = "") -> ConfigDict:
         config,
         {
             "data.name": "rooms3d/small",
-            "stages.joint.steps": 5000,
+            "stages.joint.steps": 3500,
             "model.autoencoder.decoder_rank": 48,
-            "model.codes.num_codebooks": 10,
             "model.weights.reconstruction": config.model.weights.reconstruction / 4,
             "model.weights.image": config.model.weights.image / 4,
         },

@@ -337,9 +337,9 @@ def test_commands_from_download_to_counts(tiny, server, tmp_path, capsys):
     assert f"put into the folder {tmp_path / 'data/downloads/manual'}" in said
     assert main(["data", "show", "shapes3d", *data_dir]) == 0
     said = capsys.readouterr().out
-    assert "object_hue         3 values, circular\n" in said
-    assert "shape              2 values, in no meaningful order\n" in said
-    assert "after cdis data prepare shapes3d" in said
+    assert "object_hue        3 values, circular\n" in said
+    assert "shape             2 values, in no meaningful order\n" in said
+    assert "counted after: cdis data prepare shapes3d" in said
     assert main(["data", "prepare", "shapes3d", *data_dir, "--manual_dir", str(tmp_path)]) == 2
     assert "does not hold: 3dshapes.h5" in capsys.readouterr().err
 

@@ -3,6 +3,7 @@
 import gzip
 import shutil
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +72,7 @@ def test_images_factors_values_and_splits(name, written, unhashed, tmp_path, cap
     np.testing.assert_array_equal(dataset.images, shrink(expected.images, info.image_shape[0]))
     np.testing.assert_array_equal(dataset.factors, expected.factors, strict=True)
     np.testing.assert_allclose(dataset.values, expected.values, rtol=1e-6)
-    cells = np.ravel_multi_index(tuple(dataset.factors.T), info.factor_sizes)
+    cells = np.asarray(np.ravel_multi_index(tuple(dataset.factors.T), info.factor_sizes))
     assert sorted(cells.tolist()) == list(range(info.num_images))
     for number, split in enumerate(SPLITS):
         np.testing.assert_array_equal(
@@ -82,6 +83,25 @@ def test_images_factors_values_and_splits(name, written, unhashed, tmp_path, cap
         note = tmp_path / "downloads" / ORIGINALS[name].builder.name / f"{file.name}.sha256"
         digest = note.read_text().split()[0]
         assert f"no hash of {file.name} is known" in said and f"sha256 is {digest}" in said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_are_read_in_chunks(name, written, unhashed):
+    """Never all images at once; Cars3D has as many at once as a car has views."""
+    folder, expected = written[name]
+    original = ORIGINALS[name]
+    paths = tuple(folder / file.name for file in original.builder.files(original.config))
+    index = np.arange(len(expected.images))
+    read = original.builder.read(original.config, paths, index)
+    numbers = [chunk.index for chunk in read]
+    assert max(map(len, numbers)) <= 50
+    np.testing.assert_array_equal(np.sort(np.concatenate(numbers)), index)
+    if name == "mpi3d/toy":
+        tracemalloc.start()
+        for chunk in original.builder.read(original.config, paths, index):
+            del chunk
+        assert tracemalloc.get_traced_memory()[1] < expected.images.nbytes / 2
+        tracemalloc.stop()
 
 
 def test_shrinking_is_antialiased():

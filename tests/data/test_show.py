@@ -32,7 +32,12 @@ def _words(dataset: data.Dataset, mechanism: data.Mechanism | None = None) -> st
 
 def test_sheet_holds_tables_and_traversals(loaded):
     words = _words(loaded)
-    for line in ("shape: 3 of 3 values", "x                   4  no", "validation           14"):
+    for line in (
+        "shape: 3 of 3 values",
+        "shape                 3  no        no",
+        "x                     4  no        yes",
+        "validation             14",
+    ):
         assert line in words
     for name in loaded.info.action_names:
         assert name in words

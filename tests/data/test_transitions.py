@@ -202,6 +202,28 @@ def test_forty_attributes_of_two_hundred_thousand_images():
     assert seconds < 30, seconds
 
 
+def test_the_full_grid_of_shapes3d_takes_seconds_and_leaks_nothing():
+    """Stored in no order. All pairs of one step, and of those both ends in one split."""
+    facts = info("shapes3d")
+    factors = np.random.default_rng(0).permutation(_grid(facts.factor_sizes))
+    split = split_of(len(factors), seed=0)
+    begun = time.process_time()
+    whole = build(factors, facts, np.arange(len(factors)))
+    parts = [build(factors, facts, np.flatnonzero(split == number)) for number in range(3)]
+    assert time.process_time() - begun < 10
+    # Three hues wrap, so each of their values has a next one; 7 of 8 scales have, and so on.
+    steps = 480_000 * (3 + 7 / 8 + 3 / 4 + 14 / 15)
+    assert len(whole.x) == 2 * steps
+    used = np.zeros((3, len(factors)), bool)
+    for number, pairs in enumerate(parts):
+        used[number, pairs.x] = used[number, pairs.y] = True
+        assert (split[pairs.x] == number).all() and (split[pairs.y] == number).all()
+    assert used.sum(axis=0).max() == 1 and used.any(axis=1).all()
+    # A pair stays if both of its ends fall into one split.
+    kept = sum(len(pairs.x) for pairs in parts) / len(whole.x)
+    assert abs(kept - (0.7**2 + 2 * 0.15**2)) < 0.005
+
+
 def test_labels_that_name_no_single_image_are_refused():
     factors = _grid(SMALL.factor_sizes)
     twice = factors.copy()

@@ -9,7 +9,7 @@ TINY = Variant(
     name="tiny",
     grid=Grid(
         (
-            Factor("shape", (0.0, 1.0, 2.0)),
+            Factor("shape", (0.0, 1.0, 2.0), ordered=False),
             Factor("scale", (5.0, 7.0)),
             Factor("x", (9.0, 13.0, 18.0, 23.0)),
             Factor("y", (9.0, 13.0, 18.0, 23.0)),

@@ -43,6 +43,9 @@ Usage: cdis train --config FILE.py[:VARIANT] --workdir DIR [--config.FIELD=VALUE
   --workdir DIR               gets config.json, checkpoints/, log.jsonl and TensorBoard events
   --data_dir DIR              where data sets are kept ($CDIS_DATA_DIR, else $TFDS_DATA_DIR,
                               else ~/tensorflow_datasets); a missing one is made
+  --feed decoded|records|auto from where images are fed: a decoded copy mapped into memory, the
+                              record files, or (default) the copy if it is there or would fit;
+                              results are the same
 
 Examples:
   cdis train --config experiments/ct_vae/quickstart.py --workdir runs/quickstart
@@ -382,7 +385,7 @@ def _train(values: flags.FlagValues, overrides: dict[str, str]) -> None:
 
     from cdis.train.loop import train
 
-    train(config, values.workdir, values.data_dir)
+    train(config, values.workdir, values.data_dir, feed=values.feed or "auto")
 
 
 def _evaluate(values: flags.FlagValues) -> None:
@@ -526,7 +529,7 @@ def _print_actions(name: str, data_dir: str | None, info: Any) -> None:
 
 
 COMMANDS = {
-    "train": Command(_TRAIN, _train, ("config", "workdir"), ("data_dir",)),
+    "train": Command(_TRAIN, _train, ("config", "workdir"), ("data_dir", "feed")),
     "evaluate": Command(_EVALUATE, _evaluate, ("workdir",), ("data_dir",)),
     "score": Command(
         _SCORE,

@@ -17,6 +17,7 @@ SCRIPTS = [
     "tools/test",
     "tools/relock",
     "tools/benchmark",
+    "tools/benchmark_data",
 ]
 
 

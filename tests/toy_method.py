@@ -4,7 +4,10 @@ Stage "autoencoder" learns a linear map of 12-pixel images and keeps their movin
 collection "average"; stage "actions" tells from two precomputed codes which action lies between.
 """
 
+import functools
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +17,9 @@ from jax import lax
 from ml_collections import ConfigDict
 
 from cdis.config import common, stage
+from cdis.data.builder import encode_png
 from cdis.data.info import Dataset, Info
+from cdis.data.records import Records
 from cdis.methods.base import Aux, Method, Stage
 
 INFO = Info(
@@ -32,14 +37,24 @@ INFO = Info(
 traces: list[str] = []
 
 
-def load(name: str, data_dir: str | None = None) -> Dataset:
+def load(name: str, data_dir: str | None = None, feed: str = "auto") -> Dataset:
     """Stands in for `cdis.data.load`."""
     del name, data_dir
     factors = np.array(list(itertools.product(*map(range, INFO.factor_sizes))), np.int32)
     images = np.random.default_rng(0).integers(0, 256, (len(factors), *INFO.image_shape), np.uint8)
     index = np.arange(len(factors))
     splits = {"train": index[:36], "validation": index[36:42], "test": index[42:]}
-    return Dataset(INFO, images, factors, splits, factors.astype(np.float32))
+    if feed == "records":
+        source = functools.partial(_open_split, [encode_png(image) for image in images])
+        images: Any = Records(
+            "toy", source, np.zeros(len(images), np.uint8), index, INFO.image_shape
+        )
+    return Dataset(INFO, images, factors, splits, factors.astype(np.float32), feed)
+
+
+def _open_split(contents: list[bytes], split: int) -> Callable[[list[int]], list[bytes]]:
+    del split
+    return lambda places: [contents[place] for place in places]
 
 
 def get_config() -> ConfigDict:

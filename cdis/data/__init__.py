@@ -10,6 +10,7 @@ from typing import Any
 from cdis.data.builder import ImageBuilder
 from cdis.data.cars3d import Cars3d
 from cdis.data.causal import Mechanism
+from cdis.data.celeb_a import CelebA
 from cdis.data.dsprites import Dsprites
 from cdis.data.flow import Flow
 from cdis.data.info import Dataset, Info, near_miss
@@ -17,11 +18,12 @@ from cdis.data.mpi3d import Mpi3d
 from cdis.data.own import PREFIX, Own
 from cdis.data.pendulum import Pendulum
 from cdis.data.rooms3d import Rooms3d
+from cdis.data.selection import Selection
 from cdis.data.shapes3d import Shapes3d
 from cdis.data.smallnorb import Smallnorb
 from cdis.data.sprites import Sprites
 from cdis.data.sprites2d import Sprites2d
-from cdis.data.store import Store
+from cdis.data.store import FEEDS, Store
 from cdis.errors import UserError
 
 __all__ = [
@@ -58,6 +60,7 @@ _BY_NAME = _variants(
     Cars3d,
     Sprites,
     Mpi3d,
+    CelebA,
 )
 
 
@@ -101,9 +104,16 @@ def prepare(name: str, data_dir: str | None = None, manual_dir: str | None = Non
     _store(name, data_dir, manual_dir).prepare()
 
 
-def load(name: str, data_dir: str | None = None) -> Dataset:
-    """A data set, its images mapped from disk; prepares it first if need be. See `prepare`."""
-    return _store(name, data_dir).load()
+def load(name: str, data_dir: str | None = None, feed: str = "auto") -> Dataset:
+    """A data set, prepared first if need be; see `prepare`.
+
+    `feed` says where images come from: "decoded", a copy that is mapped into memory; "records",
+    the record files, decoded at every access; or "auto", the former if it is there or would fit.
+    Raises `UserError` as `prepare` does, and for a `feed` that is none of these.
+    """
+    if feed not in FEEDS:
+        raise UserError(f"The feed {feed!r} is none of {', '.join(FEEDS)}.")
+    return _store(name, data_dir).load(feed)
 
 
 def directory(data_dir: str | None = None) -> Path:
@@ -112,13 +122,18 @@ def directory(data_dir: str | None = None) -> Path:
     return Path(chosen or "~/tensorflow_datasets").expanduser()
 
 
-def _store(name: str, data_dir: str | None, manual_dir: str | None = None) -> Store | Own:
+def _store(
+    name: str, data_dir: str | None, manual_dir: str | None = None
+) -> Store | Selection | Own:
     by_hand = None if manual_dir is None else Path(manual_dir).expanduser()
     if name.startswith(PREFIX):
         if by_hand is not None:
             raise UserError(f"{name} names its folder itself: leave --manual_dir out.")
         return Own(name, directory(data_dir))
-    return Store(*_find(name), directory(data_dir), by_hand)
+    builder, config = _find(name)
+    stored = builder.stored(config)
+    store = Store(builder, stored, directory(data_dir), by_hand)
+    return store if stored is config else Selection(store, builder.facts(config))
 
 
 def _find(name: str) -> tuple[type[ImageBuilder], Any]:

@@ -49,7 +49,7 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 class ImageBuilder(tfds.core.GeneratorBasedBuilder):
-    """A tfds builder of numbered images, split by a fixed seed.
+    """A tfds builder of numbered images, split by a fixed seed unless `split` says otherwise.
 
     A data set derives from `GeneratedBuilder` or `DownloadedBuilder`, names its variants in
     `BUILDER_CONFIGS` and defines `facts`. Features: image; factors, an int32 index per factor;
@@ -75,6 +75,11 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder):
         del config
         return None
 
+    @classmethod
+    def stored(cls, config: Any) -> Any:
+        """The variant in whose record files this one's images are, with these and more factors."""
+        return config
+
     @abc.abstractmethod
     def fetch(self, downloads: Path, manual_dir: Path | None) -> None:
         """Gets hold of the files that images are read from, before any of `chunks` is asked for.
@@ -91,6 +96,10 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder):
     @abc.abstractmethod
     def chunks(self, index: Int64[np.ndarray, " n"]) -> Iterator[Chunk]:
         """The images numbered `index`, which is sorted, each once."""
+
+    def split(self) -> UInt8[np.ndarray, " n"]:
+        """The split of each image, as its place in `SPLITS`; asked for after `fetch`."""
+        return split_of(self.facts(self.builder_config).num_images, self.SPLIT_SEED)
 
     def _info(self) -> tfds.core.DatasetInfo:
         facts = self.facts(self.builder_config)
@@ -112,9 +121,8 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
         del dl_manager  # `fetch` has been called.
         facts = self.facts(self.builder_config)
-        count = facts.num_images
-        split = split_of(count, self.SPLIT_SEED)
-        progress = Progress(facts.name, count, self.DONE)
+        split = self.split()
+        progress = Progress(facts.name, facts.num_images, self.DONE)
         return {
             name: self._generate_examples(np.flatnonzero(split == number), progress)
             for number, name in enumerate(SPLITS)

@@ -30,6 +30,8 @@ class Info:
         a parent of factor i. Factors are in topological order, so it is strictly lower triangular.
       value_mean, value_std: of each factor's physical value over the whole data set, for
         standardising; None where factors are meant to be used as indices.
+      repeats: whether several images may have the same factors, as photographs do; transitions
+        are then a seeded sample of all that there are (`cdis.data.transitions`).
     """
 
     name: str
@@ -45,6 +47,7 @@ class Info:
     value_mean: tuple[float, ...] | None = None
     value_std: tuple[float, ...] | None = None
     unordered: tuple[str, ...] = ()
+    repeats: bool = False
 
     def __post_init__(self):
         if not len(self.factor_names) == len(self.factor_sizes) == len(self.circular):
@@ -57,8 +60,11 @@ class Info:
                 raise ValueError(f"{self.name}: {size} values are too few for factor {name}.")
         if not set(self.unordered) <= set(self.factor_names):
             raise ValueError(f"{self.name}: {self.unordered} are not all factors.")
-        if 0 in self.factor_sizes and self.count is None:
-            raise ValueError(f"{self.name}: with a continuous factor, count must be given.")
+        if (0 in self.factor_sizes or self.repeats) and self.count is None:
+            raise ValueError(
+                f"{self.name}: with a continuous factor, or images that repeat factors, count must "
+                "be given."
+            )
         if self.graph is not None:
             graph = np.array(self.graph)
             if graph.shape != (self.num_factors,) * 2 or np.triu(graph).any():
@@ -116,11 +122,13 @@ class Dataset:
 
     Attributes:
       info: what it is.
-      images: uint8 [n, H, W, C]; may be a read-only memory map.
+      images: uint8 [n, H, W, C]; may be a read-only memory map, or `cdis.data.records.Records`,
+        which are only indexed like an array, by an integer, a slice or an array of integers.
       factors: int32 [n, F], the index of each factor's value
         (0 for a continuous factor).
       splits: "train", "validation", "test" -> sorted int64 indices of images.
       values: float32 [n, F], the physical value of each factor, in full precision.
+      feeding: where images come from, in words, for a log.
     """
 
     info: Info
@@ -128,6 +136,7 @@ class Dataset:
     factors: np.ndarray
     splits: dict[str, np.ndarray]
     values: np.ndarray
+    feeding: str = "in memory"
 
 
 def near_miss(name: str, names: tuple[str, ...]) -> str:

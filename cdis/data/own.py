@@ -99,8 +99,10 @@ class Own:
         """The data set: what it lacks, it makes as it loads."""
         return self.load()
 
-    def load(self) -> Dataset:
+    def load(self, feed: str = "auto") -> Dataset:
         """The data set. Raises `UserError` for an image that cannot be read or does not fit."""
+        if feed == "records":
+            raise self._error("there are no record files to feed from", "Leave --feed out.")
         images = self._decoded() if self._images is None else self._images
         split = split_of(len(self._factors), 0)
         splits = {name: np.flatnonzero(split == number) for number, name in enumerate(SPLITS)}

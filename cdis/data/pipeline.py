@@ -1,21 +1,27 @@
 """Batches as a Grain source whose order is a pure function of (seed, step).
 
 Nothing is remembered from one batch to the next, so a run may start at any step, at no cost, and
-several processes may each take their part of the same batches.
+several processes may each take their part of the same batches. Arrays are gathered from by threads;
+images that must be decoded first (`cdis.data.records`), by processes. The batches are the same.
 """
 
 import functools
+import os
+import signal
 from collections.abc import Mapping
 from typing import Any
 
 import grain
 import numpy as np
+from absl import flags
 from jaxtyping import Int64
 
+from cdis.data.records import Records
 from cdis.data.transitions import Transitions
 from cdis.errors import UserError
 
 _ROUNDS = 6
+_MOST_WORKERS = 8
 
 
 @functools.lru_cache(maxsize=16)
@@ -96,7 +102,10 @@ class BatchSource:
                 "Choose a batch_size that the number of processes divides."
             )
         # A plain view: indexing a np.memmap builds a np.memmap, slowly.
-        self._columns = {name: np.asarray(column) for name, column in columns.items()}
+        self._columns = {
+            name: column if isinstance(column, Records) else np.asarray(column)
+            for name, column in columns.items()
+        }
         self._rows = rows
         self._size = size
         self._batch_size = batch_size
@@ -135,6 +144,7 @@ def batches(
     process_count: int = 1,
     threads: int = 2,
     prefetch: int = 4,
+    workers: int | None = None,
 ) -> grain.IterDataset:
     """Batches `start`, ..., `num_batches - 1` of an endless, seeded, reshuffled stream.
 
@@ -151,6 +161,9 @@ def batches(
       process_count: in how many shares each batch is cut.
       threads: that gather batches ahead; 0 gathers in the caller's own.
       prefetch: how many batches they keep ready.
+      workers: processes that make the batches, in place of threads; 0 for none. By default one a
+        core, at most eight, if a column is of `Records` and so must be decoded. Starting them takes
+        seconds; close the iterator to end them.
 
     Raises:
       UserError: there are no rows, or process_count does not divide batch_size.
@@ -165,4 +178,19 @@ def batches(
         process_count=process_count,
     )
     steps = grain.MapDataset.source(source).slice(slice(start, None))
+    if workers is None:
+        decodes = any(isinstance(column, Records) for column in columns.values())
+        workers = min(os.cpu_count() or 1, _MOST_WORKERS) if decodes else 0
+    if workers:
+        # Grain asks for flags of its own, which nobody has parsed if Abseil did not start us.
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
+        alone = steps.to_iter_dataset(grain.ReadOptions(0, 0))
+        options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=prefetch)
+        return alone.mp_prefetch(options, worker_init_fn=_leave_interrupts_to_the_parent)
     return steps.to_iter_dataset(grain.ReadOptions(threads, prefetch if threads else 0))
+
+
+def _leave_interrupts_to_the_parent(index: int, count: int) -> None:
+    del index, count
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

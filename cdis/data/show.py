@@ -25,9 +25,10 @@ def write_sheet(name: str, data_dir: str | None, path: str) -> None:
 
     It holds a grid of samples, a row per factor in which that factor alone runs through its
     values, the factors with their sizes, the size of each split, the number of transitions of each
-    action in each split, and the licence. Where factors are continuous and cause one another, a row
-    shows one image under do(factor = value), with the effects that follow; ranges stand for sizes,
-    and histograms of the values for the table of transitions.
+    action in each split, and the licence. Where images repeat factors, a row shows transitions of a
+    factor, and the table how often each of its values is there. Where factors are continuous and
+    cause one another, a row shows one image under do(factor = value), with the effects that follow;
+    ranges stand for sizes, and histograms of the values for the table of transitions.
 
     Raises:
       UserError: an unknown or damaged data set, or a path that cannot be written to.
@@ -49,6 +50,7 @@ def write_sheet(name: str, data_dir: str | None, path: str) -> None:
 def _sheet(dataset: Dataset, mechanism: Mechanism | None) -> Figure:
     info = dataset.info
     lines = 2 * info.num_factors if mechanism is None else 14
+    lines += 8 * info.repeats
     heights = (3.4, 0.85 * info.num_factors, 1.6 + 0.24 * lines)
     figure = Figure(figsize=(12, sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -63,7 +65,13 @@ def _sheet(dataset: Dataset, mechanism: Mechanism | None) -> Figure:
     picture = np.concatenate([_side_by_side(list(row)) for row in rows])
     _picture(samples.subplots(), picture, "drawn at random")
 
+    pairs = None
+    if info.repeats:
+        pairs = transitions.build(dataset.factors, info, dataset.splits["train"])
     for factor, axes in enumerate(np.ravel(traversals.subplots(info.num_factors, 1))):
+        if pairs is not None:
+            _picture(axes, *_transitions(dataset, pairs, factor))
+            continue
         if mechanism is not None:
             _picture(axes, *_interventions(dataset, mechanism, factor))
             continue
@@ -109,6 +117,22 @@ def _traversal(dataset: Dataset, factor: int, steps: np.ndarray) -> np.ndarray:
     return _side_by_side(images)
 
 
+def _transitions(
+    dataset: Dataset, pairs: transitions.Transitions, factor: int
+) -> tuple[np.ndarray, str]:
+    """Some pairs of training images between which the factor goes one step up, and what they are.
+
+    Where images repeat factors, nothing but the factors need be the same in both.
+    """
+    found = np.flatnonzero(pairs.action == factor)
+    some = found[np.linspace(0, len(found) - 1, min(len(found), _MOST_STEPS // 2)).astype(int)]
+    images = np.full((_MOST_STEPS, *dataset.info.image_shape), 96, np.uint8)
+    images[: 2 * len(some) : 2] = dataset.images[pairs.x[some]]
+    images[1 : 2 * len(some) : 2] = dataset.images[pairs.y[some]]
+    label = f"{dataset.info.action_names[factor]}: {len(some)} of {len(found):,} training pairs"
+    return _side_by_side(list(images)), label
+
+
 def _interventions(dataset: Dataset, mechanism: Mechanism, factor: int) -> tuple[np.ndarray, str]:
     """One training image under do(factor = value), drawn anew, and what the row shows.
 
@@ -152,6 +176,13 @@ def _facts(axes: Axes, dataset: Dataset) -> None:
         ):
             ordered = "no" if name in info.unordered else "yes"
             lines.append(f"{name:16}{size:7}  {'yes' if circular else 'no':8}  {ordered}")
+        if info.repeats:
+            lines += ["", f"{'factor':22}share of images with each value"]
+            for name, size, column in zip(
+                info.factor_names, info.factor_sizes, dataset.factors.T, strict=True
+            ):
+                shares = np.bincount(column, minlength=size) / len(column)
+                lines.append(f"{name:22}{'  '.join(f'{share:.3f}' for share in shares)}")
     else:
         lines = [f"{'factor':18}{'from':>9}{'to':>9}{'std':>9}"]
         for name, column in zip(info.factor_names, dataset.values.T, strict=True):

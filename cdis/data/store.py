@@ -3,14 +3,20 @@
 A data set is prepared under a temporary name and renamed when whole, and so is the decoded copy;
 a lock keeps two processes from doing either at once. What was killed half-way is swept up by the
 next preparation.
+
+Images are fed in one of two ways (`FEEDS`), which give the same bytes: "decoded", from that copy,
+or "records", from the record files, whose images are decoded when they are needed; beside these
+then lies a copy of the labels alone. "auto" is "decoded" if the copy is there, or would fit.
 """
 
 import contextlib
 import errno
 import fcntl
+import functools
 import io
 import json
 import logging
+import math
 import os
 import shutil
 import sys
@@ -21,13 +27,26 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
 
 from cdis.data.builder import SPLITS, ImageBuilder
-from cdis.data.info import Dataset, Info
+from cdis.data.info import Dataset
 from cdis.data.progress import Progress
+from cdis.data.records import Records
 from cdis.errors import UserError
 
-_CACHE = "decoded"
+#: How images are fed; see above.
+FEEDS = ("auto", "decoded", "records")
+# Of every image: factors, values, its split, and its place in the records of that split.
+_Labels = dict[str, np.ndarray]
+_DECODED, _LABELS = "decoded", "labels"
+_FILES = {
+    _DECODED: ("factors", "values", "split"),
+    _LABELS: ("factors", "values", "split", "place"),
+}
+_ENCODED = {"image": tfds.decode.SkipDecoding()}
+# What is left of the free disk if a decoded copy is said to fit.
+_SPARE = 2**30
 _SAMPLED = 1024
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -52,39 +71,64 @@ class Store:
     def prepare(self) -> None:
         """Draws or downloads the data set and decodes it, unless that has been done."""
         try:
-            self._ready()
+            self._ready("auto")
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def load(self) -> Dataset:
+    def load(self, feed: str = "auto") -> Dataset:
         """The data set, prepared if need be; decoded into memory where nothing may be written."""
         try:
-            return self._ready()
+            return self._ready(feed)
         except OSError as error:
             if not (self._path.exists() and error.errno in _READ_ONLY):
                 raise self._unwritable(error) from error
         logging.getLogger(__name__).warning(
             "%s cannot be written to, so %s is decoded at every start.", self._path, self.info.name
         )
+        if feed == "records" or (feed == "auto" and self._bytes > _memory()):
+            return self._from_records(self._decode(None), "nothing can be written there")
         images = np.empty((self._count, *self.info.image_shape), np.uint8)
-        return _dataset(self.info, images, *self._decode(images.__setitem__))
+        return self._dataset(images, self._decode(images.__setitem__), "decoded into memory")
 
     def prepared(self) -> Dataset | None:
         """The data set if it is prepared already."""
-        return self._read_cache()
+        return self._read("auto", self._why_records("auto"))
 
-    def _ready(self) -> Dataset:
-        dataset = self._read_cache()
+    def _ready(self, feed: str) -> Dataset:
+        why = self._why_records(feed)
+        dataset = self._read(feed, why)
         if dataset is None:
             with self._locked():
                 if not self._path.exists():
                     self._generate()
-                if self._read_cache() is None:
-                    self._write_cache()
-            dataset = self._read_cache()
+                    why = self._why_records(feed)
+                if self._read(feed, why) is None:
+                    self._write_copy(_LABELS if why else _DECODED)
+            dataset = self._read(feed, why)
         if dataset is None:
             raise self._broken("what was decoded cannot be read back")
         return dataset
+
+    def _read(self, feed: str, why: str) -> Dataset | None:
+        """What is there already, if it can be fed like that; see `_why_records`."""
+        if feed != "records" and (copy := self._read_copy(_DECODED)) is not None:
+            images, labels = copy
+            assert images is not None
+            return self._dataset(images, labels, f"decoded, mapped from {self._path / _DECODED}")
+        copy = self._read_copy(_LABELS) if why else None
+        return None if copy is None else self._from_records(copy[1], why)
+
+    def _why_records(self, feed: str) -> str:
+        """Why images are fed from record files; "" if they are not."""
+        if feed != "auto":
+            return "as asked" if feed == "records" else ""
+        copy = f"a decoded copy would take {_gb(self._bytes)},"
+        if self._bytes > _memory():
+            return f"{copy} of {_gb(_memory())} memory"
+        free = shutil.disk_usage(self._data_dir).free if self._data_dir.exists() else math.inf
+        if self._bytes > free - _SPARE:
+            return f"{copy} of {_gb(free)} free in {self._data_dir}"
+        return ""
 
     # Preparation
 
@@ -122,55 +166,64 @@ class Store:
     def _count(self) -> int:
         return self.info.num_images
 
-    # The decoded copy
+    @property
+    def _bytes(self) -> int:
+        """Of all images, decoded."""
+        return self._count * math.prod(self.info.image_shape)
+
+    def _from_records(self, labels: _Labels, why: str) -> Dataset:
+        # By its name, if it has one: tfds takes a copy, such as another process has, for another.
+        known = any(self._config is config for config in self._builder_class.BUILDER_CONFIGS)
+        config = self._config.name if known else self._config
+        source = functools.partial(_open_split, self._builder_class, config, self._data_dir)
+        images: Any = Records(
+            self.info.name, source, labels["split"], labels["place"], self.info.image_shape
+        )
+        return self._dataset(images, labels, f"decoded from the records when needed ({why})")
+
+    def _dataset(self, images: np.ndarray, labels: _Labels, feeding: str) -> Dataset:
+        splits = {name: np.flatnonzero(labels["split"] == n) for n, name in enumerate(SPLITS)}
+        return Dataset(self.info, images, labels["factors"], splits, labels["values"], feeding)
+
+    # The decoded copy, and that of labels alone
 
     def _records(self) -> dict[str, int]:
         return {path.name: path.stat().st_size for path in self._path.glob("*.array_record-*")}
 
-    def _read_cache(self) -> Dataset | None:
-        """The decoded copy, or None if none belongs to the record files as they now are."""
-        folder = self._path / _CACHE
+    def _read_copy(self, kind: str) -> tuple[np.ndarray | None, _Labels] | None:
+        """Images and labels, or None if no such copy belongs to the record files as they are."""
+        folder = self._path / kind
         try:
             about = json.loads((folder / "about.json").read_text())
             if about["records"] != self._records():
                 return None
-            # As a plain array: indexing a np.memmap would make np.memmaps.
-            images = np.asarray(np.load(folder / "images.npy", mmap_mode="r"))
-            factors = np.load(folder / "factors.npy")
-            values = np.load(folder / "values.npy")
-            split = np.load(folder / "split.npy")
-            whole = images.shape == (self._count, *self.info.image_shape)
-            if whole and about["checksum"] == _checksum(images, factors, values, split):
-                return _dataset(self.info, images, factors, values, split)
+            labels = {name: np.load(folder / f"{name}.npy") for name in _FILES[kind]}
+            images, whole = None, len(labels["split"]) == self._count
+            if kind == _DECODED:
+                # As a plain array: indexing a np.memmap would make np.memmaps.
+                images = np.asarray(np.load(folder / "images.npy", mmap_mode="r"))
+                whole = images.shape == (self._count, *self.info.image_shape)
+            if whole and about["checksum"] == _checksum(images, labels):
+                return images, labels
         except (OSError, ValueError, KeyError, TypeError, EOFError):
             pass
         return None
 
-    def _write_cache(self) -> None:
-        folder, draft = self._path / _CACHE, self._path / f"{_CACHE}.incomplete"
+    def _write_copy(self, kind: str) -> None:
+        folder, draft = self._path / kind, self._path / f"{kind}.incomplete"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
         try:
-            with open(draft / "images.npy", "wb") as file:
-                shape = (self._count, *self.info.image_shape)
-                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, header)
-                start = file.tell()
-
-                # Written, not stored through a map: a full disk is then an error, not a crash.
-                def write(index: int, image: np.ndarray) -> None:
-                    file.seek(start + index * image.nbytes)
-                    file.write(image.tobytes())
-
-                factors, values, split = self._decode(write)
-                file.flush()
-                os.fsync(file.fileno())
-            np.save(draft / "factors.npy", factors)
-            np.save(draft / "values.npy", values)
-            np.save(draft / "split.npy", split)
-            images = np.load(draft / "images.npy", mmap_mode="r")
-            checksum = _checksum(images, factors, values, split)
-            about = {"records": self._records(), "checksum": checksum}
+            images = None
+            if kind == _DECODED:
+                labels = self._write_images(draft / "images.npy")
+                images = np.load(draft / "images.npy", mmap_mode="r")
+            else:
+                labels = self._decode(None)
+            labels = {name: labels[name] for name in _FILES[kind]}
+            for name, column in labels.items():
+                np.save(draft / f"{name}.npy", column)
+            about = {"records": self._records(), "checksum": _checksum(images, labels)}
             (draft / "about.json").write_text(json.dumps(about))
             if folder.exists():
                 shutil.rmtree(folder)
@@ -178,36 +231,57 @@ class Store:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
-    def _decode(
-        self, keep: Callable[[int, np.ndarray], object]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Reads every record: calls keep(index, image), returns (factors, values, split)."""
+    def _write_images(self, path: Path) -> _Labels:
+        with open(path, "wb") as file:
+            shape = (self._count, *self.info.image_shape)
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            start = file.tell()
+
+            # Written, not stored through a map: a full disk is then an error, not a crash.
+            def write(index: int, image: np.ndarray) -> None:
+                file.seek(start + index * image.nbytes)
+                file.write(image.tobytes())
+
+            labels = self._decode(write)
+            file.flush()
+            os.fsync(file.fileno())
+        return labels
+
+    def _decode(self, keep: Callable[[int, np.ndarray], object] | None) -> _Labels:
+        """Reads every record and calls keep(index, image); without `keep`, the labels alone."""
         factors = np.full((self._count, self.info.num_factors), -1, np.int32)
         values = np.full(factors.shape, np.nan, np.float32)
         split = np.full(self._count, len(SPLITS), np.uint8)
-        progress = Progress(self.info.name, self._count, "decoded")
+        place = np.zeros(self._count, np.int64)
+        progress = Progress(self.info.name, self._count, "decoded" if keep else "looked at")
         for number, name in enumerate(SPLITS):
-            for example in self._examples(name):
-                index, image = int(example["index"]), example["image"]
-                row = example["factors"]
+            for at, example in enumerate(self._examples(name, images=keep is not None)):
+                index, image, row = int(example["index"]), example["image"], example["factors"]
                 if not (0 <= index < self._count and split[index] == len(SPLITS)):
                     raise self._broken(f"image {index} is there twice or should not be")
-                if image.shape != self.info.image_shape or row.shape != factors[index].shape:
-                    raise self._broken(f"image {index} has another shape or other factors")
-                keep(index, image)
-                factors[index], values[index], split[index] = row, example["values"], number
+                if row.shape != factors[index].shape:
+                    raise self._broken(f"image {index} has other factors")
+                if keep is not None:
+                    if image.shape != self.info.image_shape:
+                        raise self._broken(f"image {index} has another shape")
+                    keep(index, image)
+                factors[index], values[index] = row, example["values"]
+                split[index], place[index] = number, at
                 progress.advance(1)
         missing = int((split == len(SPLITS)).sum())
         if missing:
             raise self._broken(f"{missing:,} of {self._count:,} images are missing")
-        return factors, values, split
+        return {"factors": factors, "values": values, "split": split, "place": place}
 
-    def _examples(self, split: str) -> Iterator[dict[str, Any]]:
+    def _examples(self, split: str, *, images: bool) -> Iterator[dict[str, Any]]:
         # Whatever a reader makes of damaged files (Riegeli, protobuf, Pillow and JSON each have
         # errors of their own), it means the same to the user.
         try:
             with _quiet():
-                source = self._builder().as_data_source(split)
+                source = self._builder().as_data_source(
+                    split, decoders=None if images else _ENCODED
+                )
             chunks = range(0, len(source), _SAMPLED)
         except Exception as error:
             raise self._broken(str(error)) from error
@@ -237,19 +311,41 @@ class Store:
         )
 
 
-def _dataset(
-    info: Info, images: np.ndarray, factors: np.ndarray, values: np.ndarray, split: np.ndarray
-) -> Dataset:
-    splits = {name: np.flatnonzero(split == number) for number, name in enumerate(SPLITS)}
-    return Dataset(info, images, factors, splits, values)
-
-
-def _checksum(images: np.ndarray, *labels: np.ndarray) -> int:
+def _checksum(images: np.ndarray | None, labels: _Labels) -> int:
     """Of all labels and of some thousand images, evenly spaced: quick even for a large set."""
     total = 0
-    for column in labels:
+    for column in labels.values():
         total = zlib.crc32(column.tobytes(), total)
+    if images is None:
+        return total
     return zlib.crc32(images[:: len(images) // _SAMPLED + 1].tobytes(), total)
+
+
+def _open_split(
+    builder_class: type[ImageBuilder], config: Any, data_dir: Path, number: int
+) -> Callable[[list[int]], list[bytes]]:
+    """What reads the PNGs of a split's records at given places."""
+    with _quiet():
+        builder: Any = builder_class(data_dir=data_dir, config=config)
+        raw = tfds.decode.DeserializeMethod.RAW_BYTES
+        source = builder.as_data_source(SPLITS[number], deserialize_method=raw)
+
+    # A record is a tf.train.Example. To take the image alone out of it is far quicker than to have
+    # tfds make arrays of all that it holds, which takes a quarter as long as decoding the image.
+    def png(record: bytes) -> bytes:
+        example: Any = tf_example_pb2.Example.FromString(record)  # type: ignore[attr-defined]
+        return example.features.feature["image"].bytes_list.value[0]
+
+    return lambda places: [png(record) for record in source.__getitems__(places)]
+
+
+def _memory() -> int:
+    """Of this machine, in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.3g} GB"
 
 
 def _one_line(text: str) -> str:

@@ -1,9 +1,19 @@
-"""Transitions: pairs of images between which one factor moves by one step."""
+"""Transitions: pairs of images between which one factor moves by one step.
 
+Where each combination of values is there once, every such pair is a transition. Where images repeat
+them (photographs and their attributes, `Info.repeats`), there are far too many, some millions
+between two crowded combinations: then a sample is, drawn without replacement. Two images are
+candidates for a factor if they agree in all others, that is, in the row of factors with this one
+masked, and are one step apart in it. Of the candidates of two neighbouring combinations as many
+pairs are made as the smaller has images, at random, each image in one of them.
+"""
+
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Int32, Int64, UInt64
 
 from cdis.data.info import Dataset, Info
 
@@ -21,29 +31,31 @@ class Transitions(NamedTuple):
 
 
 def build(
-    factors: Int32[np.ndarray, "n f"], info: Info, index: Int64[np.ndarray, " m"]
+    factors: Int32[np.ndarray, "n f"],
+    info: Info,
+    index: Int64[np.ndarray, " m"],
+    *,
+    seed: int = 0,
 ) -> Transitions:
-    """Every directed one-step pair with both ends in `index`, ordered by action, then as `index`.
+    """Directed one-step pairs with both ends in `index`, ordered by action, then as `index`.
 
-    Non-circular factors do not step past their ends; circular ones wrap. Pairs of a split never
-    name an image of another split, because both ends are in `index`.
+    Every one; or, if images repeat factors, the sample that `seed` draws, in which for each action
+    an image is at most once the first and at most once the second of a pair. Each pair has its
+    opposite. Non-circular factors do not step past their ends; circular ones wrap. Pairs of a split
+    never name an image of another split, because both ends are in `index`.
 
     Raises:
       UserError: a factor is continuous, and so has no steps.
       ValueError: a factor is out of range, or two images of `index` have the same factors, so
-        that a row of factors does not name one image.
+        that a row of factors does not name one image, in a data set where that should not be.
     """
     num_actions, sizes = info.num_actions, np.array(info.factor_sizes)
     chosen = factors[index].astype(np.int64)
     if len(chosen) and ((chosen < 0).any() or (chosen >= sizes).any()):
         raise ValueError(f"{info.name}: factor indices must lie in [0, {info.factor_sizes}).")
-    # The row of an image is looked up, never computed: a data set may be stored in any order.
     strides = np.concatenate([np.cumprod(sizes[:0:-1])[::-1], [1]])
     cell = chosen @ strides
-    image_at = np.full(np.prod(sizes), -1, np.int64)
-    image_at[cell] = index
-    if not np.array_equal(image_at[cell], index):
-        raise ValueError(f"{info.name}: two images have the same factors.")
+    partner = _crowd(cell, info, index, seed) if info.repeats else _grid(cell, info, index)
 
     pairs = []
     for action in range(num_actions):
@@ -51,11 +63,59 @@ def build(
         value = chosen[:, factor] + step
         wrapped = value % sizes[factor]
         allowed = info.circular[factor] | (value == wrapped)
-        target = image_at[cell + (wrapped - chosen[:, factor]) * strides[factor]]
+        target = partner(cell + (wrapped - chosen[:, factor]) * strides[factor], factor)
         kept = allowed & (target >= 0)
         pairs.append((index[kept], target[kept], np.full(kept.sum(), action, np.int32)))
     x, y, action = (np.concatenate(column) for column in zip(*pairs, strict=True))
     return Transitions(x.astype(np.int64), y, action)
+
+
+# (combinations wanted [m], one for each image of `index`; factor) -> images [m], or -1 for none
+_Partner = Callable[[np.ndarray, int], np.ndarray]
+
+
+def _grid(cell: np.ndarray, info: Info, index: np.ndarray) -> _Partner:
+    """The one image of a combination."""
+    # The row of an image is looked up, never computed: a data set may be stored in any order.
+    image_at = np.full(np.prod(info.factor_sizes), -1, np.int64)
+    image_at[cell] = index
+    if not np.array_equal(image_at[cell], index):
+        raise ValueError(f"{info.name}: two images have the same factors.")
+    return lambda wanted, factor: image_at[wanted]
+
+
+def _crowd(cell: np.ndarray, info: Info, index: np.ndarray, seed: int) -> _Partner:
+    """Of the images of a combination, the one of the same rank in an order drawn for each factor.
+
+    So images of two combinations meet one to one, whichever of the two asks, until the smaller has
+    no more.
+    """
+    cells, place, count = np.unique(cell, return_inverse=True, return_counts=True)
+    first = np.cumsum(count) - count
+
+    @functools.cache  # for the way up and the way down
+    def ranked(factor: int) -> tuple[np.ndarray, np.ndarray]:
+        order = np.lexsort((draws(seed, factor, info.num_images)[index], place))
+        rank = np.empty(len(cell), np.int64)
+        rank[order] = np.arange(len(cell)) - first[place[order]]
+        return order, rank
+
+    def partner(wanted: np.ndarray, factor: int) -> np.ndarray:
+        order, rank = ranked(factor)
+        there = np.searchsorted(cells, wanted).clip(0, len(cells) - 1)
+        found = (cells[there] == wanted) & (rank < count[there])
+        return np.where(found, index[order[np.where(found, first[there] + rank, 0)]], -1)
+
+    return partner
+
+
+def draws(seed: int, factor: int, count: int) -> UInt64[np.ndarray, " count"]:
+    """A random number for each image, by which the images of a combination are put in order.
+
+    Raw Philox output, which NumPy promises never to change: a sample of transitions is for ever.
+    """
+    # The second word keeps them apart from the draws that order splits and make data sets.
+    return np.random.Philox(key=np.array([seed, 2 + factor], np.uint64)).random_raw(count)
 
 
 def counts(dataset: Dataset) -> dict[str, Int64[np.ndarray, " a"]]:

@@ -374,6 +374,12 @@ def _check(config: ConfigDict, info: Info) -> None:
             f"config.model.label_fraction is {model.label_fraction}, but must be above 0 and at "
             "most 1: without any labels nothing says which latent is which factor."
         )
+    if model.label_fraction < 1 and all(info.factor_sizes):
+        raise UserError(
+            f"config.model.label_fraction is {model.label_fraction}, but the labels of {info.name} "
+            "are discrete: which images carry labels is told by the labels themselves, and here "
+            "many images have the same. Set it to 1."
+        )
     stages = set(config.stages)
     if model.flow.frozen and "flow" not in stages:
         raise UserError(

@@ -33,19 +33,26 @@ from cdis.train.update import INIT_KEY, make_update, make_validate, seed_key
 _CHUNK = 256  # images that `precompute` sees at a time
 
 
-def train(config: ConfigDict, workdir: str | os.PathLike, data_dir: str | None = None) -> State:
+def train(
+    config: ConfigDict,
+    workdir: str | os.PathLike,
+    data_dir: str | None = None,
+    *,
+    feed: str = "auto",
+) -> State:
     """Train all stages of ``config.method``, from where `workdir` left off.
 
     The same call goes on after any interruption and ends with the same state, bit for bit on one
     device, as a run that was never interrupted: random numbers are a function of (seed, step), as
     is the order of the data. SIGTERM and SIGINT save and return early; ``state.step`` tells.
+    `feed` says where images come from (`cdis.data.load`); results do not depend on it.
 
     Raises `UserError` for what the user can mend: a field of the config without sense, a workdir of
     another config, a damaged or foreign checkpoint, a full disk, a loss that is not finite.
     """
     parallel.initialise()
     layout = parallel.choose(config.parallel)
-    dataset = data.load(config.data.name, data_dir)
+    dataset = data.load(config.data.name, data_dir, feed)
     method = make_method(config, dataset.info)
     _check(config, method, layout)
     if method.check is not None:
@@ -75,6 +82,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike, data_dir: str | None =
             log.say(f"Training in {workdir} is finished ({step} steps); there is nothing to do.")
         elif step:
             log.say(f"Going on from step {step} of {ends[-1]} in {workdir}.")
+        if step < ends[-1]:
+            log.say(f"Images of {dataset.info.name}: {dataset.feeding}")
 
         for stage, start, end in zip(method.stages, starts, ends, strict=True):
             if step >= end:
@@ -92,7 +101,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, data_dir: str | None =
                 columns |= _precompute(stage.precompute, variables, dataset.images)
             columns = {name: columns[name] for name in stage.columns}
             rows = _rows(stage, dataset, "train")
-            feed = partial(
+            batches_of = partial(
                 batches,
                 columns,
                 batch_size=settings.batch_size,
@@ -103,7 +112,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, data_dir: str | None =
             validation = []
             if config.validate_every:
                 held_out = _rows(stage, dataset, "validation")
-                fixed = feed(held_out, num_batches=config.validation_batches)
+                fixed = batches_of(held_out, num_batches=config.validation_batches, workers=0)
                 validation = [layout.put_batch(batch) for batch in fixed]
 
             examples = len(rows.action if isinstance(rows, Transitions) else rows)
@@ -118,7 +127,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, data_dir: str | None =
             validate = layout.compile(make_validate(stage, **options), False)
 
             log.say(f"{stage.name}: {end - step} steps of {settings.batch_size} {stage.inputs}")
-            training = feed(rows, start=step - start, num_batches=end - start)
+            training = batches_of(rows, start=step - start, num_batches=end - start)
             rate, compiling = Rate(step), True
             for batch in stack.enter_context(closing(prefetch(training, layout.put_batch))):
                 state, metrics = update(state, batch)

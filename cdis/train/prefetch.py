@@ -11,7 +11,8 @@ def prefetch(
 ) -> Generator[Any, None, None]:
     """``put(batch)`` for each batch, `ahead` of the consumer, in a thread of its own.
 
-    What `batches` or `put` raise is raised here. Close the generator to end the thread early.
+    What `batches` or `put` raise is raised here. Close the generator to end the thread early, and
+    with it `batches`, if they can be closed.
     """
     iterator = iter(batches)
     end = object()
@@ -20,8 +21,13 @@ def prefetch(
         batch = next(iterator, end)
         return end if batch is end else put(batch)
 
-    with ThreadPoolExecutor(1, "prefetch") as pool:
-        waiting = deque(pool.submit(load) for _ in range(ahead))
-        while (batch := waiting.popleft().result()) is not end:
-            waiting.append(pool.submit(load))
-            yield batch
+    try:
+        with ThreadPoolExecutor(1, "prefetch") as pool:
+            waiting = deque(pool.submit(load) for _ in range(ahead))
+            while (batch := waiting.popleft().result()) is not end:
+                waiting.append(pool.submit(load))
+                yield batch
+    finally:
+        # Ends the processes that make batches.
+        if (close := getattr(iterator, "close", None)) is not None:
+            close()

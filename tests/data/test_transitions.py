@@ -1,5 +1,8 @@
 """The vectorised pairs against a literal search for them."""
 
+import collections
+import dataclasses
+import itertools
 import time
 
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 from cdis.data import Info, info
 from cdis.data.builder import split_of
 from cdis.data.sprites2d import GRIDS, grid_factors
-from cdis.data.transitions import build
+from cdis.data.transitions import build, draws
 from cdis.errors import UserError
 
 SMALL = Info("small", ("a", "b", "c"), (3, 4, 2), (False, True, False), (1, 1, 1), "", "", "")
@@ -92,6 +95,111 @@ def test_no_image_of_one_split_is_in_a_pair_of_another(name):
         moved = factors[pairs.y] - factors[pairs.x]
         assert ((moved != 0).sum(axis=1) == 1).all()
     assert not ends[0] & ends[1] and not ends[0] & ends[2] and not ends[1] & ends[2]
+
+
+# Images that repeat factors
+
+CROWD = dataclasses.replace(SMALL, name="crowd", count=400, repeats=True)
+
+
+def _crowd(facts: Info = CROWD) -> np.ndarray:
+    """Some combinations are crowded, and some are not there at all."""
+    rng = np.random.default_rng(0)
+    columns = [rng.binomial(size - 1, 0.3, facts.count) for size in facts.factor_sizes]
+    return np.stack(columns, axis=1).astype(np.int32)
+
+
+def _slow_sample(factors: np.ndarray, facts: Info, index: np.ndarray, seed: int) -> list:
+    """Combination by combination, image by image."""
+    pairs = []
+    for f, size in enumerate(facts.factor_sizes):
+        order = draws(seed, f, facts.num_images)
+        images = collections.defaultdict(list)
+        for i in sorted(index.tolist(), key=lambda i: order[i]):
+            masked = (*factors[i, :f], None, *factors[i, f + 1 :])
+            images[masked, factors[i, f]].append(i)
+        for masked, value in images:
+            if value + 1 == size and not facts.circular[f]:
+                continue
+            up = images.get((masked, (value + 1) % size), [])
+            for i, j in zip(images[masked, value], up, strict=False):
+                pairs += [(i, j, f), (j, i, f + facts.num_factors)]
+    return pairs
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("share", [1.0, 0.4])
+def test_a_sample_of_repeated_factors_equals_the_literal_one(share, seed):
+    factors, rng = _crowd(), np.random.default_rng(1)
+    index = np.sort(rng.choice(400, int(share * 400), replace=False))
+    pairs = build(factors, CROWD, index, seed=seed)
+    found = list(zip(*(column.tolist() for column in pairs), strict=True))
+    assert len(found) == len(set(found)) > 100
+    assert set(found) == set(_slow_sample(factors, CROWD, index, seed))
+    assert (np.diff(pairs.action) >= 0).all()
+    assert set(found) < set(_slow_pairs(factors, CROWD, index))
+
+
+def test_a_sample_is_without_replacement_and_as_large_as_can_be():
+    factors = _crowd()
+    pairs = build(factors, CROWD, np.arange(400))
+    for action in range(CROWD.num_actions):
+        for end in (pairs.x, pairs.y):
+            images = end[pairs.action == action]
+            assert len(images) == len(set(images.tolist()))
+    cells = collections.Counter(map(tuple, factors.tolist()))
+    expected = 0
+    for values, step in itertools.product(cells, range(3)):
+        other = list(values)
+        other[step] += 1
+        if CROWD.circular[step]:
+            other[step] %= CROWD.factor_sizes[step]
+        expected += 2 * min(cells[values], cells.get(tuple(other), 0))
+    assert len(pairs.action) == expected
+
+
+def test_a_sample_has_each_candidate_equally_often():
+    factors = np.array([[0, 0, 0]] * 3 + [[0, 0, 1]] * 2, np.int32)
+    facts = dataclasses.replace(CROWD, count=5)
+    seen = collections.Counter()
+    for seed in range(3000):
+        pairs = build(factors, facts, np.arange(5), seed=seed)
+        up = pairs.action == 2
+        assert up.sum() == 2
+        seen.update(zip(pairs.x[up].tolist(), pairs.y[up].tolist(), strict=True))
+    counts = [seen[i, j] for i in range(3) for j in (3, 4)]
+    # A pair is in a third of the samples; six standard deviations of a binomial count.
+    assert sum(counts) == 6000 and max(abs(n - 1000) for n in counts) < 6 * (2000 / 3) ** 0.5
+
+
+def test_a_sample_is_fixed_for_ever():
+    # A change would break the resumption of every run already begun.
+    assert draws(0, 3, 2).tolist() == [10838992762465911255, 10360012934973440186]
+    pairs = build(_crowd(), CROWD, np.arange(400))
+    assert [column[[0, 100, -1]].tolist() for column in pairs] == [
+        [1, 214, 396],
+        [149, 29, 307],
+        [0, 0, 5],
+    ]
+
+
+def test_forty_attributes_of_two_hundred_thousand_images():
+    """Not a grid of 2**40 cells; seconds."""
+    facts = Info(
+        "many", tuple(map(str, range(40))), (2,) * 40, (False,) * 40, (1, 1, 1), "", "", "",
+        count=202_599, repeats=True,
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    # Ten that vary, the rest set in one image of fifty.
+    chance = np.concatenate([rng.uniform(0.1, 0.5, 10), np.full(30, 1e-3)])
+    factors = (rng.random((202_599, 40)) < chance).astype(np.int32)
+    start = time.process_time()
+    pairs = build(factors, facts, np.arange(202_599))
+    seconds = time.process_time() - start
+    some = slice(None, None, 37)
+    assert ((factors[pairs.y[some]] != factors[pairs.x[some]]).sum(axis=1) == 1).all()
+    assert np.bincount(pairs.action, minlength=80)[:10].min() > 10_000
+    assert seconds < 30, seconds
 
 
 def test_the_full_grid_of_shapes3d_takes_seconds_and_leaks_nothing():

@@ -473,7 +473,8 @@ def test_experiments_are_whole(name, variant):
 
 
 @pytest.mark.parametrize(
-    ("name", "images", "batch"), [("shapes3d", 336_000, 64), ("cars3d", 12_298, 64)]
+    ("name", "images", "batch"),
+    [("shapes3d", 336_000, 64), ("cars3d", 12_298, 64), ("celeba", 162_770, 64)],
 )
 def test_published_length(name, images, batch):
     """20 epochs, and 100 of 16,000 pairs."""

@@ -1,6 +1,7 @@
 """One run from begin to end, stopped in every way there is, and gone on with."""
 
 import json
+import multiprocessing
 import random
 import shutil
 
@@ -49,6 +50,15 @@ def test_the_loss_falls_and_each_function_compiles_once(uninterrupted):
             if line["stage"] == stage and "validation/loss" in line
         ]
         assert losses == sorted(losses, reverse=True) and len(losses) > 1
+
+
+@pytest.mark.slow
+def test_images_fed_from_records_by_processes_give_the_same_run(uninterrupted, tmp_path, capsys):
+    found = train(toy_method.get_config(), tmp_path / "run", feed="records")
+    assert_same(found, uninterrupted[1])
+    assert numbers(tmp_path / "run") == numbers(uninterrupted[0])
+    assert "Images of toy: records" in capsys.readouterr().out
+    assert not multiprocessing.active_children()
 
 
 def test_a_stage_is_given_the_values_that_it_asks_for(tmp_path, monkeypatch):

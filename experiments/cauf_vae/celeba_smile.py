@@ -63,6 +63,7 @@ def get_config(variant: str = "") -> ConfigDict:
                 "patch": 4,  # pixels
                 "width": 4 if smoke else 64,
                 "hidden": 8 if smoke else 512,
+                "rank": 0,  # of separable pictures, as drawn images are; 0: convolutions
             },
             "flow": {
                 "graph": (),  # the data set's

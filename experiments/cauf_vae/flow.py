@@ -3,7 +3,7 @@
     cdis train --config experiments/cauf_vae/flow.py --workdir runs/flow
     cdis evaluate --workdir runs/flow
 
-For a GPU. Not measured yet.
+For a GPU. Not measured.
 """
 
 from ml_collections import ConfigDict

@@ -7,7 +7,7 @@ Labels go into the encoder, which tells the noise; the flow has no other teacher
 the alignment of its outputs. That latents agree with their factors does not show that interventions
 work: measure those, and look at the strengths of the edges in the log. Settings that the paper does
 not give, or that were not at hand, are ours: the weight of the alignment, the networks, the
-training. Not measured yet.
+training. README has what came of it.
 """
 
 from ml_collections import ConfigDict

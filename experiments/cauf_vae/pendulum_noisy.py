@@ -3,7 +3,7 @@
     cdis train --config experiments/cauf_vae/pendulum_noisy.py --workdir runs/pendulum_noisy
     cdis evaluate --workdir runs/pendulum_noisy
 
-As `pendulum.py`; the flow's noise now has something to say. Not measured yet.
+As `pendulum.py`; the flow's noise now has something to say. Not measured.
 """
 
 from ml_collections import ConfigDict

@@ -11,7 +11,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,8 @@ from PIL import Image
 FAR = 10**6  # steps into training
 CHECKED = 4  # batches that are compared
 
-Batches = Callable[[int], Iterator[np.ndarray]]  # first step -> images of endless batches
+# First step -> images of endless batches.
+Batches = Callable[[int], Generator[np.ndarray, None, None]]
 
 
 class Files:
@@ -53,7 +54,7 @@ def from_arrays(images: Any, index: np.ndarray, *, batch: int, **options: int) -
     """What training is fed with."""
     from cdis.data.pipeline import batches
 
-    def begin(start: int) -> Iterator[np.ndarray]:
+    def begin(start: int) -> Generator[np.ndarray, None, None]:
         settings: dict[str, Any] = {"batch_size": batch, "seed": 0, "num_batches": 10**12}
         stream = batches({"image": images}, index, start=start, **settings, **options)
         with closing(iter(stream)) as iterator:
@@ -67,7 +68,7 @@ def from_torch(files: Any, *, batch: int, workers: int) -> Batches:
     """A DataLoader in random order; it cannot begin at a step."""
     import torch.utils.data as torch_data  # type: ignore[import-not-found]  # an extra
 
-    def begin(start: int) -> Iterator[np.ndarray]:
+    def begin(start: int) -> Generator[np.ndarray, None, None]:
         del start
         endless = torch_data.RandomSampler(files, replacement=True, num_samples=10**9)
         # Spawned: processes that fork where JAX has threads may hang.
@@ -87,7 +88,7 @@ def from_torch(files: Any, *, batch: int, workers: int) -> Batches:
 def measure(begin: Batches, seconds: float) -> tuple[float, float]:
     """Images a second from the second batch on, and seconds until the first is there."""
     start = time.perf_counter()
-    with closing(begin(FAR)) as stream:  # type: ignore[type-var]  # they are generators
+    with closing(begin(FAR)) as stream:
         next(stream)
         first = time.perf_counter() - start
         images, begun = 0, time.perf_counter()
@@ -99,8 +100,8 @@ def measure(begin: Batches, seconds: float) -> tuple[float, float]:
 def check(decoded: Batches, records: Batches) -> None:
     """Raises AssertionError unless both give the same batches."""
     with (
-        closing(decoded(FAR)) as one,  # type: ignore[type-var]
-        closing(records(FAR)) as other,  # type: ignore[type-var]
+        closing(decoded(FAR)) as one,
+        closing(records(FAR)) as other,
     ):
         for a, b in itertools.islice(zip(one, other, strict=False), CHECKED):
             np.testing.assert_array_equal(a, b, strict=True)

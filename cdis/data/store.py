@@ -332,6 +332,7 @@ def _open_split(
 
     # A record is a tf.train.Example. To take the image alone out of it is far quicker than to have
     # tfds make arrays of all that it holds, which takes a quarter as long as decoding the image.
+    # (The class is made when its module is imported, where a type checker cannot see it.)
     def png(record: bytes) -> bytes:
         example: Any = tf_example_pb2.Example.FromString(record)  # type: ignore[attr-defined]
         return example.features.feature["image"].bytes_list.value[0]

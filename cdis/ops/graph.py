@@ -123,15 +123,19 @@ def _sum_over(term: Callable[..., Array], arrays: list[Array], axes: list[int]) 
     return jax.lax.fori_loop(0, count, add, jnp.zeros(like.shape, like.dtype))
 
 
-def _sum_to(x: Array, shape: tuple[int, ...]) -> Array:
-    """Sum over the axes along which `shape` had been broadcast.
+def _sum(x: Array, axis: int) -> Array:
+    """Slices added up one by one.
 
-    Slices are added up one by one: over any axis but the last, XLA's own sum takes fifteen times as
-    long on a CPU.
+    Over any axis but the last, XLA's own sum takes fifteen times as long on a CPU.
     """
+    return _sum_over(lambda part: part, [x], [axis])
+
+
+def _sum_to(x: Array, shape: tuple[int, ...]) -> Array:
+    """Sum over the axes along which `shape` had been broadcast."""
     for axis, size in enumerate(shape):
         if size == 1 != x.shape[axis]:
-            x = jnp.expand_dims(_sum_over(lambda part: part, [x], [axis]), axis)
+            x = jnp.expand_dims(_sum(x, axis), axis)
     return x
 
 
@@ -203,10 +207,6 @@ def _over_parents(gradient, target, source, weight, edge):
     weighted = [] if weight is None else [weight]
     positive = _sum_over(of_parent, [-source, gradient, *weighted], [3, 4] + [4] * len(weighted))
     return LEAKY_SLOPE * gradient.sum(-1)[..., None] + (1 - LEAKY_SLOPE) * positive
-
-
-def _sum_nodes(x: Array) -> Array:
-    return _sum_over(lambda node: node, [x], [x.ndim - 2])
 
 
 def _is_short(target: Array, source: Array) -> bool:
@@ -310,10 +310,11 @@ def _pair_scores_backward(residuals, gradient):
     by_target = _over_parents(gradient, target, source, weight, edge)
     by_source = _over_parents(gradient.swapaxes(-1, -2), source, target, transposed, edge)
     # LeakyReLU(z) = z LeakyReLU'(z): the readout's gradient is made of sums made already.
-    by_score = _sum_nodes(target * by_target) + _sum_nodes(source * by_source)
+    nodes = 3  # their axis
+    by_score = _sum(target * by_target, nodes) + _sum(source * by_source, nodes)
     d_weight = d_edge = None
     if weight is not None:
-        by_edge = _sum_nodes(_over_parents(gradient * weight, target, source, weight, edge))
+        by_edge = _sum(_over_parents(gradient * weight, target, source, weight, edge), nodes)
         by_score += edge * by_edge
         d_edge = _sum_to(readout * by_edge, edge.shape)
         slopes = _over_features(

@@ -24,9 +24,9 @@ _jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_le
 
 def _mechanisms(transform: Transform, d: int = D, seed: int = 0) -> Mechanisms:
     rng = np.random.default_rng(seed)
-    shapes = Mechanisms((d, d, H), (d, H), (d, H, transform.num_parameters), (d, 2))  # type: ignore[arg-type]
-    shapes = shapes._replace(output_bias=(d, transform.num_parameters))  # type: ignore[arg-type]
-    scales = Mechanisms(d**-0.5, 1.0, 0.5 * H**-0.5, 0.3)  # type: ignore[arg-type]
+    # In the order of the fields of Mechanisms.
+    shapes = ((d, d, H), (d, H), (d, H, transform.num_parameters), (d, transform.num_parameters))
+    scales = (d**-0.5, 1.0, 0.5 * H**-0.5, 0.3)
     return Mechanisms(
         *(
             jnp.asarray(scale * rng.normal(size=shape), jnp.float32)

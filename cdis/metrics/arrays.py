@@ -223,7 +223,7 @@ def _matrix(array: object, name: str) -> np.ndarray:
             f"The {name} must be a matrix with a row for each sample, and have shape "
             f"{list(matrix.shape)}."
         )
-    matrix = matrix.astype(np.float64)
+    matrix = matrix.astype(np.float64, copy=False)
     if not np.isfinite(matrix).all():
         row, column = np.argwhere(~np.isfinite(matrix))[0]
         raise UnsuitableData(
@@ -239,7 +239,8 @@ def _with_kinds(y: np.ndarray, continuous: bool | Sequence[bool] | None) -> Fact
         raise UnsuitableData(
             f"`continuous` must be True or False, or one of them for each of the {count} factors."
         )
-    labels, sizes = np.full(y.shape, -1), np.zeros(count, int)
+    # A column of labels lies together in memory, as those who count it want it.
+    labels, sizes = np.full((count, n), -1), np.zeros(count, int)
     kinds = np.zeros(count, bool)
     for factor, column in enumerate(np.ascontiguousarray(y.T)):
         whole = bool((column == np.rint(column)).all())
@@ -259,8 +260,8 @@ def _with_kinds(y: np.ndarray, continuous: bool | Sequence[bool] | None) -> Fact
         else:
             kinds[factor] = np.broadcast_to(continuous, count)[factor]
         if not kinds[factor]:
-            labels[:, factor], sizes[factor] = index, distinct
-    return Factors(y, labels, sizes, kinds)
+            labels[factor], sizes[factor] = index, distinct
+    return Factors(y, labels.T, sizes, kinds)
 
 
 def _dense(codes: Int[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " n"], int]:

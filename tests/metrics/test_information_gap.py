@@ -40,10 +40,11 @@ def test_bins_are_those_of_histogram():
         assert (codes[:, 2] == 0).all()
 
 
-def test_information_equals_its_definition():
+@pytest.mark.parametrize("bins", [2, 6, 20])  # all, two, and one factor in each pass over the rows
+def test_information_equals_its_definition(bins):
     factors = check(Z, Y)[1]
-    found = mutual_information(equal_width_bins(Z, 20), factors.labels, factors.sizes)
-    np.testing.assert_allclose(found, literal_matrix(Z, Y), atol=1e-12)
+    found = mutual_information(equal_width_bins(Z, bins), factors.labels, factors.sizes)
+    np.testing.assert_allclose(found, literal_matrix(Z, Y, bins), atol=1e-12)
 
 
 def test_gaps_equal_loops():

@@ -44,10 +44,10 @@ class Files:
 
 def write_files(images: Any, folder: Path) -> None:
     """Every image as a PNG file, with the bytes that the record files hold."""
-    from cdis.data.builder import encode_png
+    from cdis.data import png
 
     for index in range(len(images)):
-        (folder / f"{index}.png").write_bytes(encode_png(images[index]))
+        (folder / f"{index}.png").write_bytes(png.encode(images[index]))
 
 
 def from_arrays(images: Any, index: np.ndarray, *, batch: int, **options: int) -> Batches:

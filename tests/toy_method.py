@@ -17,7 +17,7 @@ from jax import lax
 from ml_collections import ConfigDict
 
 from cdis.config import common, stage
-from cdis.data.builder import encode_png
+from cdis.data import png
 from cdis.data.info import Dataset, Info
 from cdis.data.records import Records
 from cdis.methods.base import Aux, Method, Stage
@@ -45,7 +45,7 @@ def load(name: str, data_dir: str | None = None, feed: str = "auto") -> Dataset:
     index = np.arange(len(factors))
     splits = {"train": index[:36], "validation": index[36:42], "test": index[42:]}
     if feed == "records":
-        source = functools.partial(_open_split, [encode_png(image) for image in images])
+        source = functools.partial(_open_split, [png.encode(image) for image in images])
         images: Any = Records(
             "toy", source, np.zeros(len(images), np.uint8), index, INFO.image_shape
         )

@@ -1,7 +1,6 @@
 """Images with factors as tfds record files: what drawn and downloaded data sets have in common."""
 
 import abc
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -9,8 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Float32, Int32, Int64, UInt8
-from PIL import Image
 
+from cdis.data import png
 from cdis.data.causal import Mechanism
 from cdis.data.info import Info
 from cdis.data.progress import Progress
@@ -38,14 +37,6 @@ def split_of(count: int, seed: int) -> np.ndarray:
     split = np.empty(count, np.uint8)
     split[order] = np.searchsorted(ends, np.arange(count), side="right")
     return split
-
-
-def encode_png(image: np.ndarray) -> bytes:
-    """A uint8 image [H, W, 1 or 3] as PNG; lightly compressed, since drawn images are flat."""
-    with io.BytesIO() as buffer:
-        pixels = image[..., 0] if image.shape[-1] == 1 else image
-        Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
-        return buffer.getvalue()
 
 
 class ImageBuilder(tfds.core.GeneratorBasedBuilder):
@@ -136,7 +127,7 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder):
                 yield (
                     int(number),
                     {
-                        "image": encode_png(image),
+                        "image": png.encode(image),
                         "factors": factors,
                         "values": values,
                         "index": number,

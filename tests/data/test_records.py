@@ -14,9 +14,8 @@ from tiny_store import tiny_store
 
 from cdis import data
 from cdis.data import store
-from cdis.data.builder import encode_png
 from cdis.data.pipeline import batches
-from cdis.data.records import Records, decode_png
+from cdis.data.records import Records
 from cdis.data.store import Store
 from cdis.data.transitions import build
 from cdis.errors import UserError
@@ -95,13 +94,6 @@ def test_records_can_be_sent_to_another_process(recorded, decoded):
     sent = pickle.dumps(recorded.images)
     assert len(sent) < 5000
     np.testing.assert_array_equal(pickle.loads(sent)[[7, 1]], decoded.images[[7, 1]])
-
-
-def test_grey_and_coloured_images_are_decoded():
-    for channels in (1, 3):
-        image = np.random.default_rng(0).integers(0, 256, (5, 7, channels), np.uint8)
-        found = decode_png(encode_png(image), image.shape)
-        np.testing.assert_array_equal(found, image, strict=True)
 
 
 def test_damaged_records_are_told(data_dir):

@@ -22,6 +22,7 @@ from PIL import Image
 
 FAR = 10**6  # steps into training
 CHECKED = 4  # batches that are compared
+BEGINNING = 100  # batches while whatever makes them starts
 
 # First step -> images of endless batches.
 Batches = Callable[[int], Generator[np.ndarray, None, None]]
@@ -57,9 +58,8 @@ def from_arrays(images: Any, index: np.ndarray, *, batch: int, **options: int) -
     def begin(start: int) -> Generator[np.ndarray, None, None]:
         settings: dict[str, Any] = {"batch_size": batch, "seed": 0, "num_batches": 10**12}
         stream = batches({"image": images}, index, start=start, **settings, **options)
-        with closing(iter(stream)) as iterator:
-            for each in iterator:
-                yield each["x"]["image"]
+        for each in stream:
+            yield each["x"]["image"]
 
     return begin
 
@@ -86,11 +86,13 @@ def from_torch(files: Any, *, batch: int, workers: int) -> Batches:
 
 
 def measure(begin: Batches, seconds: float) -> tuple[float, float]:
-    """Images a second from the second batch on, and seconds until the first is there."""
+    """Images a second after the beginning, and seconds until the first batch is there."""
     start = time.perf_counter()
     with closing(begin(FAR)) as stream:
         next(stream)
         first = time.perf_counter() - start
+        for _ in range(BEGINNING):
+            next(stream)
         images, begun = 0, time.perf_counter()
         while (passed := time.perf_counter() - begun) < seconds:
             images += len(next(stream))

@@ -1,14 +1,16 @@
 """Batches as a Grain source whose order is a pure function of (seed, step).
 
 Nothing is remembered from one batch to the next, so a run may start at any step, at no cost, and
-several processes may each take their part of the same batches. Arrays are gathered from by threads;
-images that must be decoded first (`cdis.data.records`), by processes. The batches are the same.
+several processes may each take their part of the same batches. Arrays are gathered from by threads.
+Images that must be decoded first (`cdis.data.records`) are read by processes, and by threads for
+the seconds in which those start. The batches are the same.
 """
 
 import functools
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from typing import Any
 
 import grain
@@ -22,6 +24,7 @@ from cdis.errors import UserError
 
 _ROUNDS = 6
 _MOST_WORKERS = 8
+_BEFORE_WORKERS = 64  # batches
 
 
 @functools.lru_cache(maxsize=16)
@@ -145,7 +148,7 @@ def batches(
     threads: int = 2,
     prefetch: int = 4,
     workers: int | None = None,
-) -> grain.IterDataset:
+) -> "grain.IterDataset | _InTurn":
     """Batches `start`, ..., `num_batches - 1` of an endless, seeded, reshuffled stream.
 
     Args:
@@ -163,7 +166,7 @@ def batches(
       prefetch: how many batches they keep ready.
       workers: processes that make the batches, in place of threads; 0 for none. By default one a
         core, at most eight, if a column is of `Records` and so must be decoded. Starting them takes
-        seconds; close the iterator to end them.
+        seconds, in which threads make the first batches; close the iterator to end them.
 
     Raises:
       UserError: there are no rows, or process_count does not divide batch_size.
@@ -177,18 +180,37 @@ def batches(
         process_index=process_index,
         process_count=process_count,
     )
-    steps = grain.MapDataset.source(source).slice(slice(start, None))
+    reading = grain.ReadOptions(threads, prefetch if threads else 0)
+    steps = grain.MapDataset.source(source)
     if workers is None:
         decodes = any(isinstance(column, Records) for column in columns.values())
         workers = min(os.cpu_count() or 1, _MOST_WORKERS) if decodes else 0
-    if workers:
-        # Grain asks for flags of its own, which nobody has parsed if Abseil did not start us.
-        if not flags.FLAGS.is_parsed():
-            flags.FLAGS.mark_as_parsed()
-        alone = steps.to_iter_dataset(grain.ReadOptions(0, 0))
-        options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=prefetch)
-        return alone.mp_prefetch(options, worker_init_fn=_leave_interrupts_to_the_parent)
-    return steps.to_iter_dataset(grain.ReadOptions(threads, prefetch if threads else 0))
+    handover = start + _BEFORE_WORKERS
+    if not workers or handover >= num_batches:
+        return steps.slice(slice(start, None)).to_iter_dataset(reading)
+    # Grain asks for flags of its own, which nobody has parsed if Abseil did not start us.
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    later = steps.slice(slice(handover, None)).to_iter_dataset(grain.ReadOptions(0, 0))
+    options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=prefetch)
+    return _InTurn(
+        steps.slice(slice(start, handover)).to_iter_dataset(reading),
+        later.mp_prefetch(options, worker_init_fn=_leave_interrupts_to_the_parent),
+    )
+
+
+class _InTurn:
+    """The batches of one data set and then those of another, which gets ready meanwhile."""
+
+    def __init__(self, first: grain.IterDataset, second: grain.IterDataset):
+        self._first, self._second = first, second
+
+    def __iter__(self) -> Generator[dict[str, Any], None, None]:
+        with closing(iter(self._first)) as first, closing(iter(self._second)) as second:
+            second.get_state()  # makes the iterators that it is to start
+            second.start_prefetch()
+            yield from first
+            yield from second
 
 
 def _leave_interrupts_to_the_parent(index: int, count: int) -> None:

@@ -325,10 +325,9 @@ def _open_split(
     builder_class: type[ImageBuilder], config: Any, data_dir: Path, number: int
 ) -> Callable[[list[int]], list[bytes]]:
     """What reads the PNGs of a split's records at given places."""
-    with _quiet():
-        builder: Any = builder_class(data_dir=data_dir, config=config)
-        raw = tfds.decode.DeserializeMethod.RAW_BYTES
-        source = builder.as_data_source(SPLITS[number], deserialize_method=raw)
+    builder: Any = builder_class(data_dir=data_dir, config=config)
+    raw = tfds.decode.DeserializeMethod.RAW_BYTES
+    source = builder.as_data_source(SPLITS[number], deserialize_method=raw)
 
     # A record is a tf.train.Example. To take the image alone out of it is far quicker than to have
     # tfds make arrays of all that it holds, which takes a quarter as long as decoding the image.
@@ -355,7 +354,10 @@ def _one_line(text: str) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps tfds from printing banners, progress bars and advice about TensorFlow and OpenCV."""
+    """Keeps tfds from printing banners, progress bars and advice about TensorFlow and OpenCV.
+
+    It changes what the whole process prints, and so is not for what several threads do.
+    """
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)

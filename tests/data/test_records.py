@@ -1,5 +1,6 @@
 """Two ways of feeding images: a decoded copy, and record files. The same bytes, either way."""
 
+import contextlib
 import os
 import pickle
 import shutil
@@ -13,7 +14,7 @@ import pytest
 from tiny_store import tiny_store
 
 from cdis import data
-from cdis.data import store
+from cdis.data import pipeline, store
 from cdis.data.pipeline import batches
 from cdis.data.records import Records
 from cdis.data.store import Store
@@ -145,7 +146,8 @@ def test_same_batches_from_records(settings, pairs, recorded, decoded):
         pytest.param(3, {"start": 13, "process_count": 2}, marks=pytest.mark.slow),
     ],
 )
-def test_same_batches_from_processes(workers, settings, recorded, decoded):
+def test_same_batches_from_processes(workers, settings, recorded, decoded, monkeypatch):
+    monkeypatch.setattr(pipeline, "_BEFORE_WORKERS", 3)  # batches that threads make
     _equal(_batches(recorded, workers=workers, **settings), _batches(decoded, **settings))
 
 
@@ -154,26 +156,38 @@ def test_processes_serve_records_and_threads_serve_arrays(recorded, decoded, mon
     kind = type(batches({}, np.arange(4), batch_size=2, seed=0, num_batches=1))
     monkeypatch.setattr(kind, "mp_prefetch", lambda self, options, **_: asked.append(options))
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    rows, settings = decoded.splits["train"], {"batch_size": 8, "seed": 0, "num_batches": 2}
+    rows, settings = decoded.splits["train"], {"batch_size": 8, "seed": 0, "num_batches": 2000}
     assert batches({"image": decoded.images}, rows, **settings) is not None
     assert batches({"image": recorded.images}, rows, **settings, workers=0) is not None
+    # Over before a process has started.
+    assert batches({"image": recorded.images}, rows, **settings, start=1990) is not None
     assert asked == []
     batches({"image": recorded.images}, rows, **settings)
     batches({"image": recorded.images}, rows, **settings, workers=2)
     assert [options.num_workers for options in asked] == [3, 2]
 
 
-def test_a_far_step_of_records_is_there_at_once(recorded):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_far_step_of_records_is_there_at_once(workers, recorded):
     columns, rows = {"image": recorded.images}, recorded.splits["train"]
-    settings = {"batch_size": 8, "seed": 0, "num_batches": 10**9, "workers": 0}
+    settings = {"batch_size": 8, "seed": 0, "num_batches": 10**9, "workers": workers}
     start = time.perf_counter()
-    batch = next(iter(batches(columns, rows, start=10**9 - 5, **settings)))
-    assert time.perf_counter() - start < 1
+    with closing(iter(batches(columns, rows, start=10**9 - 500, **settings))) as iterator:
+        batch = next(iterator)
+        assert time.perf_counter() - start < 1
     assert batch["x"]["image"].shape == (8, 32, 32, 1)
 
 
+def test_reading_records_leaves_the_standard_output_alone(prepared, monkeypatch):
+    # What is changed for the whole process cannot be put back in order by several threads.
+    images = tiny_store(prepared).load("records").images
+    monkeypatch.setattr(contextlib, "redirect_stdout", lambda *_: pytest.fail("redirected"))
+    assert images[:].any()
+
+
 @pytest.mark.slow
-def test_an_error_in_a_process_arrives_here(data_dir):
+def test_an_error_in_a_process_arrives_here(data_dir, monkeypatch):
+    monkeypatch.setattr(pipeline, "_BEFORE_WORKERS", 0)
     images = tiny_store(data_dir).load("records").images
     for record in _version(data_dir).glob("*array_record*"):
         record.write_bytes(b"\xff" * record.stat().st_size)

@@ -2,6 +2,7 @@
 
 import itertools
 
+import grain
 import numpy as np
 import pytest
 
@@ -85,12 +86,14 @@ def test_shares_of_the_processes_are_the_whole_batch(hosts):
 
 def test_iteration_resumes_from_grains_own_state():
     columns = {"number": np.arange(100)}
-    stream = iter(batches(columns, ROWS, batch_size=8, seed=1, num_batches=30))
+    stream, again = (
+        iter(batches(columns, ROWS, batch_size=8, seed=1, num_batches=30)) for _ in range(2)
+    )
+    assert isinstance(stream, grain.DatasetIterator) and isinstance(again, grain.DatasetIterator)
     for _ in range(11):
         next(stream)
     state = stream.get_state()
     rest = _taken(stream)
-    again = iter(batches(columns, ROWS, batch_size=8, seed=1, num_batches=30))
     again.set_state(state)
     np.testing.assert_array_equal(_taken(again), rest)
 

@@ -479,7 +479,7 @@ def _networks(model: ConfigDict, info: Info) -> Networks:
         decoder = autoencoder.GridDecoder(tuple(parts.widths), parts.residual_blocks, shape[2])
     else:
         grid = (1, 1)
-        encoder = autoencoder.CompactEncoder(parts.width, parts.hidden, latent)
+        encoder = autoencoder.CompactEncoder(parts.patch, parts.width, parts.hidden, latent)
         decoder = autoencoder.CompactDecoder(tuple(parts.decoder_hidden), parts.decoder_rank, shape)
     layer = transition_layer(model, info, codes.num_codebooks * math.prod(grid))
     return Networks(encoder, decoder, layer, grid)

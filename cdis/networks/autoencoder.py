@@ -72,6 +72,7 @@ class CompactEncoder(nn.Module):
     is there wherever it stands; a thin flattened map tells where. Outputs lie in (-2, 2).
     """
 
+    patch: int  # pixels, whose values are channels
     width: int  # of the convolutions
     hidden: int
     latent: int
@@ -79,7 +80,9 @@ class CompactEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
-        x = nn.relu(nn.Conv(self.width, (3, 3), strides=2)(space_to_depth(x, 2)))
+        beyond = [(0, -side % (4 * self.patch)) for side in x.shape[1:3]]  # grey, for whole patches
+        x = space_to_depth(jnp.pad(x, [(0, 0), *beyond, (0, 0)]), self.patch)
+        x = nn.relu(nn.Conv(self.width, (3, 3), strides=2)(x))
         x = nn.relu(nn.Conv(self.width, (3, 3))(x))
         content = nn.relu(nn.Conv(2 * self.width, (3, 3))(x))
         # The mean over many places is small; the factor brings it to the maximum's scale.

@@ -47,6 +47,7 @@ def get_config(variant: str = "") -> ConfigDict:
             "edge_rate": 0.1,  # of the edges' prior
             "autoencoder": {
                 "kind": "compact",  # | "grid"
+                "patch": 2,  # pixels
                 "width": 32,
                 "hidden": 256,
                 "decoder_hidden": (256, 256),

@@ -3,7 +3,8 @@
     cdis train --config experiments/ct_vae/rooms3d_cpu.py --workdir runs/rooms3d_cpu
 
 The recipe of experiments/ct_vae/quickstart.py. An image has four times its pixels, so that sums
-over them weigh a quarter; rooms are richer than sprites on black, so the decoder has more terms.
+over them weigh a quarter and patches are twice as wide; rooms are richer than sprites on black, so
+the decoder has more terms.
 """
 
 from ml_collections import ConfigDict
@@ -24,7 +25,7 @@ def get_config(variant: str = "") -> ConfigDict:
         config,
         {
             "data.name": "rooms3d/small",
-            "stages.joint.steps": 3500,
+            "model.autoencoder.patch": 4,
             "model.autoencoder.decoder_rank": 48,
             "model.weights.reconstruction": config.model.weights.reconstruction / 4,
             "model.weights.image": config.model.weights.image / 4,

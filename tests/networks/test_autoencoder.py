@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from cdis.networks.autoencoder import (
     CompactDecoder,
@@ -41,7 +42,7 @@ def test_images_are_sums_of_separable_terms():
 
 
 def test_a_fresh_encoder_is_spread_over_its_range():
-    encoder = CompactEncoder(width=4, hidden=16, latent=6)
+    encoder = CompactEncoder(patch=2, width=4, hidden=16, latent=6)
     images = jax.random.uniform(jax.random.key(0), (32, 16, 16, 1), minval=-1.0)
     params: Any = encoder.init(jax.random.key(1), images)["params"]
     latent = jnp.asarray(encoder.apply({"params": params}, images))
@@ -50,6 +51,17 @@ def test_a_fresh_encoder_is_spread_over_its_range():
     np.testing.assert_allclose(inner.mean(0), 0, atol=1e-2)
     np.testing.assert_allclose(inner.std(0), 1, rtol=1e-2)
     assert (np.abs(after) < 2).all()
+
+
+@pytest.mark.parametrize(("patch", "shape"), [(2, (28, 28, 1)), (4, (10, 33, 3)), (1, (4, 4, 1))])
+def test_a_compact_encoder_takes_images_of_any_size(patch, shape):
+    encoder = CompactEncoder(patch=patch, width=4, hidden=8, latent=6)
+    image = jax.random.uniform(jax.random.key(0), (2, *shape), minval=-1.0)
+    variables = encoder.init(jax.random.key(1), image)
+    assert jnp.shape(encoder.apply(variables, image)) == (2, 6)
+    # What lies at the far corner is seen.
+    changed = encoder.apply(variables, image.at[:, -1, -1].set(2.0))
+    assert (jnp.asarray(changed) != jnp.asarray(encoder.apply(variables, image))).any()
 
 
 def test_patch_networks():

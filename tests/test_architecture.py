@@ -72,6 +72,14 @@ def test_imports_point_one_way(path):
             assert module in ("cdis.methods", "cdis.methods.base")
 
 
+@pytest.mark.parametrize("whole", ["evaluate", "report"])
+def test_parts_do_not_import_the_whole(whole):
+    parts = [path for path in (ROOT / "cdis" / whole).glob("*.py") if path.stem != "__init__"]
+    assert parts
+    for path in parts:
+        assert f"cdis.{whole}" not in imports(path), f"{path.name} imports its own package"
+
+
 def test_the_rules_allow_no_way_back():
     for one, allowed in MAY_IMPORT.items():
         for other in allowed - {one}:

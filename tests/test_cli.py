@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from cdis import data
-from cdis import evaluate as evaluation
 from cdis.cli import COMMANDS, headlines, main
 from cdis.data import transitions
+from cdis.evaluate import representations
 
 ROOT = Path(__file__).parents[1]
 TINY = str(ROOT / "tests/tiny_method.py")
@@ -523,8 +523,8 @@ def test_from_data_to_report(data_dir, tmp_path, capsys):
 def test_from_causal_data_to_report(tmp_path, capsys, fails, monkeypatch):
     """The same of causal factors, whose values can be set, and of what is compared with it."""
     for task in ("sample_efficiency", "distributional_robustness"):
-        fewer = functools.partial(getattr(evaluation, task), repeats=2)
-        monkeypatch.setattr(evaluation, task, fewer)
+        fewer = functools.partial(getattr(representations, task), repeats=2)
+        monkeypatch.setattr(representations, task, fewer)
     workdir, picture, data_dir = (str(tmp_path / name) for name in ("run", "x.png", "data"))
     where = ["--workdir", workdir, "--data_dir", data_dir]
     file = ROOT / "experiments/cauf_vae/pendulum_cpu.py"

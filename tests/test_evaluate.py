@@ -13,7 +13,7 @@ from cdis import evaluate as evaluation
 from cdis.config import common
 from cdis.data.causal import Mechanism
 from cdis.data.info import Dataset, Info
-from cdis.evaluate import evaluate, evaluate_method
+from cdis.evaluate import actions, causal, evaluate, evaluate_method, representations
 from cdis.methods.base import Method
 from cdis.metrics import downstream
 from cdis.metrics.factor_predictor import FactorPredictor
@@ -105,9 +105,9 @@ PREDICTOR = FactorPredictor(read, np.array([1.0, 0.99, 0.98]))
 @pytest.fixture(autouse=True)
 def _few_scores(monkeypatch):
     """Trees and drawn batches are tested elsewhere."""
-    monkeypatch.setattr(evaluation, "VECTOR_SCORES", ("mig", "mcc"))
-    monkeypatch.setattr(evaluation, "CODE_SCORES", ("mig", "modularity"))
-    monkeypatch.setattr(evaluation, "CONTINUOUS_SCORES", ("sap", "mcc"))
+    monkeypatch.setattr(representations, "VECTOR_SCORES", ("mig", "mcc"))
+    monkeypatch.setattr(representations, "CODE_SCORES", ("mig", "modularity"))
+    monkeypatch.setattr(representations, "CONTINUOUS_SCORES", ("sap", "mcc"))
 
 
 def measure(method: Method, variables=VARIABLES, predictor: FactorPredictor | None = PREDICTOR):
@@ -285,7 +285,7 @@ def test_causal_factors(follows):
     # One edge is missing and one is too many.
     assert metrics["structure"]["shd"] == 2
     left, right, total = (metrics["interventions"][f"do_{n}"] for n in SHADE.factor_names)
-    assert left["count"] == pytest.approx(2 / 3 * 100 * evaluation.VALUES_EACH, abs=1)
+    assert left["count"] == pytest.approx(2 / 3 * 100 * causal.VALUES_EACH, abs=1)
     for scores in (left, right, total):
         assert scores["hit"] == pytest.approx(1, abs=1e-6)
         assert scores["drift"] == pytest.approx(0, abs=1e-6)
@@ -343,10 +343,10 @@ def test_downstream_tasks(monkeypatch):
     for measured in (tasks, tasks["likelier_label"]):
         for part in parts:
             misled = measured["robustness"][part]
-            assert misled["few_labels"]["num_train"] == evaluation.FEW_LABELS
+            assert misled["few_labels"]["num_train"] == representations.FEW_LABELS
             assert misled["few_labels"]["agreement_train"] == pytest.approx(0.9, abs=0.01)
             assert misled["all_labels"]["agreement_train"] == pytest.approx(0.8, abs=0.01)
-            assert measured["sample_efficiency"][part]["few"] == evaluation.FEW_LABELS
+            assert measured["sample_efficiency"][part]["few"] == representations.FEW_LABELS
         assert set(measured["sample_efficiency"]) == set(measured["robustness"]) == parts
         # What sees the tint is misled by it; labelled dimensions are as good as the factors.
         few = {p: s["few_labels"]["worst_group"] for p, s in measured["robustness"].items()}
@@ -358,7 +358,7 @@ def test_downstream_tasks(monkeypatch):
 
 
 def test_downstream_tasks_of_unlabelled_latents(monkeypatch):
-    monkeypatch.setattr(evaluation, "_classified", lambda parts, *_: {"parts": sorted(parts)})
+    monkeypatch.setattr(representations, "_classified", lambda parts, *_: {"parts": sorted(parts)})
     metrics, _ = evaluate_method(_sees_the_tint(False), {}, _four_shades(), None, lambda line: None)
     assert metrics["downstream"]["parts"] == ["all", "true_factors"]
     assert "factors" not in metrics
@@ -375,7 +375,7 @@ def test_representations_that_cannot_be_scored_say_why(monkeypatch):
     metrics, _ = measure(Method(oracle().init, (), encode=collapsed))
     assert "constant" in metrics["disentanglement"]["vectors"]["reason"]
     assert metrics["disentanglement"]["codes"]["metrics"]["mig"]["scores"]["score"] > 0.99
-    monkeypatch.setattr(evaluation, "MAX_SCORED_DIMENSIONS", 2)
+    monkeypatch.setattr(representations, "MAX_SCORED_DIMENSIONS", 2)
     metrics, _ = measure(Method(oracle().init, (), encode=collapsed))
     assert "3 dimensions" in metrics["disentanglement"]["codes"]["reason"]
 
@@ -390,8 +390,9 @@ def test_the_scores_that_evaluation_chooses(monkeypatch):
 
 
 def test_a_large_split_is_sampled(monkeypatch):
-    monkeypatch.setattr(evaluation, "MAX_PAIRS", 50)
-    monkeypatch.setattr(evaluation, "MAX_INTERVENED", 10)
+    monkeypatch.setattr(actions, "MAX_PAIRS", 50)
+    for module in (evaluation, actions):
+        monkeypatch.setattr(module, "MAX_INTERVENED", 10)
     first, _ = measure(oracle(turn_by=2))
     second, _ = measure(oracle(turn_by=2))
     assert first["action_retrieval"]["num_pairs"] == 50

@@ -20,6 +20,7 @@ from cdis import report as reporting
 from cdis.errors import UserError
 from cdis.methods.base import Method
 from cdis.report import report, write_pictures
+from cdis.report.tables import downstream
 
 EVERYTHING = {
     "codes", "confusion", "edges", "interventions", "losses", "masks", "node_factor",
@@ -124,7 +125,7 @@ def test_the_table_of_downstream_tasks():
         "robustness": {"all": misled, "true_factors": misled},
     }
     page = Page()
-    page.feed(reporting._downstream(tasks | {"likelier_label": tasks}))
+    page.feed(downstream(tasks | {"likelier_label": tasks}))
     assert page.titles == ["Downstream tasks"] and not page.open
     assert page.text.count("0.750[0.700, 0.800]") == 2 * 2 * 7
     for row in ("all, drawn label", "true factors, likelier label"):

@@ -34,6 +34,7 @@ MAX_DESCRIBED = 256  # images; every action's graph is averaged over them
 def retrieval(
     method: Method, variables: Variables, dataset: Dataset, progress: Progress
 ) -> dict[str, Any]:
+    """Which action lies between two test images."""
     pairs = transitions.build(dataset.factors, dataset.info, dataset.splits["test"])
     chosen = sample(np.arange(len(pairs.action)), MAX_PAIRS)
     x, y, action = pairs.x[chosen], pairs.y[chosen], pairs.action[chosen]
@@ -68,6 +69,7 @@ def interventions(
     arrays: dict[str, np.ndarray],
     progress: Progress,
 ) -> dict[str, Any]:
+    """Every action on test images, read by the predictor; pictures go to `arrays`."""
     info = dataset.info
     intervene = jax.jit(method.intervene)  # type: ignore[arg-type]  # the caller saw that it is there
 

@@ -49,4 +49,5 @@ def squared_error(decoded: np.ndarray, images: np.ndarray) -> np.ndarray:
 
 
 def as_uint8(images: np.ndarray) -> np.ndarray:
+    """Images in [-1, 1], cut off beyond, as they are stored."""
     return np.round((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)

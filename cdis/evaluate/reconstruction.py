@@ -38,6 +38,7 @@ def measure(
     arrays: dict[str, np.ndarray],
     progress: Progress,
 ) -> dict[str, Any]:
+    """Error, and factors read right; pictures go to `arrays`."""
     index = sample(dataset.splits["test"], MAX_IMAGES)
     images, factors = dataset.images[index], dataset.factors[index]
     reconstructed = reconstruct(images)

@@ -154,7 +154,7 @@ def _headline(metrics: dict[str, Any]) -> str:
             note = f"on real images {reconstruction['factor_accuracy_real_images']:.3f}"
             value = f"{reconstruction['factor_accuracy']:.3f}"
             cards.append((value, "factors read right from reconstructions", note))
-        value = f"{reconstruction['mse']:.6f}"
+        value = f"{reconstruction['mse']:.5f}"
         cards.append((value, "reconstruction error", "mean square, pixels in [0, 1]"))
     if codes:
         note = f"perplexity {codes['perplexity']:.2f} of {codes['num_codes']}"

@@ -1,7 +1,10 @@
 """Images with factors as tfds record files: what drawn and downloaded data sets have in common."""
 
 import abc
-from collections.abc import Iterator
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,6 +19,10 @@ from cdis.data.progress import Progress
 
 SPLITS = ("train", "validation", "test")
 _SHARES = (0.70, 0.15)
+_SHARD_BYTES = 2**28  # of decoded images in a record file; tfds keeps one file's records in memory
+
+
+_Examples = Callable[[], Iterator[tuple[int, dict[str, Any]]]]
 
 
 class Chunk(NamedTuple):
@@ -39,8 +46,11 @@ def split_of(count: int, seed: int) -> np.ndarray:
     return split
 
 
-class ImageBuilder(tfds.core.GeneratorBasedBuilder):
+class ImageBuilder(tfds.core.ShardBasedBuilder):
     """A tfds builder of numbered images, split by a fixed seed unless `split` says otherwise.
+
+    Records are written in the order of the images. tfds would shuffle them if it were let, and for
+    that needs TensorFlow from a gigabyte on; batches are drawn at random anyway.
 
     A data set derives from `GeneratedBuilder` or `DownloadedBuilder`, names its variants in
     `BUILDER_CONFIGS` and defines `facts`. Features: image; factors, an int32 index per factor;
@@ -109,17 +119,23 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder):
             license=facts.licence,
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
+    def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, list[_Examples]]:
         del dl_manager  # `fetch` has been called.
         facts = self.facts(self.builder_config)
         split = self.split()
         progress = Progress(facts.name, facts.num_images, self.DONE)
-        return {
-            name: self._generate_examples(np.flatnonzero(split == number), progress)
-            for number, name in enumerate(SPLITS)
-        }
+        most = max(1, _SHARD_BYTES // math.prod(facts.image_shape))
+        shards = {}
+        for number, name in enumerate(SPLITS):
+            index = np.flatnonzero(split == number)
+            # One pass over the images of a split: each file goes on where the last one ended.
+            examples = self._examples(index, progress)
+            count = -(-len(index) // most)
+            sizes = [len(part) for part in np.array_split(index, count)]
+            shards[name] = [partial(itertools.islice, examples, size) for size in sizes]
+        return shards
 
-    def _generate_examples(
+    def _examples(
         self, index: np.ndarray, progress: Progress
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         for chunk in self.chunks(index):

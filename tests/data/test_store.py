@@ -1,6 +1,7 @@
 """Preparing, loading, and everything that may go wrong with files."""
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -17,10 +18,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tensorflow_datasets.core import shuffle
 from tiny_store import TINY, tiny_store
 
 from cdis import data
-from cdis.data import pendulum
+from cdis.data import builder, pendulum
 from cdis.data.builder import SPLITS, split_of
 from cdis.data.sprites2d import Factor, Sprites2d, Variant, grid_examples, grid_factors
 from cdis.data.store import Store
@@ -83,6 +85,20 @@ def _record(data_dir: Path) -> Path:
 
 
 # What is loaded
+
+
+def test_many_record_files_need_no_tensorflow(tmp_path, monkeypatch):
+    monkeypatch.setattr(builder, "_SHARD_BYTES", 20 * 32 * 32)
+    # What tfds shuffles beyond this many bytes goes through TensorFlow.
+    monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 0)
+    store = tiny_store(tmp_path)
+    for feed in ("decoded", "records"):
+        dataset = store.load(feed)
+        _check(dataclasses.replace(dataset, images=dataset.images[:]))
+    path = tmp_path / "sprites2d" / "tiny" / "1.0.0"
+    for name, most in zip(SPLITS, (67, 14, 15), strict=True):
+        assert len(dataset.splits[name]) == most
+        assert len(list(path.glob(f"*-{name}.array_record-*"))) == -(-most // 20)
 
 
 def test_load_prepares_what_is_missing(tmp_path, capsys, monkeypatch):

@@ -9,8 +9,10 @@ the seconds in which those start. The batches are the same.
 import functools
 import os
 import signal
+import sys
 from collections.abc import Generator, Mapping
 from contextlib import closing
+from multiprocessing import resource_tracker
 from typing import Any
 
 import grain
@@ -191,6 +193,7 @@ def batches(
     # Grain asks for flags of its own, which nobody has parsed if Abseil did not start us.
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
+    _start_tracker_silently()
     later = steps.slice(slice(handover, None)).to_iter_dataset(grain.ReadOptions(0, 0))
     options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=prefetch)
     return _InTurn(
@@ -211,6 +214,19 @@ class _InTurn:
             second.start_prefetch()
             yield from first
             yield from second
+
+
+def _start_tracker_silently() -> None:
+    """Starts the process that frees shared memory when this one ends.
+
+    It would warn of each batch that is in use then, as on Ctrl-C, though freeing those is its task.
+    """
+    option = "ignore:resource_tracker"
+    sys.warnoptions.append(option)  # handed down
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.remove(option)
 
 
 def _leave_interrupts_to_the_parent(index: int, count: int) -> None:

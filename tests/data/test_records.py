@@ -4,6 +4,8 @@ import contextlib
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -183,6 +185,36 @@ def test_reading_records_leaves_the_standard_output_alone(prepared, monkeypatch)
     images = tiny_store(prepared).load("records").images
     monkeypatch.setattr(contextlib, "redirect_stdout", lambda *_: pytest.fail("redirected"))
     assert images[:].any()
+
+
+_ENDS_WITH_BATCHES = """
+import sys
+from pathlib import Path
+import numpy as np
+from tiny_store import tiny_store
+from cdis.data import pipeline
+
+pipeline._BEFORE_WORKERS = 0
+images = tiny_store(Path(sys.argv[1])).load("records").images
+settings = {"batch_size": 64, "seed": 0, "num_batches": 100, "workers": 1}
+iterator = iter(pipeline.batches({"image": images}, np.arange(90), **settings))
+held = [next(iterator) for _ in range(3)]
+print(type(held[0]["x"]["image"]).__name__)
+"""
+
+
+@pytest.mark.slow
+def test_batches_in_use_at_the_end_are_no_cause_for_warnings(prepared):
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here), str(here.parents[1])])
+    done = subprocess.run(
+        [sys.executable, "-c", _ENDS_WITH_BATCHES, prepared],
+        env={**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "SharedMemoryArray\n", done.stderr
+    assert "leaked" not in done.stderr
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""CT-VAE as we ship it, on 10,000 rooms (rooms3d/small): meant for two CPU cores.
+"""CT-VAE as we ship it, on 10,000 rooms (rooms3d/small): about seven minutes on two CPU cores.
 
     cdis train --config experiments/ct_vae/rooms3d_cpu.py --workdir runs/rooms3d_cpu
 

@@ -85,7 +85,7 @@ def evaluate_method(
     metrics: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {}
     if method.retrieve is not None:
-        metrics |= actions.retrieval(method, variables, dataset, progress)
+        metrics |= actions.retrieval(method.retrieve, variables, dataset, progress)
     reconstruct = reconstruction.reconstruct(method, variables)
     if reconstruct is not None:
         metrics |= reconstruction.measure(reconstruct, dataset, predictor, arrays, progress)
@@ -99,7 +99,9 @@ def evaluate_method(
         )
         metrics.setdefault("timing", {})["disentanglement_seconds"] = seconds
     if method.intervene is not None and predictor is not None:
-        scores = actions.interventions(method, variables, dataset, predictor, arrays, progress)
+        scores = actions.interventions(
+            method.intervene, variables, dataset, predictor, arrays, progress
+        )
         if reconstruct is not None:
             chosen = dataset.images[sample(dataset.splits["test"], MAX_INTERVENED)]
             before = squared_error(reconstruct(chosen), chosen)
@@ -108,14 +110,16 @@ def evaluate_method(
     if method.encode is not None and method.num_labelled is not None:
         metrics |= causal.labelled(method, variables, dataset, progress)
     if method.intervene_value is not None and mechanism is not None:
-        scores = causal.value_interventions(method, variables, dataset, mechanism, arrays, progress)
+        scores = causal.value_interventions(
+            method.intervene_value, variables, dataset, mechanism, arrays, progress
+        )
         metrics["interventions"] = metrics.get("interventions", {}) | scores
     if method.structure is not None:
-        metrics |= causal.structure(method, variables, dataset, arrays, progress)
+        metrics |= causal.structure(method.structure, variables, dataset, arrays, progress)
     if method.elbo is not None:
-        metrics |= causal.elbo(method, variables, dataset, progress)
+        metrics |= causal.elbo(method.elbo, variables, dataset, progress)
     if method.encode is not None and dataset.info.value_std is not None:
         metrics |= representations.downstream(method, variables, dataset, progress)
     if method.describe is not None:
-        metrics |= actions.graph(method, variables, dataset, information, arrays, progress)
+        metrics |= actions.graph(method.describe, variables, dataset, information, arrays, progress)
     return metrics, arrays

@@ -1,6 +1,7 @@
 """What a method does with discrete actions: it tells, applies and describes them."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ from cdis.evaluate.images import (
     sample,
     squared_error,
 )
-from cdis.methods.base import Method, Variables
+from cdis.methods.base import Variables
 from cdis.metrics import codes as code_metrics
 from cdis.metrics import factor_predictor as predictors
 from cdis.metrics.interventions import intervention_scores, target_factors
@@ -32,13 +33,13 @@ MAX_DESCRIBED = 256  # images; every action's graph is averaged over them
 
 
 def retrieval(
-    method: Method, variables: Variables, dataset: Dataset, progress: Progress
+    retrieve: Callable[..., Any], variables: Variables, dataset: Dataset, progress: Progress
 ) -> dict[str, Any]:
     """Which action lies between two test images."""
     pairs = transitions.build(dataset.factors, dataset.info, dataset.splits["test"])
     chosen = sample(np.arange(len(pairs.action)), MAX_PAIRS)
     x, y, action = pairs.x[chosen], pairs.y[chosen], pairs.action[chosen]
-    retrieve = jax.jit(method.retrieve)  # type: ignore[arg-type]  # the caller saw that it is there
+    retrieve = jax.jit(retrieve)
 
     def answer(rows: np.ndarray) -> np.ndarray:
         return in_chunks(
@@ -62,7 +63,7 @@ def retrieval(
 
 
 def interventions(
-    method: Method,
+    intervene: Callable[..., Any],
     variables: Variables,
     dataset: Dataset,
     predictor: predictors.FactorPredictor,
@@ -71,7 +72,7 @@ def interventions(
 ) -> dict[str, Any]:
     """Every action on test images, read by the predictor; pictures go to `arrays`."""
     info = dataset.info
-    intervene = jax.jit(method.intervene)  # type: ignore[arg-type]  # the caller saw that it is there
+    intervene = jax.jit(intervene)
 
     def apply(index: np.ndarray, action: np.ndarray) -> np.ndarray:
         return in_chunks(
@@ -128,7 +129,7 @@ def interventions(
 
 
 def graph(
-    method: Method,
+    describe: Callable[..., Any],
     variables: Variables,
     dataset: Dataset,
     information: Float[np.ndarray, "nodes factors"] | None,
@@ -139,8 +140,8 @@ def graph(
     info = dataset.info
 
     @jax.jit
-    def describe(variables: Variables, images: Any, action: Any) -> dict[str, Any]:
-        graph = method.describe(variables, images, action)  # type: ignore[misc]  # not None here
+    def with_changes(variables: Variables, images: Any, action: Any) -> dict[str, Any]:
+        graph = describe(variables, images, action)
         change = graph["edges"] - graph["edges_no_action"]
         return graph | {
             "appear": change.clip(0).sum((1, 2)),
@@ -158,7 +159,9 @@ def graph(
         sums: dict[str, Any] = {}
         for rows in np.array_split(index, -(-len(index) // CHUNK)):
             padded = np.resize(rows, CHUNK)
-            graph = describe(variables, dataset.images[padded], np.full(CHUNK, action, np.int32))
+            graph = with_changes(
+                variables, dataset.images[padded], np.full(CHUNK, action, np.int32)
+            )
             for name, value in graph.items():
                 sums[name] = sums.get(name, 0) + np.asarray(value)[: len(rows)].sum(0)
         means.append({name: value / len(index) for name, value in sums.items()})

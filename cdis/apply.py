@@ -14,10 +14,10 @@ from PIL import Image
 
 from cdis import data
 from cdis.data import Info
-from cdis.data.info import near_miss
-from cdis.errors import UserError
+from cdis.errors import UserError, near_miss
 from cdis.files import write_bytes
 from cdis.methods.base import Method, Variables
+from cdis.ops.images import to_uint8
 from cdis.train.checkpoint import read_config, restore
 from cdis.train.loop import make_method
 
@@ -53,7 +53,7 @@ def retrieve(workdir: str, x: str, y: str) -> dict[str, float]:
     info = _info(workdir)
     before, after = read_image(x, info), read_image(y, info)
     trained = _load(workdir)
-    score = _ability(trained.method.retrieve, workdir, "tell actions")
+    score = _ability(trained.method.actions.retrieve, workdir, "tell actions")
     probabilities = np.asarray(jax.jit(score)(trained.variables, before[None], after[None])[0])
     order = np.argsort(-probabilities, kind="stable")
     return {info.action_names[action]: float(probabilities[action]) for action in order}
@@ -73,9 +73,9 @@ def intervene(workdir: str, x: str, action: str, out: str, *, overwrite: bool = 
     image = read_image(x, info)
     check_free(out, overwrite)
     trained = _load(workdir)
-    change = _ability(trained.method.intervene, workdir, "intervene")
+    change = _ability(trained.method.actions.intervene, workdir, "intervene")
     changed = jax.jit(change)(trained.variables, image[None], jnp.array([index], jnp.int32))[0]
-    write_image(out, np.asarray(jnp.clip(jnp.round((changed + 1) * 127.5), 0, 255), np.uint8))
+    write_image(out, to_uint8(np.asarray(changed)))
 
 
 def intervene_value(workdir: str, x: str, do: str, out: str, *, overwrite: bool = False) -> None:
@@ -94,10 +94,10 @@ def intervene_value(workdir: str, x: str, do: str, out: str, *, overwrite: bool 
     image = read_image(x, info)
     check_free(out, overwrite)
     trained = _load(workdir)
-    change = _ability(trained.method.intervene_value, workdir, "set values", "CauF-VAE")
+    change = _ability(trained.method.factors.do, workdir, "set values", "CauF-VAE")
     values = jnp.full(1, value, jnp.float32)
     changed = jax.jit(change)(trained.variables, image[None], jnp.int32(factor), values)[0]
-    write_image(out, np.asarray(jnp.clip(jnp.round((changed + 1) * 127.5), 0, 255), np.uint8))
+    write_image(out, to_uint8(np.asarray(changed)))
 
 
 def read_do(text: str, info: Info) -> tuple[int, float]:

@@ -53,11 +53,12 @@ def write_files(images: Any, folder: Path) -> None:
 
 def from_arrays(images: Any, index: np.ndarray, *, batch: int, **options: int) -> Batches:
     """What training is fed with."""
+    from cdis.data.examples import of_images
     from cdis.data.pipeline import batches
 
     def begin(start: int) -> Generator[np.ndarray, None, None]:
         settings: dict[str, Any] = {"batch_size": batch, "seed": 0, "num_batches": 10**12}
-        stream = batches({"image": images}, index, start=start, **settings, **options)
+        stream = batches({"image": images}, of_images(index), start=start, **settings, **options)
         for each in stream:
             yield each["x"]["image"]
 

@@ -11,10 +11,10 @@ from sklearn.linear_model import LogisticRegression
 
 from cdis import evaluate as evaluation
 from cdis.config import common
-from cdis.data.causal import Mechanism
 from cdis.data.info import Dataset, Info
+from cdis.data.mechanism import Mechanism
 from cdis.evaluate import actions, causal, evaluate, evaluate_method, representations
-from cdis.methods.base import Method
+from cdis.methods.base import ActionGraph, Actions, Codes, FactorGraph, Factors, Method
 from cdis.metrics import downstream
 from cdis.metrics.factor_predictor import FactorPredictor
 
@@ -61,7 +61,7 @@ def oracle(turn_by: int = 1) -> Method:
     def factors_of(images):
         return jnp.round(images[:, 0, :3, 0] / STEP).astype(jnp.int32)
 
-    def encode(variables, images):
+    def encode(variables, images, values=None):
         codes = factors_of(images)
         codes = jnp.concatenate([7 - codes, jnp.zeros((len(codes), 1), jnp.int32)], 1)
         return {"vectors": codes.astype(jnp.float32), "codes": codes}
@@ -90,12 +90,14 @@ def oracle(turn_by: int = 1) -> Method:
         # The node that is hit loses its own edge and gains one from node 3, half sure.
         edges = without - mask[:, :, None] * jnp.eye(4)
         edges = edges + 0.5 * mask[:, :, None] * jax.nn.one_hot(3, 4)
-        return {"mask": mask, "edges": edges, "edges_no_action": without}
+        return ActionGraph(mask, edges, without)
 
     def init(key, batch):
         return {"params": {"shift": jnp.zeros(())}}
 
-    return Method(init, (), encode, decode, retrieve, intervene, describe, num_codes=8)
+    return Method(
+        init, (), encode, decode, codes=Codes(8, 4), actions=Actions(retrieve, intervene, describe)
+    )
 
 
 VARIABLES = {"params": {"shift": np.float32(0)}}
@@ -172,11 +174,13 @@ def test_wrong_in_a_known_way():
 
 def test_what_a_method_cannot_do_is_left_out():
     method = oracle()
-    metrics, arrays = measure(Method(method.init, (), retrieve=method.retrieve), predictor=None)
+    metrics, arrays = measure(
+        Method(method.init, (), actions=Actions(method.actions.retrieve)), predictor=None
+    )
     assert set(metrics) == {"action_retrieval", "timing"} and not arrays
-    metrics, _ = measure(Method(method.init, (), encode=method.encode, num_codes=8))
+    metrics, _ = measure(Method(method.init, (), encode=method.encode, codes=Codes(8, 4)))
     assert set(metrics) == {"codes", "disentanglement", "timing"}
-    metrics, _ = measure(Method(method.init, (), describe=method.describe))
+    metrics, _ = measure(Method(method.init, (), actions=Actions(describe=method.actions.describe)))
     assert "node_factor_mi" not in metrics["graph"]
 
 
@@ -235,7 +239,7 @@ INDEX = ("train", "validation", "test")
 def shade_oracle(follows: bool) -> Method:
     """Reads and draws pixels; under do() the sum follows its causes, or stays as it is."""
 
-    def encode(variables, images):
+    def encode(variables, images, values=None):
         return {"vectors": images[:, 0, :3, 0].astype(jnp.float32)}
 
     def decode(variables, representation):
@@ -250,17 +254,15 @@ def shade_oracle(follows: bool) -> Method:
 
     def structure(variables, values):
         strength = jnp.zeros((3, 3)).at[2, 0].set(0.9).at[1, 0].set(0.3)
-        return {"edge_strength": strength, "adjacency": strength > 0}
+        return FactorGraph(strength, strength > 0)
 
     return Method(
         lambda key, batch: {"params": {}},
         (),
         encode,
         decode,
-        num_labelled=3,
-        intervene_value=intervene_value,
         elbo=lambda variables, images, values, key: -values.sum(-1),
-        structure=structure,
+        factors=Factors(3, intervene_value, structure),
     )
 
 
@@ -323,12 +325,14 @@ def _four_shades(count: int = 900) -> Dataset:
 def _sees_the_tint(labelled: bool) -> Method:
     """Latents are the factors, whatever the light, and then the light."""
 
-    def encode(variables, images):
+    def encode(variables, images, values=None):
         pixels = images.astype(jnp.float32)
         light = pixels[:, 3, 3]
         return {"vectors": jnp.concatenate([pixels[:, 0, :, 0] / light, light], 1)}
 
-    return Method(lambda key, batch: {}, (), encode=encode, num_labelled=4 if labelled else None)
+    return Method(
+        lambda key, batch: {}, (), encode=encode, factors=Factors(4) if labelled else Factors()
+    )
 
 
 def test_downstream_tasks(monkeypatch):
@@ -369,7 +373,7 @@ def test_downstream_tasks_of_unlabelled_latents(monkeypatch):
 
 
 def test_representations_that_cannot_be_scored_say_why(monkeypatch):
-    def collapsed(variables, images):
+    def collapsed(variables, images, values=None):
         return {"vectors": jnp.zeros((len(images), 2, 2)), "codes": images[:, 0, :3, 0] // STEP}
 
     metrics, _ = measure(Method(oracle().init, (), encode=collapsed))
@@ -383,7 +387,7 @@ def test_representations_that_cannot_be_scored_say_why(monkeypatch):
 @pytest.mark.slow
 def test_the_scores_that_evaluation_chooses(monkeypatch):
     monkeypatch.undo()
-    metrics, _ = measure(Method(oracle().init, (), encode=oracle().encode, num_codes=8))
+    metrics, _ = measure(Method(oracle().init, (), encode=oracle().encode, codes=Codes(8, 4)))
     for name in ("vectors", "codes"):
         for score in metrics["disentanglement"][name]["metrics"].values():
             assert "scores" in score, score.get("reason")

@@ -18,7 +18,7 @@ from test_evaluate import (
 
 from cdis import report as reporting
 from cdis.errors import UserError
-from cdis.methods.base import Method
+from cdis.methods.base import Actions, Method
 from cdis.report import report, write_pictures
 from cdis.report.tables import downstream
 
@@ -89,7 +89,7 @@ def test_page_is_whole_and_needs_nothing(workdir):
 
 def test_pictures_of_a_method_that_only_retrieves(workdir):
     whole = oracle()
-    directory = workdir(Method(whole.init, (), retrieve=whole.retrieve))
+    directory = workdir(Method(whole.init, (), actions=Actions(whole.actions.retrieve)))
     paths = write_pictures(directory, progress=lambda line: None)
     assert {path.stem for path in paths} == {"confusion", "losses"}
     for path in paths:
@@ -134,7 +134,7 @@ def test_the_table_of_downstream_tasks():
 
 def test_measures_again_only_what_is_stale_or_damaged(workdir):
     whole = oracle()
-    directory = workdir(Method(whole.init, (), retrieve=whole.retrieve))
+    directory = workdir(Method(whole.init, (), actions=Actions(whole.actions.retrieve)))
     lines = []
     write_pictures(directory, progress=lines.append)
     assert lines

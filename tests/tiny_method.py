@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from cdis.config import common, stage
 from cdis.data import Info
-from cdis.methods.base import Aux, Method, Stage
+from cdis.data.examples import IMAGES
+from cdis.methods.base import Actions, Aux, Method, Objective, Stage
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -25,7 +26,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def make(config: ConfigDict, info: Info) -> Method:
-    def loss(variables, batch, key, step, axis_name):
+    def loss(variables, batch, context):
         return jnp.square(variables["params"]["offset"]).sum(), Aux({}, {})
 
     def rolled(images, action):
@@ -42,7 +43,6 @@ def make(config: ConfigDict, info: Info) -> Method:
 
     return Method(
         init=lambda key, batch: {"params": {"offset": jnp.full(1, config.model.offset)}},
-        stages=(Stage("only", "images", ("image",), loss, lambda path: True),),
-        retrieve=retrieve if config.model.can_apply else None,
-        intervene=intervene if config.model.can_apply else None,
+        stages=(Stage("only", IMAGES, ("image",), (Objective(loss),)),),
+        actions=Actions(retrieve, intervene) if config.model.can_apply else Actions(),
     )

@@ -18,9 +18,10 @@ from ml_collections import ConfigDict
 
 from cdis.config import common, stage
 from cdis.data import png
+from cdis.data.examples import IMAGES, PAIRS
 from cdis.data.info import Dataset, Info
 from cdis.data.records import Records
-from cdis.methods.base import Aux, Method, Stage
+from cdis.methods.base import Aux, Method, Objective, Stage
 
 INFO = Info(
     name="toy",
@@ -96,8 +97,8 @@ def make(config: ConfigDict, info: Info) -> Method:
             "average": {"image": jnp.zeros(size), "count": jnp.zeros((), jnp.int32)},
         }
 
-    def autoencoder(variables, batch, key, step, axis_name):
-        del key
+    def autoencoder(variables, batch, context):
+        step, axis_name = context.step, context.axis_name
         traces.append("autoencoder")
         images, params = flat(batch["x"]["image"]), variables["params"]
         decoded = images @ params["encoder"]["kernel"] @ params["decoder"]["kernel"]
@@ -120,8 +121,8 @@ def make(config: ConfigDict, info: Info) -> Method:
     def encode(variables, images):
         return {"code": flat(images) @ variables["params"]["encoder"]["kernel"]}
 
-    def actions(variables, batch, key, step, axis_name):
-        del key, step, axis_name
+    def actions(variables, batch, context):
+        del context
         traces.append("actions")
         # The encoder trains here too: codes that were recomputed on resuming would be others.
         kernel = variables["params"]["head"]["kernel"]
@@ -135,9 +136,18 @@ def make(config: ConfigDict, info: Info) -> Method:
     return Method(
         init=init,
         stages=(
-            Stage("autoencoder", "images", ("image",), autoencoder, lambda path: path[0] != "head"),
             Stage(
-                "actions", "pairs", ("code",), actions, lambda path: path[0] != "decoder", encode
+                "autoencoder",
+                IMAGES,
+                ("image",),
+                (Objective(autoencoder, lambda path: path[0] != "head"),),
+            ),
+            Stage(
+                "actions",
+                PAIRS,
+                ("code",),
+                (Objective(actions, lambda path: path[0] != "decoder"),),
+                encode,
             ),
         ),
     )

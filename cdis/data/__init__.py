@@ -9,11 +9,11 @@ from typing import Any
 
 from cdis.data.builder import ImageBuilder
 from cdis.data.cars3d import Cars3d
-from cdis.data.causal import Mechanism
 from cdis.data.celeb_a import CelebA
 from cdis.data.dsprites import Dsprites
 from cdis.data.flow import Flow
-from cdis.data.info import Dataset, Info, near_miss
+from cdis.data.info import Dataset, Info
+from cdis.data.mechanism import Mechanism
 from cdis.data.mpi3d import Mpi3d
 from cdis.data.own import PREFIX, Own
 from cdis.data.pendulum import Pendulum
@@ -24,7 +24,7 @@ from cdis.data.smallnorb import Smallnorb
 from cdis.data.sprites import Sprites
 from cdis.data.sprites2d import Sprites2d
 from cdis.data.store import FEEDS, Store
-from cdis.errors import UserError
+from cdis.errors import UserError, near_miss
 
 __all__ = [
     "Dataset",

@@ -13,8 +13,8 @@ import tensorflow_datasets as tfds
 from jaxtyping import Float32, Int32, Int64, UInt8
 
 from cdis.data import png
-from cdis.data.causal import Mechanism
 from cdis.data.info import Info
+from cdis.data.mechanism import Mechanism
 from cdis.data.progress import Progress
 
 SPLITS = ("train", "validation", "test")

@@ -24,7 +24,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Array, Float, Num, UInt8
 
-from cdis.data.causal import (
+from cdis.data.generated import GeneratedBuilder
+from cdis.data.info import Info
+from cdis.data.mechanism import (
     WHITE,
     Mechanism,
     brightness,
@@ -36,8 +38,6 @@ from cdis.data.causal import (
     span,
     spread,
 )
-from cdis.data.generated import GeneratedBuilder
-from cdis.data.info import Info
 
 NAMES = ("ball_radius", "water_height", "hole_height", "jet_reach")
 GRAPH = ((0, 0, 0, 0), (1, 0, 0, 0), (0, 0, 0, 0), (0, 1, 1, 0))

@@ -1,12 +1,11 @@
 """What a data set is to the rest of cdis."""
 
-import difflib
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from cdis.errors import UserError
+from cdis.errors import UserError, near_miss
 
 
 @dataclass(frozen=True)
@@ -137,9 +136,3 @@ class Dataset:
     splits: dict[str, np.ndarray]
     values: np.ndarray
     feeding: str = "in memory"
-
-
-def near_miss(name: str, names: tuple[str, ...]) -> str:
-    """A clause for an error message: the name that was probably meant, if there is one."""
-    near = difflib.get_close_matches(name, names, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -28,7 +28,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Array, Float, Num, UInt8
 
-from cdis.data.causal import (
+from cdis.data.generated import GeneratedBuilder
+from cdis.data.info import Info
+from cdis.data.mechanism import (
     WHITE,
     Mechanism,
     brightness,
@@ -41,8 +43,6 @@ from cdis.data.causal import (
     spread,
     uniform,
 )
-from cdis.data.generated import GeneratedBuilder
-from cdis.data.info import Info
 
 NAMES = ("pendulum_angle", "light_position", "shadow_length", "shadow_position")
 GRAPH = ((0, 0, 0, 0), (0, 0, 0, 0), (1, 1, 0, 0), (1, 1, 0, 0))

@@ -20,8 +20,8 @@ import numpy as np
 from absl import flags
 from jaxtyping import Int64
 
+from cdis.data.examples import Examples
 from cdis.data.records import Records
-from cdis.data.transitions import Transitions
 from cdis.errors import UserError
 
 _ROUNDS = 6
@@ -87,7 +87,7 @@ class BatchSource:
     def __init__(
         self,
         columns: Mapping[str, np.ndarray],
-        rows: np.ndarray | Transitions,
+        examples: Examples,
         *,
         batch_size: int,
         seed: int,
@@ -95,11 +95,10 @@ class BatchSource:
         process_index: int = 0,
         process_count: int = 1,
     ):
-        size = len(rows.x if isinstance(rows, Transitions) else rows)
-        if size == 0:
+        if examples.count == 0:
             raise UserError(
                 "There is nothing to make batches of: the split holds no images, or no pairs of "
-                "images one step apart. Use a larger grid of factors."
+                "images one step apart. Use a larger data set."
             )
         if batch_size % process_count:
             raise UserError(
@@ -111,8 +110,7 @@ class BatchSource:
             name: column if isinstance(column, Records) else np.asarray(column)
             for name, column in columns.items()
         }
-        self._rows = rows
-        self._size = size
+        self._examples = examples
         self._batch_size = batch_size
         self._share = batch_size // process_count
         self._offset = process_index * self._share
@@ -124,14 +122,11 @@ class BatchSource:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         start = int(index) * self._batch_size + self._offset
-        chosen = order(self._size, seed=self._seed, start=start, count=self._share)
-        if isinstance(self._rows, Transitions):
-            return {
-                "x": self._gather(self._rows.x[chosen]),
-                "y": self._gather(self._rows.y[chosen]),
-                "action": self._rows.action[chosen],
-            }
-        return {"x": self._gather(self._rows[chosen])}
+        chosen = order(self._examples.count, seed=self._seed, start=start, count=self._share)
+        batch: dict[str, Any] = {
+            role: self._gather(image[chosen]) for role, image in self._examples.images.items()
+        }
+        return batch | {name: label[chosen] for name, label in self._examples.labels.items()}
 
     def _gather(self, image: np.ndarray) -> dict[str, np.ndarray]:
         return {name: column[image] for name, column in self._columns.items()}
@@ -139,7 +134,7 @@ class BatchSource:
 
 def batches(
     columns: Mapping[str, np.ndarray],
-    rows: np.ndarray | Transitions,
+    examples: Examples,
     *,
     batch_size: int,
     seed: int,
@@ -156,8 +151,7 @@ def batches(
     Args:
       columns: arrays over all images of the data set, such as {"image": images}; rows are
         gathered from them, so they may be memory maps.
-      rows: indices of images (batches {"x": {column: [B, ...]}}), or `Transitions` (batches
-        {"x": {column: [B, ...]}, "y": {column: [B, ...]}, "action": int32 [B]}).
+      examples: what to draw batches from; `Examples` says what a batch looks like.
       batch_size: B over all processes; each process gets B / process_count, in order.
       seed: chooses the order. Batch `step` depends on (seed, step) alone.
       num_batches: length of the whole run, whatever `start` is.
@@ -171,11 +165,11 @@ def batches(
         seconds, in which threads make the first batches; close the iterator to end them.
 
     Raises:
-      UserError: there are no rows, or process_count does not divide batch_size.
+      UserError: there are no examples, or process_count does not divide batch_size.
     """
     source = BatchSource(
         columns,
-        rows,
+        examples,
         batch_size=batch_size,
         seed=seed,
         num_batches=num_batches,

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from cdis import data
 from cdis.data import transitions
-from cdis.data.causal import Mechanism
 from cdis.data.info import Dataset
+from cdis.data.mechanism import Mechanism
 from cdis.errors import UserError
 
 _SAMPLE_ROWS, _SAMPLE_COLUMNS = 5, 20

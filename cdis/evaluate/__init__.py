@@ -44,7 +44,7 @@ def evaluate(
     method = make_method(config, dataset.info)
     predictor = None
     discrete = all(dataset.info.factor_sizes)
-    if discrete and (method.decode is not None or method.intervene is not None):
+    if discrete and (method.decode is not None or method.actions.intervene is not None):
         predictor = predictors.factor_predictor(
             dataset.images,
             dataset.factors,
@@ -84,13 +84,14 @@ def evaluate_method(
     variables = jax.device_put(variables)
     metrics: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {}
-    if method.retrieve is not None:
-        metrics |= actions.retrieval(method.retrieve, variables, dataset, progress)
+    factors = method.factors
+    if method.actions.retrieve is not None:
+        metrics |= actions.retrieval(method.actions.retrieve, variables, dataset, progress)
     reconstruct = reconstruction.reconstruct(method, variables)
     if reconstruct is not None:
         metrics |= reconstruction.measure(reconstruct, dataset, predictor, arrays, progress)
     information = None
-    if method.encode is not None and method.num_codes is not None:
+    if method.encode is not None and method.codes is not None:
         result, information = representations.codes(method, variables, dataset, progress)
         metrics |= result
     if method.encode is not None:
@@ -98,28 +99,30 @@ def evaluate_method(
             method.encode, variables, dataset, progress
         )
         metrics.setdefault("timing", {})["disentanglement_seconds"] = seconds
-    if method.intervene is not None and predictor is not None:
+    if method.actions.intervene is not None and predictor is not None:
         scores = actions.interventions(
-            method.intervene, variables, dataset, predictor, arrays, progress
+            method.actions.intervene, variables, dataset, predictor, arrays, progress
         )
         if reconstruct is not None:
             chosen = dataset.images[sample(dataset.splits["test"], MAX_INTERVENED)]
             before = squared_error(reconstruct(chosen), chosen)
             scores["mse_before"] = float(before.mean())
         metrics["interventions"] = scores
-    if method.encode is not None and method.num_labelled is not None:
+    if method.encode is not None and method.factors.num_labelled:
         metrics |= causal.labelled(method, variables, dataset, progress)
-    if method.intervene_value is not None and mechanism is not None:
+    if factors.do is not None and mechanism is not None:
         scores = causal.value_interventions(
-            method.intervene_value, variables, dataset, mechanism, arrays, progress
+            factors.do, variables, dataset, mechanism, arrays, progress
         )
         metrics["interventions"] = metrics.get("interventions", {}) | scores
-    if method.structure is not None:
-        metrics |= causal.structure(method.structure, variables, dataset, arrays, progress)
+    if factors.structure is not None:
+        metrics |= causal.structure(factors.structure, variables, dataset, arrays, progress)
     if method.elbo is not None:
         metrics |= causal.elbo(method.elbo, variables, dataset, progress)
     if method.encode is not None and dataset.info.value_std is not None:
         metrics |= representations.downstream(method, variables, dataset, progress)
-    if method.describe is not None:
-        metrics |= actions.graph(method.describe, variables, dataset, information, arrays, progress)
+    if method.actions.describe is not None:
+        metrics |= actions.graph(
+            method.actions.describe, variables, dataset, information, arrays, progress
+        )
     return metrics, arrays

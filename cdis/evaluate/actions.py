@@ -141,7 +141,7 @@ def graph(
 
     @jax.jit
     def with_changes(variables: Variables, images: Any, action: Any) -> dict[str, Any]:
-        graph = describe(variables, images, action)
+        graph = describe(variables, images, action)._asdict()
         change = graph["edges"] - graph["edges_no_action"]
         return graph | {
             "appear": change.clip(0).sum((1, 2)),

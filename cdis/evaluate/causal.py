@@ -35,7 +35,7 @@ def labelled(
     encode = encoder(method, "vectors")
     index = sample(dataset.splits["test"], MAX_IMAGES)
     vectors = in_chunks(lambda i: encode(variables, dataset.images[i]), index)
-    scores = labelled_latents(vectors[:, : method.num_labelled], dataset.values[index])
+    scores = labelled_latents(vectors[:, : method.factors.num_labelled], dataset.values[index])
     scores["r2"] = dict(zip(dataset.info.factor_names, scores["r2"], strict=True))
     scores |= {"split": "test", "num_images": len(index)}
     progress(
@@ -124,8 +124,8 @@ def structure(
     """How strongly each factor moves each other, and how far that is from the true graph."""
     index = sample(dataset.splits["test"], MAX_IMAGES)
     found = jax.device_get(jax.jit(find)(variables, dataset.values[index]))
-    arrays["edge_strength"] = np.asarray(found["edge_strength"], np.float32)
-    adjacency = np.asarray(found["adjacency"], int)
+    arrays["edge_strength"] = np.asarray(found.edge_strength, np.float32)
+    adjacency = np.asarray(found.adjacency, int)
     result: dict[str, Any] = {
         "edge_strength": arrays["edge_strength"].tolist(),
         "adjacency": adjacency.tolist(),

@@ -21,7 +21,7 @@ from cdis.metrics.downstream import (
     sample_efficiency,
     synthetic_label,
 )
-from cdis.ops.space import tinted
+from cdis.ops.images import tinted
 
 MAX_SCORED = 15_000  # images; representations are scored on them
 MAX_SCORED_DIMENSIONS = 256  # of vectors; trees on more take minutes
@@ -40,7 +40,8 @@ def codes(
     method: Method, variables: Variables, dataset: Dataset, progress: Progress
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Usage on the test split, and what each node knows; every node has a codebook of its own."""
-    assert method.num_codes is not None
+    assert method.codes is not None
+    num_codes, num_codebooks = method.codes
     encode = encoder(method, "codes")
 
     def codes_of(index: np.ndarray) -> np.ndarray:
@@ -48,16 +49,15 @@ def codes(
 
     index = sample(dataset.splits["test"], MAX_IMAGES)
     codes = codes_of(index)
-    usage = code_metrics.code_usage(codes, method.num_codes, method.num_codebooks or codes.shape[1])
-    usage |= {"num_codes": method.num_codes, "num_nodes": codes.shape[1], "split": "test"}
+    usage = code_metrics.code_usage(codes, num_codes, num_codebooks)
+    usage |= {"num_codes": num_codes, "num_nodes": codes.shape[1], "split": "test"}
     # Over all splits the grid of factors is complete, so that factors do not share information.
     index = sample(np.arange(len(dataset.images)), MAX_IMAGES)
     information = code_metrics.node_factor_information(
-        codes_of(index), dataset.factors[index], method.num_codes, dataset.info.factor_sizes
+        codes_of(index), dataset.factors[index], num_codes, dataset.info.factor_sizes
     )
     progress(
-        f"codes: perplexity {usage['perplexity']:.2f} of {method.num_codes} "
-        f"({usage['used']:.2f} in use)"
+        f"codes: perplexity {usage['perplexity']:.2f} of {num_codes} ({usage['used']:.2f} in use)"
     )
     return {"codes": usage}, information
 
@@ -137,7 +137,7 @@ def downstream(
         index,
     )
     parts = {"all": (plain, lit)}
-    if (labelled := method.num_labelled) is not None:
+    if labelled := method.factors.num_labelled:
         parts["labelled"] = plain[:, :labelled], lit[:, :labelled]
     parts["true_factors"] = values, values
     try:

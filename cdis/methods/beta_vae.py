@@ -33,15 +33,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
+from cdis.data.examples import IMAGES
 from cdis.data.info import Dataset, Info
 from cdis.errors import UserError
 from cdis.methods import labels
-from cdis.methods.base import Aux, Batch, Method, Stage, Variables
+from cdis.methods.base import Aux, Batch, Factors, Method, Objective, Stage, Variables
 from cdis.networks.autoencoder import patch_networks
 from cdis.objectives import causal_vae
 from cdis.objectives.beta_vae import total_correlation
 from cdis.ops import gaussian
-from cdis.ops.space import from_uint8, tinted
+from cdis.ops.images import from_uint8, tinted
 
 PENALTIES = ("kl", "total_correlation")
 
@@ -93,8 +94,8 @@ def make(config: ConfigDict, info: Info) -> Method:
         target = jnp.where(binary, (u + 1) / 2, u)
         return causal_vae.alignment(mean[:, : info.num_factors], target, jnp.asarray(binary))
 
-    def loss(variables, batch, key, step, axis_name):
-        del step, axis_name
+    def loss(variables, batch, context):
+        key = context.key
         images = batch["x"]["image"]
         sample_key, tint_key = jax.random.split(key)
         if model.tinted:
@@ -108,7 +109,10 @@ def make(config: ConfigDict, info: Info) -> Method:
         total = terms["reconstruction"] + terms["kl"] + (model.beta - 1) * terms[model.penalty]
         return total + weight * terms.get("alignment", 0.0), Aux(terms, {})
 
-    def encode(variables: Variables, images: UInt8[Array, "b h w c"]) -> dict[str, Array]:
+    def encode(
+        variables: Variables, images: UInt8[Array, "b h w c"], values: Array | None = None
+    ) -> dict[str, Array]:
+        del values
         return {"vectors": posterior(variables, images)[0]}
 
     def decode(variables: Variables, representation: dict[str, Array]) -> Array:
@@ -126,11 +130,11 @@ def make(config: ConfigDict, info: Info) -> Method:
     columns = ("image", "values") if supervised else ("image",)
     return Method(
         init=init,
-        stages=(Stage("images", "images", columns, loss, lambda path: True),),
+        stages=(Stage("images", IMAGES, columns, (Objective(loss),)),),
         encode=encode,
         decode=decode,
-        num_labelled=info.num_factors if supervised else None,
         elbo=elbo,
+        factors=Factors(info.num_factors) if supervised else Factors(),
         check=check if supervised else None,
     )
 

@@ -52,15 +52,26 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
+from cdis.data.examples import IMAGES
 from cdis.data.info import Dataset, Info
 from cdis.errors import UserError
 from cdis.methods import labels
-from cdis.methods.base import Aux, Batch, Method, Stage, Variables
+from cdis.methods.base import (
+    Aux,
+    Batch,
+    FactorGraph,
+    Factors,
+    Method,
+    Objective,
+    Stage,
+    Variables,
+)
 from cdis.networks.autoencoder import patch_networks
 from cdis.networks.conditioner import Conditioner
 from cdis.objectives import causal_vae
-from cdis.ops import flow, gaussian
-from cdis.ops.space import from_uint8, tinted
+from cdis.ops import causal_flow, gaussian
+from cdis.ops.adjacency import order_only, validate_graph
+from cdis.ops.images import from_uint8, tinted
 
 Metrics = dict[str, Array]
 
@@ -72,7 +83,7 @@ SWITCHES = {
     "flow.transform": ("affine", "spline"),
     "flow.fit_to": ("labels", "images"),
 }
-_TRANSFORMS = {"affine": flow.AFFINE, "spline": flow.SPLINE}
+_TRANSFORMS = {"affine": causal_flow.AFFINE, "spline": causal_flow.SPLINE}
 #: Where in the noise the strength of an edge is measured; an affine map needs one place only.
 _LEVELS = {"affine": (0.0,), "spline": (-1.0, 0.0, 1.0)}
 _PRIOR_FLOOR = 0.01
@@ -111,7 +122,7 @@ def make(config: ConfigDict, info: Info) -> Method:
         }
         return {"params": params} | ({"graph": {"strength": jnp.ones((d, d))}} if learnt else {})
 
-    def mechanisms(variables: Variables) -> flow.Mechanisms:
+    def mechanisms(variables: Variables) -> causal_flow.Mechanisms:
         return _apply(conditioner, variables["params"]["conditioner"])
 
     def graph(variables: Variables) -> Float[Array, "f f"]:
@@ -125,7 +136,9 @@ def make(config: ConfigDict, info: Info) -> Method:
 
     def prior_of(variables: Variables, u: Float[Array, "b f"]) -> tuple[Array, Array]:
         """Mean and standard deviation of each `p(z_i | u_i)`."""
-        theta = flow.map_parameters(_apply(prior, variables["params"]["prior"]), jnp.eye(d), u)
+        theta = causal_flow.map_parameters(
+            _apply(prior, variables["params"]["prior"]), jnp.eye(d), u
+        )
         return theta[..., 0], _PRIOR_FLOOR + jax.nn.softplus(theta[..., 1])
 
     def posterior(variables, images, side):
@@ -136,10 +149,10 @@ def make(config: ConfigDict, info: Info) -> Method:
         m, edges = mechanisms(variables), graph(variables)
         if model.head == "factor":
             zbar = location[:, :d]
-            centre, _ = flow.inverse(m, edges, zbar, **options)
+            centre, _ = causal_flow.inverse(m, edges, zbar, **options)
         else:
             centre = location[:, :d]
-            zbar, _ = flow.forward(m, edges, centre, **options)
+            zbar, _ = causal_flow.forward(m, edges, centre, **options)
         return jnp.concatenate([centre, location[:, d:]], axis=-1), spread, zbar
 
     def side_of(key, u):
@@ -153,7 +166,7 @@ def make(config: ConfigDict, info: Info) -> Method:
         return jnp.zeros((len(images), 2 * d)) if model.labels_into_encoder else None
 
     def edge_strength(variables, z):
-        return flow.edge_strength(
+        return causal_flow.edge_strength(
             mechanisms(variables), graph(variables), z, noise=levels, **options
         )
 
@@ -166,7 +179,9 @@ def make(config: ConfigDict, info: Info) -> Method:
         """Terms of the negative ELBO of each image, and zbar."""
         centre, spread, zbar = posterior(variables, images, side)
         eps = gaussian.reparameterise(key, centre, spread)
-        z, log_det = flow.forward(mechanisms(variables), graph(variables), eps[:, :d], **options)
+        z, log_det = causal_flow.forward(
+            mechanisms(variables), graph(variables), eps[:, :d], **options
+        )
         output = _apply(
             decoder,
             variables["params"]["decoder"],
@@ -189,8 +204,8 @@ def make(config: ConfigDict, info: Info) -> Method:
         target = jnp.where(binary, (u + 1) / 2, u)
         return labelled * causal_vae.alignment(zbar, target, jnp.asarray(binary))
 
-    def images_loss(variables, batch, key, step, axis_name):
-        del step, axis_name
+    def images_loss(variables, batch, context):
+        key = context.key
         images, values = batch["x"]["image"], batch["x"]["values"]
         u, labelled = standardise(values), _labelled(values, model.label_fraction)
         sample_key, side_key, noise_key, tint_key = jax.random.split(key, 4)
@@ -206,8 +221,8 @@ def make(config: ConfigDict, info: Info) -> Method:
         strength = edge_strength(variables, jax.lax.stop_gradient(zbar))
         return jnp.asarray(total), Aux(terms | edge_metrics(strength), {})
 
-    def encoder_loss(variables, batch, key, step, axis_name):
-        del step, axis_name
+    def encoder_loss(variables, batch, context):
+        key = context.key
         values = batch["x"]["values"]
         u, labelled = standardise(values), _labelled(values, model.label_fraction)
         side = side_of(key, u * labelled[:, None])
@@ -218,7 +233,7 @@ def make(config: ConfigDict, info: Info) -> Method:
     def negative_log_density(variables, u, key):
         """Of each row under the flow, blurred: a deterministic mechanism has no density."""
         u = u + model.flow.blur * jax.random.normal(key, u.shape)
-        return -flow.log_prob(mechanisms(variables), graph(variables), u, **options)
+        return -causal_flow.log_prob(mechanisms(variables), graph(variables), u, **options)
 
     def fitted(batch):
         """What the flow is fitted to, and which rows of it count."""
@@ -228,13 +243,14 @@ def make(config: ConfigDict, info: Info) -> Method:
         values = batch["x"]["values"]
         return standardise(values), _labelled(values, model.label_fraction)
 
-    def flow_loss(variables, batch, key, step, axis_name):
-        del step, axis_name
+    def flow_loss(variables, batch, context):
+        key = context.key
         u, counts = fitted(batch)
         value = jnp.mean(counts * negative_log_density(variables, u, key))
         return value, Aux({"flow": value} | edge_metrics(edge_strength(variables, u)), {})
 
-    def structure_loss(variables, batch, key, step, axis_name):
+    def structure_loss(variables, batch, context):
+        key, step, axis_name = context
         u, counts = fitted(batch)
         whole = variables | {"graph": {"strength": jnp.full((d, d), jnp.inf)}}
         density = jnp.mean(counts * negative_log_density(whole, u, key))
@@ -249,7 +265,10 @@ def make(config: ConfigDict, info: Info) -> Method:
         strength = jax.lax.stop_gradient(strength)
         return value, Aux(terms | edge_metrics(strength), {"graph": {"strength": strength}})
 
-    def encode(variables: Variables, images: UInt8[Array, "b h w c"]) -> dict[str, Array]:
+    def encode(
+        variables: Variables, images: UInt8[Array, "b h w c"], values: Array | None = None
+    ) -> dict[str, Array]:
+        del values
         centre, _, zbar = posterior(variables, images, unseen(images))
         return {"vectors": jnp.concatenate([zbar, centre[:, d:]], axis=-1)}
 
@@ -268,7 +287,7 @@ def make(config: ConfigDict, info: Info) -> Method:
         # A binary factor's latent is a logit, of which the prior knows what a label makes it.
         wanted = jnp.where(binary, prior_of(variables, u)[0], u)
         fixed = jnp.broadcast_to(jnp.arange(d) == factor, (len(value), d))
-        z = flow.counterfactual(
+        z = causal_flow.counterfactual(
             mechanisms(variables), graph(variables), vectors[:, :d], fixed, wanted, **options
         )
         return decode(variables, {"vectors": jnp.concatenate([z, vectors[:, d:]], axis=-1)})
@@ -278,9 +297,9 @@ def make(config: ConfigDict, info: Info) -> Method:
         terms, _ = elbo_terms(variables, images, u, unseen(images), labelled, key)
         return -jnp.sum(jnp.stack(list(terms.values())), axis=0)
 
-    def structure(variables: Variables, values: Float[Array, "b f"]) -> dict[str, Array]:
+    def structure(variables: Variables, values: Float[Array, "b f"]) -> FactorGraph:
         strength = edge_strength(variables, standardise(values))
-        return {"edge_strength": strength, "adjacency": strength > model.flow.threshold}
+        return FactorGraph(strength, strength > model.flow.threshold)
 
     def check(dataset: Dataset) -> None:
         labels.check(dataset, mean, std, binary)
@@ -295,16 +314,22 @@ def make(config: ConfigDict, info: Info) -> Method:
     of_images: dict[str, Any] = {"columns": ("image", "values")}
     stages = {
         "encoder": Stage(
-            "encoder", "images", loss=encoder_loss, trainable=_within({"encoder"}), **of_images
+            "encoder",
+            IMAGES,
+            objectives=(Objective(encoder_loss, _within({"encoder"})),),
+            **of_images,
         ),
         "structure": Stage(
-            "structure", "images", loss=structure_loss, trainable=_within({"conditioner"}), **source
+            "structure",
+            IMAGES,
+            objectives=(Objective(structure_loss, _within({"conditioner"})),),
+            **source,
         ),
         "flow": Stage(
-            "flow", "images", loss=flow_loss, trainable=_within({"conditioner"}), **source
+            "flow", IMAGES, objectives=(Objective(flow_loss, _within({"conditioner"})),), **source
         ),
         "images": Stage(
-            "images", "images", loss=images_loss, trainable=_within(whole), **of_images
+            "images", IMAGES, objectives=(Objective(images_loss, _within(whole)),), **of_images
         ),
     }
     sees, draws = {"encoder", "images"} & set(config.stages), "images" in config.stages
@@ -313,10 +338,8 @@ def make(config: ConfigDict, info: Info) -> Method:
         stages=tuple(stages[name] for name in STAGES if name in config.stages),
         encode=encode if sees else None,
         decode=decode if draws else None,
-        num_labelled=d,
-        intervene_value=intervene_value if draws else None,
         elbo=elbo if draws else None,
-        structure=structure,
+        factors=Factors(d, intervene_value if draws else None, structure),
         check=check,
     )
 
@@ -348,7 +371,7 @@ def _labelled(values: Float[Array, "b f"], fraction: float) -> Array:
 def _graph(model: ConfigDict, info: Info) -> Float[np.ndarray, "f f"]:
     """The graph that the flow follows, and in which a structure is learnt."""
     if model.flow.order_only:
-        return flow.order_only(info.num_factors)
+        return order_only(info.num_factors)
     graph = model.flow.graph or info.graph
     if graph is None:
         raise UserError(
@@ -356,7 +379,7 @@ def _graph(model: ConfigDict, info: Info) -> Float[np.ndarray, "f f"]:
             "config.model.flow.order_only, so that every factor may depend on all before it, or "
             "choose a data set with a graph, such as pendulum/clean."
         )
-    return flow.validate_graph(graph, info.factor_names)
+    return validate_graph(graph, info.factor_names)
 
 
 def _check(config: ConfigDict, info: Info) -> None:

@@ -53,14 +53,25 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
+from cdis.data.examples import IMAGES, PAIRS
 from cdis.data.info import Info
 from cdis.errors import UserError
-from cdis.methods.base import Aux, Batch, Method, Stage, Variables
+from cdis.methods.base import (
+    ActionGraph,
+    Actions,
+    Aux,
+    Batch,
+    Codes,
+    Method,
+    Objective,
+    Stage,
+    Variables,
+)
 from cdis.networks import autoencoder
 from cdis.networks.causal_transition import CausalTransition, DenseTransition, Transition
 from cdis.objectives import reconstruction, transition
 from cdis.ops import quantize, retrieve
-from cdis.ops.space import from_uint8
+from cdis.ops.images import from_uint8
 
 Metrics = dict[str, Array]
 
@@ -312,12 +323,14 @@ def make(config: ConfigDict, info: Info) -> Method:
         drawn = vectors_of(variables, quantize.straight_through(hard, soft))
         return redraw_loss(pixels(variables, drawn), target)
 
-    def apart_loss(variables, batch, key, step, axis_name):
+    def apart_loss(variables, batch, context):
+        key, step, axis_name = context
         images = from_uint8(batch["x"]["image"])
         terms, *_, metrics, new = autoencoder_terms(variables, images, len(images), key, axis_name)
         return total(terms, metrics, new, step)
 
-    def joint_loss(variables, batch, key, step, axis_name):
+    def joint_loss(variables, batch, context):
+        key, step, axis_name = context
         images = from_uint8(jnp.concatenate([batch["x"]["image"], batch["y"]["image"]]))
         keys = jax.random.split(key)
         terms, one_hot, h, metrics, new = autoencoder_terms(
@@ -342,7 +355,8 @@ def make(config: ConfigDict, info: Info) -> Method:
             terms["image"] = say * image_term(variables, logits, images[len(x) :])
         return total(terms, metrics | seen, new, step)
 
-    def transition_loss(variables, batch, key, step, axis_name):
+    def transition_loss(variables, batch, context):
+        key, step, axis_name = context
         del axis_name
         x, y = (jax.nn.one_hot(batch[side]["codes"], codes.num_codes) for side in ("x", "y"))
         if model.modes == "alternating":
@@ -355,7 +369,10 @@ def make(config: ConfigDict, info: Info) -> Method:
             terms["reconstruction"] = redraw_loss(drawn, target)
         return total(terms, metrics, {}, step)
 
-    def encode(variables: Variables, images: UInt8[Array, "b h w c"]) -> dict[str, Array]:
+    def encode(
+        variables: Variables, images: UInt8[Array, "b h w c"], values: Array | None = None
+    ) -> dict[str, Array]:
+        del values
         vectors = codebooks(variables)
         q = quantize.nearest_code(latents(variables, from_uint8(images)), vectors)
         quantised = quantize.lookup(q, vectors)
@@ -383,39 +400,34 @@ def make(config: ConfigDict, info: Info) -> Method:
         vectors = vectors_of(variables, chosen)
         return decode(variables, {"vectors": vectors.reshape(len(images), -1)})
 
-    def describe(variables: Variables, images: Array, action: Int[Array, " b"]) -> dict[str, Array]:
+    def describe(variables: Variables, images: Array, action: Int[Array, " b"]) -> ActionGraph:
         one_hot = one_hot_codes(variables, images)
         acted = predict(variables, one_hot, action, gate_key)
         idle = predict(variables, one_hot, "none", gate_key)
-        return {
-            "mask": acted.mask[:, 0],
-            "edges": acted.edges[:, 0],
-            "edges_no_action": idle.edges[:, 0],
-        }
+        return ActionGraph(acted.mask[:, 0], acted.edges[:, 0], idle.edges[:, 0])
 
     drawn = model.modes == "together" and weights.image > 0
     second_parts = {"transition", "retrieval", "decoder"} if drawn else {"transition", "retrieval"}
     fixed = set() if model.retrieval.learned_temperature else {"retrieval"}
     first = Stage(
         name="autoencoder",
-        inputs="images",
+        rows=IMAGES,
         columns=("image",),
-        loss=apart_loss,
-        trainable=lambda path: path[0] in {"encoder", "decoder", "codebook"},
+        objectives=(
+            Objective(apart_loss, lambda path: path[0] in {"encoder", "decoder", "codebook"}),
+        ),
     )
     joint = Stage(
         name="joint",
-        inputs="pairs",
+        rows=PAIRS,
         columns=("image",),
-        loss=joint_loss,
-        trainable=lambda path: path[0] not in fixed,
+        objectives=(Objective(joint_loss, lambda path: path[0] not in fixed),),
     )
     second = Stage(
         name="transition",
-        inputs="pairs",
+        rows=PAIRS,
         columns=("codes", "image") if drawn else ("codes",),
-        loss=transition_loss,
-        trainable=lambda path: path[0] in second_parts - fixed,
+        objectives=(Objective(transition_loss, lambda path: path[0] in second_parts - fixed),),
         precompute=lambda variables, images: {"codes": encode(variables, images)["codes"]},
     )
     return Method(
@@ -423,11 +435,8 @@ def make(config: ConfigDict, info: Info) -> Method:
         stages=(joint if model.joint else first, second),
         encode=encode,
         decode=decode,
-        retrieve=retrieve_action,
-        intervene=intervene,
-        describe=describe,
-        num_codes=codes.num_codes,
-        num_codebooks=codes.num_codebooks,
+        codes=Codes(codes.num_codes, codes.num_codebooks),
+        actions=Actions(retrieve_action, intervene, describe),
     )
 
 

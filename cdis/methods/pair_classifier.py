@@ -13,11 +13,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
+from cdis.data.examples import PAIRS
 from cdis.data.info import Info
-from cdis.methods.base import Aux, Batch, Method, Stage, Variables
+from cdis.methods.base import Actions, Aux, Batch, Context, Method, Objective, Stage, Variables
+from cdis.ops.actions import factor_of, opposite
+from cdis.ops.images import from_uint8
 
 
 class PairClassifier(nn.Module):
@@ -60,39 +63,29 @@ def make(config: ConfigDict, info: Info) -> Method:
     )
 
     def init(key: PRNGKeyArray, batch: Batch) -> Variables:
-        image = as_float(batch["x"]["image"])
+        image = from_uint8(batch["x"]["image"])
         return {"params": network.init(key, image, image)["params"]}
 
     def logits(variables: Variables, x: Array, y: Array) -> Float[Array, "b a"]:
-        return network.apply({"params": variables["params"]}, as_float(x), as_float(y))  # type: ignore[return-value]  # Flax types apply for every module at once
+        return network.apply({"params": variables["params"]}, from_uint8(x), from_uint8(y))  # type: ignore[return-value]  # Flax types apply for every module at once
 
-    def loss(
-        variables: Variables,
-        batch: Batch,
-        key: PRNGKeyArray,
-        step: Int[Array, ""],
-        axis_name: str | None,
-    ) -> tuple[Array, Aux]:
-        del key, step, axis_name  # nothing random, scheduled or shared between devices
+    def loss(variables: Variables, batch: Batch, context: Context) -> tuple[Array, Aux]:
+        del context  # nothing is random, scheduled or shared between devices
         x, y, action = batch["x"]["image"], batch["y"]["image"], batch["action"]
-        opposite = (action + info.num_factors) % info.num_actions
         scores = logits(variables, jnp.concatenate([x, y]), jnp.concatenate([y, x]))
-        truth = jnp.concatenate([action, opposite])
+        truth = jnp.concatenate([action, opposite(action, info.num_factors)])
         value = optax.softmax_cross_entropy_with_integer_labels(scores, truth).mean()
         answer = scores.argmax(-1)
         metrics = {
             "directed": (answer == truth).mean(),
-            "undirected": (answer % info.num_factors == truth % info.num_factors).mean(),
+            "undirected": (
+                factor_of(answer, info.num_factors) == factor_of(truth, info.num_factors)
+            ).mean(),
         }
         return value, Aux(metrics, {})
 
     def retrieve(variables: Variables, x: Array, y: Array) -> Float[Array, "b a"]:
         return jax.nn.softmax(logits(variables, x, y))
 
-    stage = Stage("classifier", "pairs", ("image",), loss, lambda path: True)
-    return Method(init, (stage,), retrieve=retrieve)
-
-
-def as_float(images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """uint8 images as float32 in [-1, 1]."""
-    return images.astype(jnp.float32) / 127.5 - 1
+    stage = Stage("classifier", PAIRS, ("image",), (Objective(loss),))
+    return Method(init, (stage,), actions=Actions(retrieve=retrieve))

@@ -21,7 +21,7 @@ from flax import serialization
 from jaxtyping import Array, Float, Int, UInt8
 
 from cdis.files import write_bytes
-from cdis.ops.space import space_to_depth
+from cdis.ops.images import space_to_depth
 
 #: Part of the name of a cached predictor; raise it when anything below changes.
 VERSION = 1

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cdis.errors import UserError
-from cdis.ops.space import depth_to_space, space_to_depth
+from cdis.ops.images import depth_to_space, space_to_depth
 
 
 class ResidualBlock(nn.Module):

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax.nn import initializers
 
-from cdis.ops.flow import Mechanisms
+from cdis.ops.causal_flow import Mechanisms
 
 
 class Conditioner(nn.Module):

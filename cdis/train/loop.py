@@ -15,19 +15,19 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from cdis import data
+from cdis.chunks import in_chunks
 from cdis.config import to_json
 from cdis.data.info import Dataset, Info
 from cdis.data.pipeline import batches
-from cdis.data.transitions import Transitions, build
 from cdis.errors import UserError
-from cdis.methods.base import Batch, Method, Stage, Variables
+from cdis.methods.base import Batch, Method, Variables
 from cdis.train import parallel
 from cdis.train.checkpoint import Checkpoints, claim, full_disk_is_the_users, locked, match
 from cdis.train.interrupt import Interrupt
 from cdis.train.log import Log, Rate, Window, mean
-from cdis.train.optimizer import make_optimizer
+from cdis.train.optimizer import init_optimizers, make_optimizers
 from cdis.train.prefetch import prefetch
-from cdis.train.state import State, split
+from cdis.train.state import State
 from cdis.train.update import INIT_KEY, make_update, make_validate, seed_key
 
 _CHUNK = 256  # images that `precompute` sees at a time
@@ -100,7 +100,7 @@ def train(
                 variables = state.variables if step == start else _at(start, checkpoints, init)
                 columns |= _precompute(stage.precompute, variables, dataset.images)
             columns = {name: columns[name] for name in stage.columns}
-            rows = _rows(stage, dataset, "train")
+            examples = stage.rows.find(dataset, dataset.splits["train"])
             batches_of = partial(
                 batches,
                 columns,
@@ -111,23 +111,23 @@ def train(
             )
             validation = []
             if config.validate_every:
-                held_out = _rows(stage, dataset, "validation")
+                held_out = stage.rows.find(dataset, dataset.splits["validation"])
                 fixed = batches_of(held_out, num_batches=config.validation_batches, workers=0)
                 validation = [layout.put_batch(batch) for batch in fixed]
 
-            examples = len(rows.action if isinstance(rows, Transitions) else rows)
-            optimizer = make_optimizer(settings, max(1, examples // settings.batch_size))
+            steps_per_epoch = max(1, examples.count // settings.batch_size)
+            optimizers = make_optimizers(stage, settings, steps_per_epoch)
             if step == start:
                 variables = jax.device_get(state.variables)
-                trained, _ = split(variables["params"], stage)
-                state = State(variables, jax.jit(optimizer.init)(trained), np.int32(step))
+                initial = jax.jit(partial(init_optimizers, stage, optimizers))(variables["params"])
+                state = State(variables, initial, np.int32(step))
             state = layout.put_state(state)
             options = {"seed": config.seed, "start": start, "axis_name": layout.axis_name}
-            update = layout.compile(make_update(stage, optimizer, **options), True)
+            update = layout.compile(make_update(stage, optimizers, **options), True)
             validate = layout.compile(make_validate(stage, **options), False)
 
-            log.say(f"{stage.name}: {end - step} steps of {settings.batch_size} {stage.inputs}")
-            training = batches_of(rows, start=step - start, num_batches=end - start)
+            log.say(f"{stage.name}: {end - step} steps of {settings.batch_size} {stage.rows.name}")
+            training = batches_of(examples, start=step - start, num_batches=end - start)
             rate, compiling = Rate(step), True
             for batch in stack.enter_context(closing(prefetch(training, layout.put_batch))):
                 state, metrics = update(state, batch)
@@ -201,7 +201,8 @@ def _check(config: ConfigDict, method: Method, layout: parallel.Layout) -> None:
         for field in ("steps", "batch_size"):
             if settings[field] < 1:
                 raise UserError(f"config.stages.{name}.{field} is {settings[field]}, not above 0.")
-        make_optimizer(settings, 1)  # for what it raises
+        stage = next(stage for stage in method.stages if stage.name == name)
+        make_optimizers(stage, settings, 1)  # for what it raises
         if settings.batch_size % layout.num_devices:
             raise UserError(
                 f"config.stages.{name}.batch_size is {settings.batch_size}, which the "
@@ -222,7 +223,7 @@ def _example(dataset: Dataset) -> Batch:
         "factors": dataset.factors[rows],
         "values": dataset.values[rows],
     }
-    return {"x": images, "y": images, "action": np.zeros(len(rows), np.int32)}
+    return {"x": images}
 
 
 def _init(method: Method, example: Batch, key: Array) -> Variables:
@@ -233,9 +234,9 @@ def _template(config: ConfigDict, method: Method, name: str, init: Callable) -> 
     """Shapes of the state in the stage of that name."""
     stage = next(stage for stage in method.stages if stage.name == name)
     variables = jax.eval_shape(init)
-    trained, _ = split(variables["params"], stage)
-    optimizer = make_optimizer(config.stages[name], 1)
-    return State(variables, jax.eval_shape(optimizer.init, trained), np.int32(0))
+    optimizers = make_optimizers(stage, config.stages[name], 1)
+    initial = partial(init_optimizers, stage, optimizers)
+    return State(variables, jax.eval_shape(initial, variables["params"]), np.int32(0))
 
 
 def _at(step: int, checkpoints: Checkpoints, init: Callable) -> Variables:
@@ -243,18 +244,6 @@ def _at(step: int, checkpoints: Checkpoints, init: Callable) -> Variables:
     return checkpoints.load(step).nested_variables() if step else init()
 
 
-def _rows(stage: Stage, dataset: Dataset, name: str) -> np.ndarray | Transitions:
-    index = dataset.splits[name]
-    return index if stage.inputs == "images" else build(dataset.factors, dataset.info, index)
-
-
 def _precompute(f: Callable, variables: Variables, images: np.ndarray) -> dict[str, np.ndarray]:
-    """``f(variables, images)`` in chunks of one size, so that it compiles once."""
     f, variables = jax.jit(f), jax.device_put(jax.device_get(variables), jax.local_devices()[0])
-    chunks = []
-    for first in range(0, len(images), _CHUNK):
-        index = np.minimum(np.arange(first, first + _CHUNK), len(images) - 1)
-        chunks.append(jax.device_get(f(variables, np.asarray(images[index]))))
-    return {
-        name: np.concatenate([chunk[name] for chunk in chunks])[: len(images)] for name in chunks[0]
-    }
+    return in_chunks(lambda rows: f(variables, images[rows]), len(images), size=_CHUNK)

@@ -8,6 +8,8 @@ import optax
 from ml_collections import ConfigDict
 
 from cdis.errors import UserError
+from cdis.methods.base import Stage
+from cdis.train.state import split
 
 
 def make_schedule(settings: ConfigDict, steps_per_epoch: int) -> Callable[[Any], Any]:
@@ -43,3 +45,19 @@ def make_optimizer(settings: ConfigDict, steps_per_epoch: int) -> optax.Gradient
     if not settings.clip_norm:
         return adamw
     return optax.chain(optax.clip_by_global_norm(settings.clip_norm), adamw)
+
+
+def make_optimizers(
+    stage: Stage, settings: ConfigDict, steps_per_epoch: int
+) -> tuple[optax.GradientTransformation, ...]:
+    """The optimiser of each objective of `stage`; `make_optimizer` where it names none."""
+    makers = (objective.optimizer or make_optimizer for objective in stage.objectives)
+    return tuple(make(settings, steps_per_epoch) for make in makers)
+
+
+def init_optimizers(
+    stage: Stage, optimizers: tuple[optax.GradientTransformation, ...], params: Any
+) -> tuple[Any, ...]:
+    """The state that each of `make_optimizers` starts from."""
+    pairs = zip(stage.objectives, optimizers, strict=True)
+    return tuple(optimizer.init(split(params, objective)[0]) for objective, optimizer in pairs)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from cdis.methods.base import Stage, Variables
+from cdis.methods.base import Objective, Variables
 
 #: Parameters by path, ``{"encoder/conv/kernel": array}``.
 Flat = dict[str, Any]
@@ -15,14 +15,17 @@ class State(NamedTuple):
     """Everything that an update changes; `step` counts over all stages."""
 
     variables: Variables
-    optimizer: Any  #: optax state over the parameters that the present stage trains, no others
+    #: one optax state for each objective of the present stage, over the parameters that it trains
+    optimizer: Any
     step: Any  #: int32 scalar, of JAX or NumPy
 
 
-def split(params: Any, stage: Stage) -> tuple[Flat, Flat]:
-    """The parameters that `stage` trains and those it leaves alone, both by path."""
+def split(params: Any, objective: Objective) -> tuple[Flat, Flat]:
+    """The parameters that `objective` trains and those it leaves alone, both by path."""
     flat = flatten_dict(params, sep="/")
-    trained = {path: leaf for path, leaf in flat.items() if stage.trainable(tuple(path.split("/")))}
+    trained = {
+        path: leaf for path, leaf in flat.items() if objective.trainable(tuple(path.split("/")))
+    }
     return trained, {path: leaf for path, leaf in flat.items() if path not in trained}
 
 

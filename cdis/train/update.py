@@ -4,6 +4,7 @@ Both are functions of (state, batch); `cdis.train.parallel` compiles them for th
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,14 +12,16 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from cdis.methods.base import Aux, Batch, Stage
-from cdis.train.state import State, merge, split
+from cdis.methods.base import Aux, Batch, Context, Objective, Stage, Variables
+from cdis.train.state import Flat, State, merge, split
 
 #: Keys beside those of the steps, which are 0, 1, 2 ...
 INIT_KEY = 2**32 - 1
 VALIDATION_KEY = 2**32 - 2
 
 Metrics = dict[str, Array]
+#: One for each objective of a stage.
+Optimizers = tuple[optax.GradientTransformation, ...]
 
 
 def seed_key(seed: int) -> Array:
@@ -28,37 +31,40 @@ def seed_key(seed: int) -> Array:
 
 def make_update(
     stage: Stage,
-    optimizer: optax.GradientTransformation,
+    optimizers: Optimizers,
     *,
     seed: int,
     start: int,
     axis_name: str | None,
 ) -> Callable[[State, Batch], tuple[State, Metrics]]:
-    """One step of `optimizer` on the stage's loss; `start` is the stage's first global step.
+    """One step of each optimiser on its objective; `start` is the stage's first global step.
 
-    With `axis_name` the batch is this device's share: gradients and metrics are averaged over the
-    axis, and every device has a key of its own. The loss reduces what it returns in
+    Objectives take turns in their order, each on the variables that the ones before it left. With
+    `axis_name` the batch is this device's share: gradients and metrics are averaged over the
+    axis, and every device has a key of its own. A loss reduces what it returns in
     ``Aux.variables`` itself, as only it knows means from counts.
+
+    With several objectives "loss" in the metrics is the sum of their values.
     """
 
     def update(state: State, batch: Batch) -> tuple[State, Metrics]:
-        trained, frozen = split(state.variables["params"], stage)
-        key = _key(seed, state.step, axis_name)
-
-        def loss(trained: Any) -> tuple[Array, Aux]:
-            variables = state.variables | {"params": merge(trained, frozen)}
-            return stage.loss(variables, batch, key, state.step - start, axis_name)
-
-        (value, aux), gradients = jax.value_and_grad(loss, has_aux=True)(trained)
-        gradients = _mean(gradients, axis_name)
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer, trained)
-        moved: Any = optax.apply_updates(trained, updates)
-        variables = state.variables | {"params": merge(moved, frozen)}
-        variables |= _first(aux.variables, axis_name)
-        metrics = _mean({"loss": value, **aux.metrics}, axis_name)
-        squares = jax.tree.map(lambda x: jnp.sum(jnp.square(x)), gradients)
-        metrics["gradient_norm"] = jnp.sqrt(sum(jax.tree.leaves(squares)))
-        return State(variables, optimizer_state, state.step + 1), metrics
+        variables, states, metrics = state.variables, [], {}
+        for i, (objective, optimizer) in enumerate(zip(stage.objectives, optimizers, strict=True)):
+            trained, frozen = split(variables["params"], objective)
+            context = _context(seed, state.step, state.step - start, i, axis_name)
+            loss = partial(_loss_of, objective, variables, frozen, batch, context)
+            (value, aux), gradients = jax.value_and_grad(loss, has_aux=True)(trained)
+            gradients = _mean(gradients, axis_name)
+            updates, optimizer_state = optimizer.update(gradients, state.optimizer[i], trained)
+            moved: Any = optax.apply_updates(trained, updates)
+            variables = variables | {"params": merge(moved, frozen)}
+            variables |= _first(aux.variables, axis_name)
+            states.append(optimizer_state)
+            squares = jax.tree.map(lambda x: jnp.sum(jnp.square(x)), gradients)
+            found = _mean({"loss": value, **aux.metrics}, axis_name)
+            found["gradient_norm"] = jnp.sqrt(sum(jax.tree.leaves(squares)))
+            metrics = _together(metrics, found)
+        return State(variables, tuple(states), state.step + 1), metrics
 
     return update
 
@@ -66,14 +72,43 @@ def make_update(
 def make_validate(
     stage: Stage, *, seed: int, start: int, axis_name: str | None
 ) -> Callable[[State, Batch], Metrics]:
-    """The loss and metrics of a batch, always with the same key; nothing is updated."""
+    """The losses and metrics of a batch, always with the same key; nothing is updated."""
 
     def validate(state: State, batch: Batch) -> Metrics:
-        key = _key(seed, VALIDATION_KEY, axis_name)
-        value, aux = stage.loss(state.variables, batch, key, state.step - start, axis_name)
-        return _mean({"loss": value, **aux.metrics}, axis_name)
+        metrics = {}
+        for i, objective in enumerate(stage.objectives):
+            context = _context(seed, VALIDATION_KEY, state.step - start, i, axis_name)
+            value, aux = objective.loss(state.variables, batch, context)
+            metrics = _together(metrics, _mean({"loss": value, **aux.metrics}, axis_name))
+        return metrics
 
     return validate
+
+
+def _loss_of(
+    objective: Objective,
+    variables: Variables,
+    frozen: Flat,
+    batch: Batch,
+    context: Context,
+    trained: Flat,
+) -> tuple[Array, Aux]:
+    return objective.loss(variables | {"params": merge(trained, frozen)}, batch, context)
+
+
+def _together(before: Metrics, after: Metrics) -> Metrics:
+    """Metrics of two objectives: what both report is added up, such as the loss."""
+    both = {name: before[name] + after[name] for name in before.keys() & after.keys()}
+    return before | after | both
+
+
+def _context(
+    seed: int, number: Array | int, step: Array, objective: int, axis_name: str | None
+) -> Context:
+    key = _key(seed, number, axis_name)
+    # The first objective's key is the step's own.
+    key = jax.random.fold_in(key, objective) if objective else key
+    return Context(key, step, axis_name)
 
 
 def _key(seed: int, number: Array | int, axis_name: str | None) -> Array:
@@ -81,11 +116,11 @@ def _key(seed: int, number: Array | int, axis_name: str | None) -> Array:
     return jax.random.fold_in(key, lax.axis_index(axis_name)) if axis_name else key
 
 
-def _mean(tree, axis_name: str | None):
+def _mean(tree: Any, axis_name: str | None) -> Any:
     return lax.pmean(tree, axis_name) if axis_name else tree
 
 
-def _first(tree, axis_name: str | None):
+def _first(tree: Any, axis_name: str | None) -> Any:
     """The first device's values on every device.
 
     Reduced statistics are the same everywhere and stay as they are; whatever a loss draws with its

@@ -6,13 +6,17 @@ import grain
 import numpy as np
 import pytest
 
+from cdis.data.examples import of_images, of_transitions
 from cdis.data.pipeline import BatchSource, batches, order
 from cdis.data.transitions import Transitions
 from cdis.errors import UserError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (100, 4, 4, 1), np.uint8)
-ROWS = np.arange(3, 90, 2)
-PAIRS = Transitions(np.arange(50), np.arange(50) + 50, np.arange(50, dtype=np.int32) % 6)
+INDEX = np.arange(3, 90, 2)
+ROWS = of_images(INDEX)
+PAIRS = of_transitions(
+    Transitions(np.arange(50), np.arange(50) + 50, np.arange(50, dtype=np.int32) % 6)
+)
 
 
 def _taken(stream) -> np.ndarray:
@@ -54,9 +58,9 @@ def test_order_is_fixed_for_ever():
 
 
 def test_every_image_once_an_epoch_and_only_those_of_the_split():
-    taken = _numbers(batch_size=8).ravel()[: 5 * len(ROWS)].reshape(5, -1)
+    taken = _numbers(batch_size=8).ravel()[: 5 * len(INDEX)].reshape(5, -1)
     for epoch in taken:
-        np.testing.assert_array_equal(np.sort(epoch), ROWS)
+        np.testing.assert_array_equal(np.sort(epoch), INDEX)
 
 
 @pytest.mark.parametrize("start", [1, 17, 29])
@@ -123,6 +127,6 @@ def test_a_far_step_costs_nothing():
 
 def test_what_cannot_be_batched_is_refused():
     with pytest.raises(UserError, match="nothing to make batches of"):
-        BatchSource({}, np.array([], np.int64), batch_size=8, seed=0, num_batches=1)
+        BatchSource({}, of_images(np.array([], np.int64)), batch_size=8, seed=0, num_batches=1)
     with pytest.raises(UserError, match="batch of 8 cannot be shared equally by 3"):
         BatchSource({}, ROWS, batch_size=8, seed=0, num_batches=1, process_count=3)

@@ -17,10 +17,10 @@ from tiny_store import tiny_store
 
 from cdis import data
 from cdis.data import pipeline, store
+from cdis.data.examples import IMAGES, PAIRS, of_images
 from cdis.data.pipeline import batches
 from cdis.data.records import Records
 from cdis.data.store import Store
-from cdis.data.transitions import build
 from cdis.errors import UserError
 
 COUNT = 96
@@ -114,7 +114,7 @@ def test_damaged_records_are_told(data_dir):
 
 def _batches(dataset: data.Dataset, *, pairs: bool = False, **settings) -> list:
     index = dataset.splits["train"]
-    rows = build(dataset.factors, dataset.info, index) if pairs else index
+    rows = (PAIRS if pairs else IMAGES).find(dataset, index)
     columns = {"image": dataset.images, "values": dataset.values}
     stream = batches(columns, rows, seed=1, batch_size=8, num_batches=20, **settings)
     with closing(iter(stream)) as iterator:
@@ -155,10 +155,13 @@ def test_same_batches_from_processes(workers, settings, recorded, decoded, monke
 
 def test_processes_serve_records_and_threads_serve_arrays(recorded, decoded, monkeypatch):
     asked = []
-    kind = type(batches({}, np.arange(4), batch_size=2, seed=0, num_batches=1))
+    kind = type(batches({}, of_images(np.arange(4)), batch_size=2, seed=0, num_batches=1))
     monkeypatch.setattr(kind, "mp_prefetch", lambda self, options, **_: asked.append(options))
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    rows, settings = decoded.splits["train"], {"batch_size": 8, "seed": 0, "num_batches": 2000}
+    rows, settings = (
+        of_images(decoded.splits["train"]),
+        {"batch_size": 8, "seed": 0, "num_batches": 2000},
+    )
     assert batches({"image": decoded.images}, rows, **settings) is not None
     assert batches({"image": recorded.images}, rows, **settings, workers=0) is not None
     # Over before a process has started.
@@ -171,7 +174,7 @@ def test_processes_serve_records_and_threads_serve_arrays(recorded, decoded, mon
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_far_step_of_records_is_there_at_once(workers, recorded):
-    columns, rows = {"image": recorded.images}, recorded.splits["train"]
+    columns, rows = {"image": recorded.images}, of_images(recorded.splits["train"])
     settings = {"batch_size": 8, "seed": 0, "num_batches": 10**9, "workers": workers}
     start = time.perf_counter()
     with closing(iter(batches(columns, rows, start=10**9 - 500, **settings))) as iterator:
@@ -193,11 +196,12 @@ from pathlib import Path
 import numpy as np
 from tiny_store import tiny_store
 from cdis.data import pipeline
+from cdis.data.examples import of_images
 
 pipeline._BEFORE_WORKERS = 0
 images = tiny_store(Path(sys.argv[1])).load("records").images
 settings = {"batch_size": 64, "seed": 0, "num_batches": 100, "workers": 1}
-iterator = iter(pipeline.batches({"image": images}, np.arange(90), **settings))
+iterator = iter(pipeline.batches({"image": images}, of_images(np.arange(90)), **settings))
 held = [next(iterator) for _ in range(3)]
 print(type(held[0]["x"]["image"]).__name__)
 """
@@ -224,7 +228,7 @@ def test_an_error_in_a_process_arrives_here(data_dir, monkeypatch):
     for record in _version(data_dir).glob("*array_record*"):
         record.write_bytes(b"\xff" * record.stat().st_size)
     stream = batches(
-        {"image": images}, np.arange(50), batch_size=8, seed=0, num_batches=5, workers=1
+        {"image": images}, of_images(np.arange(50)), batch_size=8, seed=0, num_batches=5, workers=1
     )
     with closing(iter(stream)) as iterator, pytest.raises(UserError, match="incomplete or damaged"):
         next(iterator)

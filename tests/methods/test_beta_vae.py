@@ -16,6 +16,7 @@ from cdis.config import load_config
 from cdis.data.info import Info
 from cdis.errors import UserError
 from cdis.methods import beta_vae
+from cdis.methods.base import Context
 from cdis.networks.autoencoder import CompactDecoder, PatchEncoder
 from cdis.train.state import State, split
 from cdis.train.update import make_update
@@ -107,11 +108,11 @@ def test_the_loss_equals_what_is_written_out(beta, penalty, weight):
     )
     stage, key, params = method.stages[0], jax.random.key(3), _variables()["params"]
     assert stage.columns == (("image", "values") if weight else ("image",))
-    assert method.num_labelled == (INFO.num_factors if weight else None)
+    assert method.factors.num_labelled == (INFO.num_factors if weight else 0)
     batch = {"x": {column: BATCH["x"][column] for column in stage.columns}}
 
     def loss(params):
-        return stage.loss({"params": params}, batch, key, jnp.int32(0), None)
+        return stage.objectives[0].loss({"params": params}, batch, Context(key, jnp.int32(0), None))
 
     def literal(params):
         x = BATCH["x"]
@@ -133,7 +134,7 @@ def test_what_a_trained_method_can_do():
     _, method = _make()
     images, values = BATCH["x"]["image"], BATCH["x"]["values"]
     assert method.encode and method.decode and method.elbo and method.check is None
-    assert method.intervene_value is None and method.structure is None
+    assert method.factors.do is None and method.factors.structure is None
     variables = _variables()
     represented = _jit(method.encode)(variables, images)
     assert represented["vectors"].shape == (B, LATENTS)
@@ -142,7 +143,7 @@ def test_what_a_trained_method_can_do():
     # The bound is that of beta = 1, whatever beta trained with; its mean is the loss without it.
     _, plain = _make({"model.beta": 1.0})
     key = jax.random.key(5)
-    loss, _ = plain.stages[0].loss(variables, BATCH, key, jnp.int32(0), None)
+    loss, _ = plain.stages[0].objectives[0].loss(variables, BATCH, Context(key, jnp.int32(0), None))
     bound = _jit(method.elbo)(variables, images, values, jax.random.split(key)[0])
     np.testing.assert_allclose(-bound.mean(), loss, rtol=1e-5)
 
@@ -167,8 +168,8 @@ def test_experiments_are_whole_and_as_large_as_those_beside_them():
     for variant in ("", "tinted", "supervised", "tinted_supervised"):
         config = load_config(f"{FILE}:{variant}" if variant else FILE)
         method = beta_vae.make(config, info)
-        assert (method.num_labelled is None) == ("supervised" not in variant)
-        assert (method.check is None) == (method.num_labelled is None)
+        assert (method.factors.num_labelled == 0) == ("supervised" not in variant)
+        assert (method.check is None) == (method.factors.num_labelled == 0)
         twin = "tinted" if "tinted" in variant else ""
         other = load_config(f"{EXPERIMENTS}/cauf_vae/pendulum_cpu.py:{twin}".rstrip(":"))
         for name in ("steps", "batch_size", "schedule"):
@@ -186,9 +187,13 @@ def test_the_loss_falls():
     config, method = _make({"model.tinted": True, "model.pixel_std": 0.3})
     assert config.model.beta == 4
     stage, optimizer = method.stages[0], optax.adam(1e-2)
-    update = make_update(stage, optimizer, seed=0, start=0, axis_name=None)
+    update = make_update(stage, (optimizer,), seed=0, start=0, axis_name=None)
     variables = _variables()
-    state = State(variables, optimizer.init(split(variables["params"], stage)[0]), jnp.int32(0))
+    state = State(
+        variables,
+        (optimizer.init(split(variables["params"], stage.objectives[0])[0]),),
+        jnp.int32(0),
+    )
     batch = {"x": {"image": jnp.asarray(IMAGES)}}
     _, metrics = jax.jit(
         lambda state: jax.lax.scan(lambda s, _: update(s, batch), state, length=200)

@@ -20,8 +20,9 @@ from cdis.data import pendulum
 from cdis.data.info import Dataset, Info
 from cdis.errors import UserError
 from cdis.methods import cauf_vae
-from cdis.methods.base import Method, Stage
-from cdis.ops import flow
+from cdis.methods.base import Context, Method, Stage
+from cdis.ops import causal_flow
+from cdis.ops.adjacency import order_only
 from cdis.train.state import State, by_path, split
 from cdis.train.update import make_update
 
@@ -129,7 +130,9 @@ def test_stages_are_those_that_the_config_describes(name):
     learnt = "structure" in STAGES[name]
     assert set(case.variables) == ({"params", "graph"} if learnt else {"params"})
     trained = {
-        stage.name: {path.split("/")[0] for path in split(case.variables["params"], stage)[0]}
+        stage.name: {
+            path.split("/")[0] for path in split(case.variables["params"], stage.objectives[0])[0]
+        }
         for stage in case.method.stages
     }
     for label_only in {"structure", "flow"} & set(trained):
@@ -160,7 +163,9 @@ def test_losses(name, stage_name):
     batch = {"x": {column: case.batch["x"][column] for column in stage.columns}}
 
     def run(params, key):
-        return stage.loss(case.variables | {"params": params}, batch, key, jnp.int32(0), None)
+        return stage.objectives[0].loss(
+            case.variables | {"params": params}, batch, Context(key, jnp.int32(0), None)
+        )
 
     key = jax.random.key(3)
     (value, aux), slopes = _jit(jax.value_and_grad(run, has_aux=True))(
@@ -183,12 +188,12 @@ def test_losses(name, stage_name):
     # Whatever a stage says it trains has a finite gradient, in some of its parameters not zero.
     slopes = by_path(slopes)
     assert all(np.isfinite(slope).all() for slope in slopes.values())
-    trained = set(split(case.variables["params"], stage)[0])
+    trained = set(split(case.variables["params"], stage.objectives[0])[0])
     for part in {path.split("/")[0] for path in trained}:
         assert any(np.any(x) for path, x in slopes.items() if path.startswith(f"{part}/")), part
     # Every edge of the graph, and no other, has its strength in the log.
     logged = {metric for metric in aux.metrics if metric.startswith("edge_")}
-    graph = flow.order_only(3) if case.config.model.flow.order_only else np.array(GRAPH)
+    graph = order_only(3) if case.config.model.flow.order_only else np.array(GRAPH)
     edges = {
         f"edge_{INFO.factor_names[j]}_to_{INFO.factor_names[i]}" for i, j in np.argwhere(graph)
     }
@@ -201,16 +206,16 @@ def test_losses(name, stage_name):
 def test_what_a_trained_method_can_do(name):
     case = _case(name)
     method, variables, images = case.method, case.variables, case.batch["x"]["image"]
-    assert method.encode and method.decode and method.intervene_value and method.elbo
+    assert method.encode and method.decode and method.factors.do and method.elbo
     extra = case.config.model.extra
     represented = _jit(method.encode)(variables, images)
     vectors = represented["vectors"]
-    assert vectors.shape == (B, 3 + extra) and method.num_labelled == 3
+    assert vectors.shape == (B, 3 + extra) and method.factors.num_labelled == 3
     drawn = _jit(method.decode)(variables, represented)
     assert drawn.shape == (B, *INFO.image_shape) and np.abs(drawn).max() <= 1
 
     # Setting a factor to what it is changes nothing; to something else, it does.
-    intervene = _jit(method.intervene_value)
+    intervene = _jit(method.factors.do)
     mean, std = np.array(INFO.value_mean), np.array(INFO.value_std)
     own = np.asarray(vectors)[:, :3] * std + mean
     for factor in range(3):
@@ -229,36 +234,36 @@ def test_interventions_are_counterfactuals_of_the_flow():
     case = _case("shipped")
     conditioner = cauf_vae.Conditioner(3, config.model.flow.hidden, 2)
     mechanisms: Any = conditioner.apply({"params": case.variables["params"]["conditioner"]})
-    assert method.encode and method.decode and method.intervene_value
+    assert method.encode and method.decode and method.factors.do
     images = case.batch["x"]["image"]
     z = _jit(method.encode)(case.variables, images)["vectors"]
     fixed, values = np.zeros((B, 3), bool), np.zeros((B, 3), np.float32)
     fixed[:, 0], values[:, 0] = True, (7.5 - 5.0) / 2.0
-    expected = flow.counterfactual(
+    expected = causal_flow.counterfactual(
         mechanisms,
         jnp.array(GRAPH, jnp.float32),
         z,
         jnp.asarray(fixed),
         jnp.asarray(values),
-        transform=flow.AFFINE,
+        transform=causal_flow.AFFINE,
     )
     np.testing.assert_allclose(expected[:, 1], z[:, 1], atol=1e-5)
     assert np.abs(np.asarray(expected[:, 2]) - z[:, 2]).max() > 1e-3
     drawn = _jit(method.decode)(case.variables, {"vectors": expected})
-    found = _jit(method.intervene_value)(case.variables, images, 0, jnp.full(B, 7.5))
+    found = _jit(method.factors.do)(case.variables, images, 0, jnp.full(B, 7.5))
     np.testing.assert_allclose(found, drawn, atol=1e-5)
 
 
 def test_structure_prunes_what_is_weak():
     case = _case("structure")
     method, variables = case.method, case.variables
-    assert method.structure is not None
+    assert method.factors.structure is not None
     strong = variables | {"graph": {"strength": jnp.full((3, 3), 9.0)}}
     values = case.batch["x"]["values"]
-    every = _jit(method.structure)(strong, values)
+    every = _jit(method.factors.structure)(strong, values)
     assert (np.asarray(every["edge_strength"])[np.tril_indices(3, -1)] > 0).all()
     weak = strong["graph"]["strength"].at[1, 0].set(0.01)
-    pruned = _jit(method.structure)(variables | {"graph": {"strength": weak}}, values)
+    pruned = _jit(method.factors.structure)(variables | {"graph": {"strength": weak}}, values)
     assert pruned["edge_strength"][1, 0] == 0 and not pruned["adjacency"][1, 0]
     np.testing.assert_array_equal(pruned["edge_strength"][2], every["edge_strength"][2])
 
@@ -283,7 +288,13 @@ def test_the_latent_of_a_binary_label_is_its_logit():
     batch = {"x": {"image": jnp.asarray(IMAGES[:B]), "values": jnp.asarray(values)}}
     variables = _jit(method.init)(jax.random.key(0), batch)
     stage = _stage(method, "images")
-    run = _jit(lambda v, b: stage.loss(v, b, jax.random.key(0), jnp.int32(0), None)[1].metrics)
+    run = _jit(
+        lambda v, b: (
+            stage.objectives[0]
+            .loss(v, b, Context(jax.random.key(0), jnp.int32(0), None))[1]
+            .metrics
+        )
+    )
     assert method.encode is not None
     latents = np.asarray(_jit(method.encode)(variables, batch["x"]["image"])["vectors"], float)
     expected, mean, std = 0.0, np.array(INFO.value_mean), np.array(INFO.value_std)
@@ -299,7 +310,13 @@ def test_images_without_labels_have_no_alignment():
     _, method = _make("shipped", {"model.label_fraction": 1e-6})
     case = _case("shipped")
     stage = _stage(method, "images")
-    run = _jit(lambda v, b: stage.loss(v, b, jax.random.key(0), jnp.int32(0), None)[1].metrics)
+    run = _jit(
+        lambda v, b: (
+            stage.objectives[0]
+            .loss(v, b, Context(jax.random.key(0), jnp.int32(0), None))[1]
+            .metrics
+        )
+    )
     metrics = run(case.variables, case.batch)
     assert metrics["alignment"] == 0 and metrics["reconstruction"] != 0
     # What labels there are have no say: the prior is the flow's own.
@@ -312,9 +329,9 @@ def test_images_without_labels_have_no_alignment():
 
 def _train(stage: Stage, variables, batch, *, steps: int, rate: float):
     optimizer = optax.adam(rate)
-    update = make_update(stage, optimizer, seed=0, start=0, axis_name=None)
-    trained, _ = split(variables["params"], stage)
-    state = State(variables, optimizer.init(trained), jnp.int32(0))
+    update = make_update(stage, (optimizer,), seed=0, start=0, axis_name=None)
+    trained, _ = split(variables["params"], stage.objectives[0])
+    state = State(variables, (optimizer.init(trained),), jnp.int32(0))
     state, metrics = jax.jit(
         lambda state: jax.lax.scan(lambda s, _: update(s, batch), state, length=steps)
     )(state)
@@ -330,17 +347,19 @@ def test_a_structure_is_learnt_and_refitted():
     variables, _ = _train(_stage(method, "structure"), variables, batch, steps=400, rate=1e-2)
     refit = _stage(method, "flow")
     # Each draw of the blur moves the loss by more than refitting does: the same draws for both.
-    loss = _jit(lambda v, key: refit.loss(v, batch, key, jnp.int32(0), None)[0])
+    loss = _jit(
+        lambda v, key: refit.objectives[0].loss(v, batch, Context(key, jnp.int32(0), None))[0]
+    )
     keys = jax.random.split(jax.random.key(9), 16)
     with_price = np.array([loss(variables, key) for key in keys])
     variables, _ = _train(refit, variables, batch, steps=200, rate=1e-3)
     without = np.array([loss(variables, key) for key in keys])
     assert without.mean() < with_price.mean() - 1e-3
-    assert method.structure is not None
-    found = method.structure(variables, batch["x"]["values"])
-    np.testing.assert_array_equal(np.asarray(found["adjacency"], int), GRAPH)
+    assert method.factors.structure is not None
+    found = method.factors.structure(variables, batch["x"]["values"])
+    np.testing.assert_array_equal(np.asarray(found.adjacency, int), GRAPH)
     # The effect is a half of each cause: 0.5 * 2.0 / 1.5 in standardised units.
-    np.testing.assert_allclose(found["edge_strength"][2, :2], 2 / 3, atol=0.12)
+    np.testing.assert_allclose(found.edge_strength[2, :2], 2 / 3, atol=0.12)
 
 
 # Bad input
@@ -439,9 +458,9 @@ def test_smoke_variants_train_two_steps_of_each_stage(name):
         if stage.precompute is not None:
             batch["x"] |= _jit(stage.precompute)(variables, batch["x"]["image"])
         optimizer = optax.adam(1e-3)
-        update = _jit(make_update(stage, optimizer, seed=0, start=0, axis_name=None))
-        trained, _ = split(variables["params"], stage)
-        state = State(variables, optimizer.init(trained), jnp.int32(0))
+        update = _jit(make_update(stage, (optimizer,), seed=0, start=0, axis_name=None))
+        trained, _ = split(variables["params"], stage.objectives[0])
+        state = State(variables, (optimizer.init(trained),), jnp.int32(0))
         given = {"x": {column: batch["x"][column] for column in stage.columns}}
         for _ in range(config.stages[stage.name].steps):
             state, metrics = update(state, given)
@@ -479,9 +498,9 @@ def test_the_literal_objective_leaves_every_edge_weaker_than_the_mechanism():
         metrics: dict[str, Any] = {}
         for stage in method.stages:
             optimizer = optax.adam(config.stages[stage.name].learning_rate)
-            update = jax.jit(make_update(stage, optimizer, seed=0, start=0, axis_name=None))
-            trained, _ = split(variables["params"], stage)
-            state = State(variables, optimizer.init(trained), jnp.int32(0))
+            update = jax.jit(make_update(stage, (optimizer,), seed=0, start=0, axis_name=None))
+            trained, _ = split(variables["params"], stage.objectives[0])
+            state = State(variables, (optimizer.init(trained),), jnp.int32(0))
             columns = {"image": images, "values": values}
             if stage.name not in steps:
                 break

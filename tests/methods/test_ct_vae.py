@@ -16,14 +16,14 @@ import pytest
 
 from cdis import data
 from cdis.config import load_config
-from cdis.data import transitions
+from cdis.data import examples, transitions
 from cdis.data.generated import GeneratedBuilder
 from cdis.data.info import Info
 from cdis.data.pipeline import batches
 from cdis.data.sprites2d import GRIDS, grid_factors
 from cdis.errors import UserError
 from cdis.methods import ct_vae
-from cdis.methods.base import Method, Stage
+from cdis.methods.base import Context, Method, Stage
 from cdis.ops import retrieve
 from cdis.train.state import State, by_path, split
 from cdis.train.update import make_update
@@ -115,15 +115,15 @@ def _differentiated(name: str, stage_name: str):
     """(variables, step) -> loss, its aux and gradient, on the columns that the stage asks for."""
     case = _case(name)
     stage = _stage(case.method, stage_name)
-    sides = ("x", "y") if stage.inputs == "pairs" else ("x",)
+    sides = ("x", "y") if stage.rows is examples.PAIRS else ("x",)
     batch = {side: {column: case.batch[side][column] for column in stage.columns} for side in sides}
-    if stage.inputs == "pairs":
+    if stage.rows is examples.PAIRS:
         batch["action"] = case.batch["action"]
 
     def run(variables, step):
         def loss(params):
             together = variables | {"params": params}
-            return stage.loss(together, batch, jax.random.key(3), step, None)
+            return stage.objectives[0].loss(together, batch, Context(jax.random.key(3), step, None))
 
         (value, aux), slopes = jax.value_and_grad(loss, has_aux=True)(variables["params"])
         return value, aux, by_path(slopes)
@@ -132,7 +132,7 @@ def _differentiated(name: str, stage_name: str):
 
 
 def _trained(case: Case, stage_name: str) -> set[str]:
-    return set(split(case.variables["params"], _stage(case.method, stage_name))[0])
+    return set(split(case.variables["params"], _stage(case.method, stage_name).objectives[0])[0])
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -142,8 +142,8 @@ def test_stages(name):
     assert list(stages) == list(case.config.stages)
     first_name = "joint" if name == "shipped" else "autoencoder"
     assert list(stages) == [first_name, "transition"]
-    assert stages[first_name].inputs == ("pairs" if name == "shipped" else "images")
-    assert stages["transition"].inputs == "pairs"
+    assert stages[first_name].rows.name == ("pairs" if name == "shipped" else "images")
+    assert stages["transition"].rows is examples.PAIRS
     assert "codes" in stages["transition"].columns
     assert set(case.variables) == {"params"} | ({"codebook"} if name == "moving average" else set())
     first, last = _trained(case, first_name), _trained(case, "transition")
@@ -166,7 +166,11 @@ def test_representation(name):
     assert codes.shape == (B, settings.num_codebooks * places) and codes.dtype == jnp.int32
     assert vectors.shape == (B, settings.num_codebooks * places * settings.code_dim)
     assert vectors.dtype == jnp.float32
-    assert case.method.num_codes == settings.num_codes > codes.max() and codes.min() >= 0
+    assert (
+        case.method.codes
+        and case.method.codes.num_codes == settings.num_codes > codes.max()
+        and codes.min() >= 0
+    )
     np.testing.assert_array_equal(codes, case.batch["x"]["codes"])
     # Vectors are those of the codes, codebook by codebook.
     home = case.variables if name == "moving average" else case.variables["params"]
@@ -184,23 +188,28 @@ def test_representation(name):
 def test_what_a_trained_method_can_do(name):
     case = _case(name)
     method, variables, (x, y) = case.method, case.variables, (case.batch["x"], case.batch["y"])
-    assert method.decode and method.retrieve and method.intervene and method.describe
+    assert (
+        method.decode
+        and method.actions.retrieve
+        and method.actions.intervene
+        and method.actions.describe
+    )
     drawn = _jit(method.decode)(variables, case.represented)
     assert drawn.shape == (B, *INFO.image_shape) and drawn.dtype == jnp.float32
     assert np.abs(drawn).max() <= 1
 
-    retrieve = _jit(method.retrieve)
+    retrieve = _jit(method.actions.retrieve)
     probabilities = retrieve(variables, x["image"], y["image"])
     assert probabilities.shape == (B, INFO.num_actions) and probabilities.dtype == jnp.float32
     np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
     np.testing.assert_array_equal(probabilities, retrieve(variables, x["image"], y["image"]))
     assert np.ptp(probabilities, axis=-1).min() > 0  # actions differ
 
-    changed = _jit(method.intervene)(variables, x["image"], case.batch["action"])
+    changed = _jit(method.actions.intervene)(variables, x["image"], case.batch["action"])
     assert changed.shape == drawn.shape and changed.dtype == jnp.float32
     assert np.abs(changed).max() <= 1
 
-    seen = _jit(method.describe)(variables, x["image"], case.batch["action"])
+    seen = _jit(method.actions.describe)(variables, x["image"], case.batch["action"])
     n = case.represented["codes"].shape[1]
     assert {part: array.shape for part, array in seen.items()} == {
         "mask": (B, n),
@@ -327,7 +336,9 @@ def test_two_devices_equal_one():
         def one(batch):
             def loss(params):
                 variables = case.variables | {"params": params}
-                return stage.loss(variables, batch, jax.random.key(3), 0, axis_name)
+                return stage.objectives[0].loss(
+                    variables, batch, Context(jax.random.key(3), jnp.int32(0), axis_name)
+                )
 
             (value, aux), slopes = jax.value_and_grad(loss, has_aux=True)(case.variables["params"])
             if axis_name:
@@ -353,9 +364,9 @@ def test_an_update_is_alike_on_all_devices(name, stage_name):
     case = _case(name)
     stage = _stage(case.method, stage_name)
     optimizer = optax.adam(1e-3)
-    update = make_update(stage, optimizer, seed=0, start=0, axis_name="data")
-    trained, _ = split(case.variables["params"], stage)
-    state = State(case.variables, optimizer.init(trained), jnp.int32(0))
+    update = make_update(stage, (optimizer,), seed=0, start=0, axis_name="data")
+    trained, _ = split(case.variables["params"], stage.objectives[0])
+    state = State(case.variables, (optimizer.init(trained),), jnp.int32(0))
     run = jax.vmap(update, in_axes=(None, 0), axis_name="data")
     state, metrics = _jit(run)(state, _halves(case.batch))
     for leaf in jax.tree.leaves((state, metrics)):
@@ -369,9 +380,9 @@ def test_an_update_is_alike_on_all_devices(name, stage_name):
 def _train(stage: Stage, variables, batch, *, steps: int, rate: float):
     """Variables after `steps` on one batch, and the metrics of every step."""
     optimizer = optax.adam(rate)
-    update = make_update(stage, optimizer, seed=0, start=0, axis_name=None)
-    trained, _ = split(variables["params"], stage)
-    state = State(variables, optimizer.init(trained), jnp.int32(0))
+    update = make_update(stage, (optimizer,), seed=0, start=0, axis_name=None)
+    trained, _ = split(variables["params"], stage.objectives[0])
+    state = State(variables, (optimizer.init(trained),), jnp.int32(0))
     state, metrics = jax.jit(
         lambda state: jax.lax.scan(lambda s, _: update(s, batch), state, length=steps)
     )(state)
@@ -404,14 +415,16 @@ def test_on_ideal_codes_an_action_hits_the_node_of_its_factor_and_no_other():
     stage = _stage(method, "transition")
     steps = 1000
     optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
-    trained, _ = split(variables["params"], stage)
-    state = State(variables, optimizer.init(trained), jnp.int32(0))
-    update = jax.jit(make_update(stage, optimizer, seed=0, start=0, axis_name=None))
+    trained, _ = split(variables["params"], stage.objectives[0])
+    state = State(variables, (optimizer.init(trained),), jnp.int32(0))
+    update = jax.jit(make_update(stage, (optimizer,), seed=0, start=0, axis_name=None))
     codes = grid_factors(GRIDS["coloured"], np.arange(math.prod(info.factor_sizes)))
     order = np.random.default_rng(0).permutation(len(codes))
     train, test = (np.sort(part) for part in np.split(order, [int(0.7 * len(codes))]))
     rows = transitions.build(codes, info, train)
-    for batch in batches({"codes": codes}, rows, batch_size=64, seed=0, num_batches=steps):
+    for batch in batches(
+        {"codes": codes}, examples.of_transitions(rows), batch_size=64, seed=0, num_batches=steps
+    ):
         state, _ = update(state, batch)
 
     layer = ct_vae.transition_layer(config.model, info, info.num_factors)

@@ -14,6 +14,7 @@ from cdis.data import transitions
 from cdis.data.info import Info
 from cdis.errors import UserError
 from cdis.methods import pair_classifier
+from cdis.methods.base import Context
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "baselines"
 INFO = Info(
@@ -61,14 +62,17 @@ def test_loss_counts_each_pair_in_both_directions(method, spots):
         "y": batch["x"],
         "action": jnp.asarray(INFO.opposite(np.asarray(batch["action"]))),
     }
-    loss = method.stages[0].loss
-    first, aux = loss(variables, batch, None, 0, None)
-    second, _ = loss(variables, reversed_batch, None, 0, None)
+    loss, context = (
+        method.stages[0].objectives[0].loss,
+        Context(jax.random.key(0), jnp.int32(0), None),
+    )
+    first, aux = loss(variables, batch, context)
+    second, _ = loss(variables, reversed_batch, context)
     np.testing.assert_allclose(first, second, rtol=1e-5)
     assert aux.variables == {}
 
     def cross_entropy(batch):
-        probabilities = method.retrieve(variables, batch["x"]["image"], batch["y"]["image"])
+        probabilities = method.actions.retrieve(variables, batch["x"]["image"], batch["y"]["image"])
         np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
         return -np.log(np.asarray(probabilities)[np.arange(8), batch["action"]]).mean()
 
@@ -82,16 +86,20 @@ def test_learns(method, spots):
     variables = method.init(jax.random.key(0), batch)
     optimiser = optax.adam(1e-2)
 
+    context = Context(jax.random.key(0), jnp.int32(0), None)
+
     @jax.jit
     def update(variables, state):
-        gradient = jax.grad(lambda v: method.stages[0].loss(v, batch, None, 0, None)[0])(variables)
+        gradient = jax.grad(lambda v: method.stages[0].objectives[0].loss(v, batch, context)[0])(
+            variables
+        )
         updates, state = optimiser.update(gradient, state)
         return optax.apply_updates(variables, updates), state
 
     state = optimiser.init(variables)
     for _ in range(100):
         variables, state = update(variables, state)
-    answer = method.retrieve(variables, images[pairs.x], images[pairs.y]).argmax(-1)
+    answer = method.actions.retrieve(variables, images[pairs.x], images[pairs.y]).argmax(-1)
     assert (np.asarray(answer) == pairs.action).mean() > 0.95
 
 
@@ -104,6 +112,6 @@ def test_experiments(variant):
         assert config.data.name in data.names()
         method = pair_classifier.make(config, data.info(config.data.name))
         assert set(config.stages) == {stage.name for stage in method.stages}
-        assert method.retrieve is not None and method.encode is None
+        assert method.actions.retrieve is not None and method.encode is None
     with pytest.raises(UserError, match="smoke"):
         load_config(f"{path}:tiny")

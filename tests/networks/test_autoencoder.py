@@ -16,7 +16,8 @@ from cdis.networks.autoencoder import (
     spread,
 )
 from cdis.networks.conditioner import Conditioner
-from cdis.ops import flow
+from cdis.ops import causal_flow
+from cdis.ops.adjacency import order_only
 
 B, H, W, C, RANK = 2, 4, 6, 3, 5
 
@@ -87,12 +88,12 @@ def test_patch_networks():
 
 
 def test_a_conditioner_starts_a_flow_that_is_alive():
-    d, graph = 3, jnp.asarray(flow.order_only(3))
+    d, graph = 3, jnp.asarray(order_only(3))
     z = jnp.asarray(np.random.default_rng(1).normal(size=(64, d)), jnp.float32)
-    for transform in (flow.AFFINE, flow.SPLINE):
+    for transform in (causal_flow.AFFINE, causal_flow.SPLINE):
         module = Conditioner(d, 16, transform.num_parameters)
         mechanisms = module.apply(module.init(jax.random.key(0)))
-        assert isinstance(mechanisms, flow.Mechanisms)
-        strength = flow.edge_strength(mechanisms, graph, z, transform=transform)
+        assert isinstance(mechanisms, causal_flow.Mechanisms)
+        strength = causal_flow.edge_strength(mechanisms, graph, z, transform=transform)
         assert (np.asarray(strength)[np.asarray(graph) == 1] > 0.05).all()
         assert (np.asarray(strength)[np.asarray(graph) == 0] == 0).all()

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import toy_method
 
+from cdis.data.examples import of_images
 from cdis.data.pipeline import batches
 from cdis.train import parallel
 from cdis.train.optimizer import make_optimizer
@@ -21,18 +22,22 @@ method = toy_method.make(config, dataset.info)
 stage = method.stages[0]
 settings = config.stages.autoencoder
 optimizer = make_optimizer(settings, 4)
-variables = method.init(jax.random.key(0), None)
-optimizer_state = optimizer.init(split(variables["params"], stage)[0])
+variables = method.init(jax.random.key(0), {})
+optimizer_state = (optimizer.init(split(variables["params"], stage.objectives[0])[0]),)
 first = jax.device_get(State(variables, optimizer_state, np.int32(0)))  # each layout donates it
 results = {}
 for name in ("jit", "pmap", "sharding"):
     layout = parallel.choose(name)
     options = {"seed": 0, "start": 0, "axis_name": layout.axis_name}
-    update = layout.compile(make_update(stage, optimizer, **options), True)
+    update = layout.compile(make_update(stage, (optimizer,), **options), True)
     validate = layout.compile(make_validate(stage, **options), False)
     state, metrics = layout.put_state(first), {}
     for batch in batches(
-        {"image": dataset.images}, dataset.splits["train"], batch_size=8, seed=0, num_batches=3
+        {"image": dataset.images},
+        of_images(dataset.splits["train"]),
+        batch_size=8,
+        seed=0,
+        num_batches=3,
     ):
         batch = layout.put_batch(batch)
         metrics = {"validation": validate(state, batch)}

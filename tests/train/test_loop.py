@@ -68,15 +68,22 @@ def test_a_stage_is_given_the_values_that_it_asks_for(tmp_path, monkeypatch):
         method = make(config, info)
         first, *others = method.stages
 
-        def loss(variables, batch, key, step, axis_name):
+        (objective,) = first.objectives
+
+        def loss(variables, batch, context):
             x = batch["x"]
-            scalar, aux = first.loss(variables, batch, key, step, axis_name)
+            scalar, aux = objective.loss(variables, batch, context)
             # The toy's values are its indices.
             seen = {"least": x["values"].min(), "apart": abs(x["values"] - x["factors"]).max()}
             return scalar, aux._replace(metrics=seen | {"most": x["values"].max()})
 
         columns = ("image", "factors", "values")
-        return method._replace(stages=(first._replace(columns=columns, loss=loss), *others))
+        return method._replace(
+            stages=(
+                first._replace(columns=columns, objectives=(objective._replace(loss=loss),)),
+                *others,
+            )
+        )
 
     monkeypatch.setattr(toy_method, "make", asking)
     fields = {"stages__autoencoder__steps": 4, "stages__actions__steps": 1, "validate_every": 0}

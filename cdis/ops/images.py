@@ -1,13 +1,25 @@
-"""Images: number formats, and exchange of resolution for channels."""
+"""Images: number formats, and the exchange of resolution for channels."""
+
+from typing import TypeVar
 
 import chex
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
+Images = TypeVar("Images", np.ndarray, jax.Array)
 
-def from_uint8(images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Stored images, 0 to 255, as float32 in [-1, 1]."""
-    return images.astype(jnp.float32) / 127.5 - 1.0
+
+def from_uint8(images: Images) -> Images:
+    """Stored images, uint8 from 0 to 255, as float32 in [-1, 1]; arrays of NumPy or JAX."""
+    return images.astype(np.float32) / 127.5 - 1.0
+
+
+def to_uint8(images: Images) -> Images:
+    """Images in [-1, 1], clipped to that range, as they are stored: uint8 from 0 to 255."""
+    numpy = images.__array_namespace__()
+    return numpy.round((numpy.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
 def tinted(images: UInt8[Array, "b h w c"], tint: Bool[Array, " b"]) -> UInt8[Array, "b h w c"]:

@@ -4,13 +4,13 @@
 that increases in eps (Fan, Kou and Gao, arXiv 2304.09010, for the affine T). Factors stand in
 topological order, so that the Jacobian dz / deps is triangular and its log-determinant the sum of
 the log slopes. `adjacency[i, j]` is the edge into i from j; all j < i is an ordinary autoregressive
-flow, which knows the order only (`order_only`).
+flow, which knows the order only (`cdis.ops.adjacency.order_only`).
 
 Every node has a small network of its own, stacked in `Mechanisms`. eps -> z goes node by node;
 z -> eps is one pass, as all parents are there. Log-determinants are those of eps -> z in both.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from cdis.errors import UserError
 from cdis.ops import gaussian
 
 _MOST_LOG_SCALE = 3.0
@@ -45,53 +44,6 @@ class Transform(NamedTuple):
     num_parameters: int
     forward: Callable[[Array, Array], tuple[Array, Array]]
     inverse: Callable[[Array, Array], tuple[Array, Array]]
-
-
-def order_only(d: int) -> Float[np.ndarray, "d d"]:
-    """The graph in which every earlier node is a parent: strictly lower triangular ones."""
-    return np.tril(np.ones((d, d), np.float32), -1)
-
-
-def validate_graph(
-    graph: Sequence[Sequence[int]] | np.ndarray, names: Sequence[str]
-) -> Float[np.ndarray, "d d"]:
-    """`graph[i][j]` (is factor j a parent of factor i?) as an adjacency matrix of ones and zeros.
-
-    Raises:
-      UserError: the graph is not of the factors called `names`, holds anything but 0 and 1, has a
-        cycle, or an edge from a later factor into an earlier one.
-    """
-    rows, d = [list(row) for row in graph], len(names)
-    if len(rows) != d or any(len(row) != d for row in rows):
-        lengths = sorted({len(row) for row in rows})
-        raise UserError(
-            f"The graph has {len(rows)} rows of length {', '.join(map(str, lengths))}, but there "
-            f"are {d} factors: {', '.join(names)}. Give {d} rows of {d} numbers; row i marks the "
-            "parents of factor i."
-        )
-    adjacency = np.array(rows, np.float32)
-    if not np.isin(adjacency, (0, 1)).all():
-        raise UserError(
-            "The graph holds numbers other than 0 and 1. Row i has a 1 at each parent of factor i "
-            "and 0 elsewhere."
-        )
-    # Take away whoever has no parents left, again and again: what remains lies on or behind cycles.
-    left = np.ones(d, bool)
-    while (roots := left & (adjacency[:, left].sum(1) == 0)).any():
-        left &= ~roots
-    if left.any():
-        stuck = ", ".join(name for name, here in zip(names, left, strict=True) if here)
-        raise UserError(
-            f"The graph has a cycle: {stuck} cause one another, or themselves. A causal flow needs "
-            "a graph without cycles; take out an edge."
-        )
-    if np.triu(adjacency).any():
-        child, parent = np.argwhere(np.triu(adjacency))[0]
-        raise UserError(
-            f"The graph has an edge from {names[parent]} into {names[child]}, which stands before "
-            "it. The order of the factors must be that of causes before effects."
-        )
-    return adjacency
 
 
 def forward(

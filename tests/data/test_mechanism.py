@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Patch, Polygon, Rectangle
 
 from cdis import data
-from cdis.data import causal, transitions
+from cdis.data import mechanism, transitions
 from cdis.data.builder import SPLITS, split_of
 from cdis.data.flow import Flow
 from cdis.data.generated import GeneratedBuilder
@@ -235,14 +235,14 @@ def test_splits_share_nothing_and_are_alike(name):
 
 def test_draws_are_fixed_for_ever_and_as_they_should_be():
     first = [0.8133540609793564, 0.7513314251083365, 0.6716490436969984]
-    assert causal.uniform(0, 3).tolist() == first
-    draws, normal = causal.uniform(3, 100_000), causal.gaussian(3, 100_000)
+    assert mechanism.uniform(0, 3).tolist() == first
+    draws, normal = mechanism.uniform(3, 100_000), mechanism.gaussian(3, 100_000)
     assert draws.min() > 0 and draws.max() < 1
     assert np.abs(np.histogram(draws, 10, (0, 1))[0] - 10_000).max() < 500
     assert abs(normal.mean()) < 0.015 and abs(normal.std() - 1) < 0.01
     assert abs((np.abs(normal) < 1).mean() - 0.6827) < 0.006
     assert abs(np.corrcoef(normal[1:], normal[:-1])[0, 1]) < 0.015
-    assert (causal.uniform(0, 9) != causal.uniform(1, 9)).all()
+    assert (mechanism.uniform(0, 9) != mechanism.uniform(1, 9)).all()
 
 
 # What continuous factors cannot do

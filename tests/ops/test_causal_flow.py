@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from cdis.errors import UserError
-from cdis.ops import flow
-from cdis.ops.flow import AFFINE, SPLINE, Mechanisms, Transform
+from cdis.ops import causal_flow
+from cdis.ops.adjacency import order_only, validate_graph
+from cdis.ops.causal_flow import AFFINE, SPLINE, Mechanisms, Transform
 
 B, D, H = 6, 4, 5
 TRANSFORMS = pytest.mark.parametrize("transform", [AFFINE, SPLINE], ids=["affine", "spline"])
@@ -57,7 +58,7 @@ def _literal_map(transform: Transform, theta: Any, eps: Any) -> Any:
     s = 3 * jnp.tanh(theta[0] / 3)
     if transform is AFFINE:
         return jnp.exp(s) * eps + theta[1]
-    k, bound = flow.SPLINE_BINS, flow.SPLINE_BOUND
+    k, bound = causal_flow.SPLINE_BINS, causal_flow.SPLINE_BOUND
     widths = 1e-3 + (1 - 1e-3 * k) * jax.nn.softmax(theta[2 : 2 + k])
     heights = 1e-3 + (1 - 1e-3 * k) * jax.nn.softmax(theta[2 + k : 2 + 2 * k])
     inner = 1e-3 + jax.nn.softplus(theta[2 + 2 * k :] + np.log(np.exp(1 - 1e-3) - 1))
@@ -95,7 +96,7 @@ def test_forward_is_the_literal_loop_gradients_included(transform):
         return jax.vmap(lambda row: _literal(transform, m, GRAPH, row))(eps)
 
     def fast(m, eps):
-        return flow.forward(m, GRAPH, eps, transform=transform)[0]
+        return causal_flow.forward(m, GRAPH, eps, transform=transform)[0]
 
     def with_gradient(f):
         def total(m, eps):
@@ -116,12 +117,12 @@ def test_forward_is_the_literal_loop_gradients_included(transform):
 @pytest.mark.parametrize("d", [1, 4, 64])
 def test_bijection(transform, d):
     # Round trips, and log-determinants against autodiff in both directions.
-    m, graph = _mechanisms(transform, d), jnp.asarray(flow.order_only(d))
+    m, graph = _mechanisms(transform, d), jnp.asarray(order_only(d))
     eps = _noise(rows=3, d=d)
 
     def both(eps):
-        z, log_det = flow.forward(m, graph, eps, transform=transform)
-        back, again = flow.inverse(m, graph, z, transform=transform)
+        z, log_det = causal_flow.forward(m, graph, eps, transform=transform)
+        back, again = causal_flow.inverse(m, graph, z, transform=transform)
         return z, back, log_det, again
 
     z, back, log_det, again = _jit(both)(eps)
@@ -129,30 +130,30 @@ def test_bijection(transform, d):
     np.testing.assert_allclose(again, log_det, rtol=1e-4, atol=1e-4)
 
     def one(row):
-        return flow.forward(m, graph, row[None], transform=transform)[0][0]
+        return causal_flow.forward(m, graph, row[None], transform=transform)[0][0]
 
     jacobians = np.asarray(_jit(jax.vmap(jax.jacfwd(one)))(eps), np.float64)
     sign, expected = np.linalg.slogdet(jacobians)
     assert (sign == 1).all()
     np.testing.assert_allclose(log_det, expected, rtol=1e-4, atol=1e-4)
-    log_p = flow.log_prob(m, graph, z, transform=transform)
+    log_p = causal_flow.log_prob(m, graph, z, transform=transform)
     gaussian = -0.5 * (eps**2).sum(-1) - 0.5 * d * np.log(2 * np.pi)
     np.testing.assert_allclose(log_p, gaussian - expected, rtol=1e-4, atol=1e-3)
 
 
 @TRANSFORMS
-@pytest.mark.parametrize("graph", [GRAPH, jnp.asarray(flow.order_only(D))], ids=["graph", "order"])
+@pytest.mark.parametrize("graph", [GRAPH, jnp.asarray(order_only(D))], ids=["graph", "order"])
 def test_the_jacobian_is_exactly_zero_where_there_is_no_path(transform, graph):
     m, path = _mechanisms(transform), _leads_to(graph)
 
     def run(f):
         return np.asarray(_jit(jax.vmap(jax.jacfwd(lambda row: f(row[None])[0])))(_noise()))
 
-    jacobian = run(lambda eps: flow.forward(m, graph, eps, transform=transform)[0])
+    jacobian = run(lambda eps: causal_flow.forward(m, graph, eps, transform=transform)[0])
     assert (jacobian[:, ~path] == 0).all() and (np.abs(jacobian).max(0)[path] > 1e-4).all()
     # Abduction looks at a node and its parents alone.
     near = (np.eye(D) + np.asarray(graph)) > 0
-    jacobian = run(lambda z: flow.inverse(m, graph, z, transform=transform)[0])
+    jacobian = run(lambda z: causal_flow.inverse(m, graph, z, transform=transform)[0])
     assert (jacobian[:, ~near] == 0).all() and (np.abs(jacobian).max(0)[near] > 1e-4).all()
 
 
@@ -165,7 +166,7 @@ def test_a_spline_is_affine_at_zero_and_in_its_tails():
         np.testing.assert_allclose(value, of_affine, rtol=1e-5, atol=1e-5)
     theta = theta.at[:, 2:].set(_noise(31, SPLINE.num_parameters - 2))
     z, log_slope = SPLINE.forward(theta, eps)
-    tails = np.abs(eps) > flow.SPLINE_BOUND
+    tails = np.abs(eps) > causal_flow.SPLINE_BOUND
     straight, log_scale = AFFINE.forward(theta[:, :2], eps)
     np.testing.assert_allclose(z[tails], straight[tails], rtol=1e-5)
     np.testing.assert_allclose(log_slope[tails], log_scale[tails], rtol=1e-5)
@@ -213,7 +214,9 @@ def test_counterfactuals_of_a_linear_scm():
             follows = EDGES[i] @ expected[b] + OFFSET[i] + noise
             expected[b, i] = values[b, i] if fixed[b, i] else follows
     z32, values32 = jnp.asarray(z, jnp.float32), jnp.asarray(values, jnp.float32)
-    found = flow.counterfactual(SCM, GRAPH, z32, jnp.asarray(fixed), values32, transform=AFFINE)
+    found = causal_flow.counterfactual(
+        SCM, GRAPH, z32, jnp.asarray(fixed), values32, transform=AFFINE
+    )
     np.testing.assert_allclose(found, expected, atol=2e-4)
     assert (np.asarray(found)[fixed] == np.asarray(values32)[fixed]).all()
 
@@ -222,7 +225,9 @@ def test_counterfactuals_of_a_linear_scm():
 def test_nothing_intervened_is_nothing_changed(transform):
     m, z = _mechanisms(transform), _noise()
     nothing = jnp.zeros(z.shape, bool)
-    found = flow.counterfactual(m, GRAPH, z, nothing, jnp.full_like(z, 9), transform=transform)
+    found = causal_flow.counterfactual(
+        m, GRAPH, z, nothing, jnp.full_like(z, 9), transform=transform
+    )
     np.testing.assert_allclose(found, z, rtol=1e-5, atol=1e-5)
 
 
@@ -235,11 +240,11 @@ def test_samples_have_the_moments_of_a_linear_scm():
         np.testing.assert_allclose(np.cov(np.asarray(drawn).T), covariance, rtol=0.1, atol=0.15)
 
     key, n = jax.random.key(0), 20_000
-    drawn = flow.sample(key, SCM, GRAPH, num=n, transform=AFFINE)
+    drawn = causal_flow.sample(key, SCM, GRAPH, num=n, transform=AFFINE)
     check(drawn, mixing @ OFFSET, mixing @ noise @ mixing.T)
     # do(z_2 = 1.5): its row of equations is replaced.
     fixed, values = jnp.zeros((n, D), bool).at[:, 2].set(True), jnp.full((n, D), 1.5)
-    drawn = flow.sample_interventional(key, SCM, GRAPH, fixed, values, transform=AFFINE)
+    drawn = causal_flow.sample_interventional(key, SCM, GRAPH, fixed, values, transform=AFFINE)
     edges, offset, noise = EDGES.copy(), OFFSET.copy(), noise.copy()
     edges[2], offset[2], noise[2] = 0, 1.5, 0
     mixing = np.linalg.inv(np.eye(D) - edges)
@@ -251,7 +256,7 @@ def test_samples_have_the_moments_of_a_linear_scm():
 
 def test_edge_strength_by_hand():
     # d t_i / dz_j is the edge of a linear model, and s does not depend on z.
-    found = flow.edge_strength(SCM, GRAPH, _noise(), transform=AFFINE)
+    found = causal_flow.edge_strength(SCM, GRAPH, _noise(), transform=AFFINE)
     np.testing.assert_allclose(found, np.abs(EDGES), atol=1e-3)
 
 
@@ -265,7 +270,7 @@ def test_edge_strength_against_differences(transform):
             step = h * jnp.eye(D)[j]
             high, low = (
                 transform.forward(
-                    flow.map_parameters(m64, GRAPH, z + sign * step),
+                    causal_flow.map_parameters(m64, GRAPH, z + sign * step),
                     jnp.full(z.shape, level),
                 )
                 for sign in (1, -1)
@@ -273,7 +278,7 @@ def test_edge_strength_against_differences(transform):
             for up, down in zip(high, low, strict=True):
                 difference = (np.asarray(up) - np.asarray(down)) / (2 * h)
                 squares[:, j] += (difference**2).mean(0) / len(levels)
-    found = flow.edge_strength(m, GRAPH, z, transform=transform, noise=levels)
+    found = causal_flow.edge_strength(m, GRAPH, z, transform=transform, noise=levels)
     np.testing.assert_allclose(found, np.sqrt(squares), rtol=3e-2, atol=2e-3)
     edges = np.asarray(GRAPH) == 1
     assert (np.asarray(found)[~edges] == 0).all() and (np.asarray(found)[edges] > 0).all()
@@ -282,13 +287,13 @@ def test_edge_strength_against_differences(transform):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda m: flow.forward(m, GRAPH[:3, :3], _noise(), transform=AFFINE),
-        lambda m: flow.inverse(m, GRAPH, _noise(d=3), transform=AFFINE),
-        lambda m: flow.forward(m, GRAPH, _noise()[0], transform=AFFINE),
-        lambda m: flow.intervene(
+        lambda m: causal_flow.forward(m, GRAPH[:3, :3], _noise(), transform=AFFINE),
+        lambda m: causal_flow.inverse(m, GRAPH, _noise(d=3), transform=AFFINE),
+        lambda m: causal_flow.forward(m, GRAPH, _noise()[0], transform=AFFINE),
+        lambda m: causal_flow.intervene(
             m, GRAPH, _noise(), jnp.zeros(D, bool), _noise(), transform=AFFINE
         ),
-        lambda m: flow.edge_strength(m, GRAPH, _noise()[0], transform=AFFINE),
+        lambda m: causal_flow.edge_strength(m, GRAPH, _noise()[0], transform=AFFINE),
     ],
 )
 def test_wrong_shapes_raise(call):
@@ -302,10 +307,10 @@ NAMES = ("sun", "rod", "shade")
 
 
 def test_a_valid_graph_becomes_an_adjacency_matrix():
-    adjacency = flow.validate_graph(((0, 0, 0), (0, 0, 0), (1, 1, 0)), NAMES)
+    adjacency = validate_graph(((0, 0, 0), (0, 0, 0), (1, 1, 0)), NAMES)
     np.testing.assert_array_equal(adjacency, [[0, 0, 0], [0, 0, 0], [1, 1, 0]])
     assert adjacency.dtype == np.float32
-    np.testing.assert_array_equal(flow.validate_graph([[0]], ("one",)), [[0]])
+    np.testing.assert_array_equal(validate_graph([[0]], ("one",)), [[0]])
 
 
 @pytest.mark.parametrize(
@@ -317,9 +322,9 @@ def test_a_valid_graph_becomes_an_adjacency_matrix():
         # Behind the cycle of rod and shade lies nothing; sun is not part of it.
         (((0, 0, 0), (1, 0, 1), (0, 1, 0)), "cycle: rod, shade cause one another"),
         (((0, 0, 0), (0, 1, 0), (0, 0, 0)), "cycle: rod cause one another, or themselves"),
-        (((0, 0, 1), (0, 0, 0), (0, 0, 0)), "edge from shade into sun, which stands before it"),
+        (((0, 0, 1), (0, 0, 0), (0, 0, 0)), "edge from shade into sun, which comes before it"),
     ],
 )
 def test_graphs_that_make_no_sense_are_refused(graph, message):
     with pytest.raises(UserError, match=message):
-        flow.validate_graph(graph, NAMES)
+        validate_graph(graph, NAMES)

@@ -12,13 +12,12 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from cdis import data
 from cdis.data import Info
 from cdis.errors import UserError, near_miss
 from cdis.files import write_bytes
 from cdis.methods.base import Method, Variables
 from cdis.ops.images import to_uint8
-from cdis.train.checkpoint import read_config, restore
+from cdis.train.checkpoint import read_info, restore
 from cdis.train.loop import make_method
 
 _MODES = {1: "L", 3: "RGB"}
@@ -186,13 +185,13 @@ def check_free(path: str, overwrite: bool) -> None:
 
 
 def _info(workdir: str) -> Info:
-    return data.info(read_config(workdir).data.name)
+    return read_info(workdir)
 
 
 def _load(workdir: str) -> Trained:
-    config, variables, _ = restore(workdir)
-    info = data.info(config.data.name)
-    return Trained(make_method(config, info), variables, info)
+    restored = restore(workdir)
+    method = make_method(restored.config, restored.info)
+    return Trained(method, restored.variables, restored.info)
 
 
 def _ability(

@@ -7,7 +7,6 @@ differs. Loaded configs are locked, so that a mistyped field fails instead of be
 """
 
 import ast
-import difflib
 import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cdis.errors import UserError
+from cdis.errors import UserError, near_miss
 
 
 def common() -> ConfigDict:
@@ -69,30 +68,40 @@ def stage(
     )
 
 
-def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
-    """The locked config of ``FILE.py`` or ``FILE.py:VARIANT`` with `overrides` applied.
+def load_config(name: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
+    """The locked config of an experiment with `overrides` applied.
 
-    Raises `UserError` if the file, its get_config, the variant (for which get_config raises
-    ValueError) or an overridden field is missing.
+    Args:
+      name: NAME or NAME:VARIANT. NAME is the path of an experiment file, or the name of one that
+        comes with cdis, such as "ct_vae/quickstart". The variant "smoke" of any experiment is two
+        steps of each stage with tiny networks; "VARIANT+smoke" is that of another variant.
+      overrides: dotted field -> value, see `override`.
+
+    Raises:
+      UserError: the file, its get_config, the variant (for which get_config raises ValueError) or
+        an overridden field is missing.
     """
-    file, _, variant = path.partition(":")
-    if not Path(file).is_file():
-        raise UserError(
-            f"There is no config file {file!r}. Give the path of an experiment, such as "
-            "experiments/ct_vae/quickstart.py, optionally followed by :VARIANT."
-        )
-    module = _module(file)
+    path, _, variant = name.partition(":")
+    file = _find(path)
+    module = _module(str(file))
     if not hasattr(module, "get_config"):
         raise UserError(
-            f"{file!r} has no function get_config(variant) and so is not an experiment; "
+            f"{path!r} has no function get_config(variant) and so is not an experiment; "
             "see experiments/ for examples."
         )
+    variant, plus, smoke = variant.rpartition("+")
+    if not plus:
+        variant, smoke = ("", "smoke") if smoke == "smoke" else (smoke, "")
     try:
         config = module.get_config(variant) if variant else module.get_config()
+        if smoke not in ("", "smoke"):
+            raise ValueError("after a + there can only be smoke")
     except (TypeError, ValueError) as error:
         if not variant:
             raise
-        raise UserError(f"{file!r} cannot give its variant {variant!r}: {error}.") from error
+        raise UserError(f"{path!r} cannot give its variant {variant!r}: {error}.") from error
+    if smoke:
+        _make_tiny(config)
     override(config, overrides or {})
     return config.lock()
 
@@ -114,6 +123,44 @@ def _module(file: str) -> ModuleType:
     return module
 
 
+def experiments() -> Path:
+    """The folder of the experiments that come with cdis: in a clone, or in an installed wheel."""
+    package = Path(__file__).parent
+    installed = package / "experiments"
+    return installed if installed.is_dir() else package.parent / "experiments"
+
+
+def names() -> tuple[str, ...]:
+    """The experiments that come with cdis, such as "ct_vae/quickstart"."""
+    folder = experiments()
+    files = sorted(folder.glob("*/*.py"))
+    return tuple(str(file.relative_to(folder).with_suffix("")) for file in files)
+
+
+def _find(path: str) -> Path:
+    """The file of an experiment, by path or by name."""
+    if Path(path).is_file():
+        return Path(path)
+    name = path.removesuffix(".py").removeprefix("experiments/")
+    if name in names():
+        return experiments() / f"{name}.py"
+    raise UserError(
+        f"There is no config file {path!r}{near_miss(name, names())}. Give the path of an "
+        f"experiment file, or one of {', '.join(names())}; a variant follows as :VARIANT."
+    )
+
+
+def _make_tiny(config: ConfigDict) -> None:
+    """Two steps of each stage, on small batches, with the networks that the method calls tiny."""
+    from cdis import methods  # imports JAX, which no other config needs
+
+    with config.unlocked():
+        for settings in config.stages.values():
+            settings.update(steps=2, batch_size=8, warmup_steps=min(1, settings.warmup_steps))
+        config.validation_batches = 1
+    override(config, getattr(methods.module(config.method), "SMOKE", {}))
+
+
 def override(config: ConfigDict, values: Mapping[str, Any]) -> None:
     """Set fields by dotted name, in place; strings are read as the type of the present value.
 
@@ -123,10 +170,9 @@ def override(config: ConfigDict, values: Mapping[str, Any]) -> None:
     fields = dict(_flatten(config.to_dict()))
     for name, value in values.items():
         if name not in fields:
-            near = difflib.get_close_matches(name, fields, n=1, cutoff=0.0)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise UserError(
-                f"The config has no field {name!r}.{hint} Its fields are: {', '.join(fields)}."
+                f"The config has no field {name!r}{near_miss(name, fields)}. Its fields are: "
+                f"{', '.join(fields)}."
             )
         value = _read(name, value, fields[name])
         *parents, last = name.split(".")

@@ -139,7 +139,7 @@ def test_bad_usage(arguments, said, fails):
     ("arguments", "said"),
     [
         (["--config", "nowhere.py"], "There is no config file 'nowhere.py'"),
-        (["--config", TINY, "--config.stages.only.stesp=3"], "Did you mean 'stages.only.steps'"),
+        (["--config", TINY, "--config.stages.only.stesp=3"], "did you mean 'stages.only.steps'"),
         (["--config", TINY, "--config.stages.only.steps=many"], "cannot be set to 'many'"),
         (["--config", TINY, "--config.stages.only.steps", "1.5"], "cannot be set to"),
         (["--config", TINY, "--config.data.name=sprites2d/colored"], "sprites2d/coloured"),

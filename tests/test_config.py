@@ -53,7 +53,7 @@ def test_loaded_configs_are_locked(path):
 
 
 def test_an_unknown_field_names_the_near_miss(path):
-    with pytest.raises(UserError, match=r"Did you mean 'stages.only.batch_size'\?"):
+    with pytest.raises(UserError, match=r"did you mean 'stages.only.batch_size'\?"):
         load_config(path, {"stages.only.batchsize": "3"})
 
 

@@ -1,11 +1,15 @@
 """What a data set is to the rest of cdis."""
 
+import dataclasses
+import json
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from cdis.errors import UserError, near_miss
+from cdis.ops import actions
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,15 @@ class Info:
             if graph.shape != (self.num_factors,) * 2 or np.triu(graph).any():
                 raise ValueError(f"{self.name}: graph must be [F, F], strictly lower triangular.")
 
+    def to_json(self) -> str:
+        """All attributes as indented JSON; `from_json` gives them back."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Info":
+        """What `to_json` wrote. Raises ValueError or TypeError if `text` is not that."""
+        return cls(**{name: _tuples(value) for name, value in dict(json.loads(text)).items()})
+
     @property
     def num_factors(self) -> int:
         """F."""
@@ -112,7 +125,7 @@ class Info:
 
     def opposite(self, action: np.ndarray) -> np.ndarray:
         """The actions that undo those given: the same factors, the other direction."""
-        return (action + self.num_factors) % self.num_actions
+        return actions.opposite(action, self.num_factors)
 
 
 @dataclass(frozen=True)
@@ -136,3 +149,8 @@ class Dataset:
     splits: dict[str, np.ndarray]
     values: np.ndarray
     feeding: str = "in memory"
+
+
+def _tuples(value: Any) -> Any:
+    """Lists of JSON as the tuples that they were."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

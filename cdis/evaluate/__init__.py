@@ -16,7 +16,7 @@ from cdis.evaluate.images import MAX_INTERVENED, Progress, sample, squared_error
 from cdis.files import write_bytes
 from cdis.methods.base import Method, Variables
 from cdis.metrics import factor_predictor as predictors
-from cdis.train.checkpoint import full_disk_is_the_users, restore, train_seconds
+from cdis.train.checkpoint import full_disk_is_the_users, restore
 from cdis.train.loop import make_method
 
 METRICS = "metrics.json"
@@ -39,7 +39,8 @@ def evaluate(
     Raises `UserError` for a workdir without a usable checkpoint; see `cdis.train.checkpoint`.
     """
     workdir = Path(workdir)
-    config, variables, step = restore(workdir)
+    restored = restore(workdir)
+    config, variables, step = restored.config, restored.variables, restored.step
     dataset = data.load(config.data.name, data_dir)
     method = make_method(config, dataset.info)
     predictor = None
@@ -57,7 +58,7 @@ def evaluate(
         )
     mechanism = data.mechanism(config.data.name)
     metrics, arrays = evaluate_method(method, variables, dataset, predictor, progress, mechanism)
-    timing = {"train_seconds": train_seconds(workdir)} | metrics.pop("timing", {})
+    timing = {"train_seconds": restored.train_seconds} | metrics.pop("timing", {})
     metrics = {"step": step, "data": dataset.info.name, "method": config.method} | metrics
     metrics["timing"] = timing
     buffer = io.BytesIO()

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from cdis import data
 from cdis.data.info import Info
 from cdis.evaluate import ARRAYS, METRICS, evaluate
 from cdis.files import write_bytes
@@ -63,17 +62,17 @@ def report(
 def _measured(
     workdir: Path, data_dir: str | None, progress: Callable[[str], None]
 ) -> tuple[Info, Any, dict[str, Any], dict[str, np.ndarray]]:
-    config, _, step = restore(workdir)
+    restored = restore(workdir)
     try:
         metrics = json.loads((workdir / METRICS).read_text())
         arrays = _read_arrays(workdir)
-        fresh = metrics["step"] == step
+        fresh = metrics["step"] == restored.step
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         fresh, metrics, arrays = False, {}, {}
     if not fresh:
         metrics = evaluate(workdir, data_dir, progress=progress)
         arrays = _read_arrays(workdir)
-    return data.info(config.data.name), config, metrics, arrays
+    return restored.info, restored.config, metrics, arrays
 
 
 def _read_arrays(workdir: Path) -> dict[str, np.ndarray]:

@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from cdis.config import differences, from_json, to_json
+from cdis.data.info import Info
 from cdis.errors import UserError
 from cdis.files import write_bytes
 from cdis.methods.base import Variables
@@ -32,6 +33,7 @@ from cdis.train import parallel
 from cdis.train.state import Flat, State, by_path
 
 CONFIG = "config.json"
+INFO = "info.json"
 CHECKPOINTS = "checkpoints"
 KEPT = 3
 #: What Orbax writes beside the arrays, measured: 100 KiB of files of its own and 2 KiB per array;
@@ -182,26 +184,30 @@ class Checkpoints:
         return Saved(path, variables, optimizer, facts)
 
 
-def restore(workdir: str | os.PathLike) -> tuple[ConfigDict, Variables, int]:
-    """Config, variables (NumPy arrays) and step of a workdir's newest checkpoint.
+class Restored(NamedTuple):
+    """What a workdir's newest checkpoint holds."""
+
+    config: ConfigDict
+    info: Info  #: of the data set that was trained on
+    variables: Variables  #: NumPy arrays
+    step: int  #: over all stages
+    train_seconds: float  #: over all resumptions, compilation included
+
+
+def restore(workdir: str | os.PathLike) -> Restored:
+    """The newest checkpoint of a workdir and what it was trained on; read and checked once.
 
     Raises `UserError` if the directory is no workdir, has no checkpoint yet or a damaged one.
     """
-    config, saved = read_config(workdir), _newest(workdir)
-    return config, saved.nested_variables(), saved.facts["step"]
+    config, info, saved = read_config(workdir), read_info(workdir), _newest(workdir)
+    facts = saved.facts
+    return Restored(
+        config, info, saved.nested_variables(), facts["step"], float(facts["train_seconds"])
+    )
 
 
-def train_seconds(workdir: str | os.PathLike) -> float:
-    """Seconds of training up to the newest checkpoint, over all resumptions, compilation included.
-
-    Raises `UserError` as `restore` does.
-    """
-    read_config(workdir)
-    return float(_newest(workdir).facts["train_seconds"])
-
-
-def claim(workdir: str | os.PathLike, config: ConfigDict) -> None:
-    """Make `workdir` the workdir of `config`, or see that it is so already.
+def claim(workdir: str | os.PathLike, config: ConfigDict, info: Info) -> None:
+    """Make `workdir` the workdir of `config`, on the data of `info`, or see that it is so already.
 
     Raises `UserError` if it belongs to another config or holds something else.
     """
@@ -224,6 +230,8 @@ def claim(workdir: str | os.PathLike, config: ConfigDict) -> None:
             "Use another --workdir, new or empty. Nothing was changed."
         )
     if parallel.is_primary():
+        # The config comes last: a directory that has one is a workdir.
+        write_bytes(workdir / INFO, (info.to_json() + "\n").encode())
         write_bytes(workdir / CONFIG, (to_json(config) + "\n").encode())
 
 
@@ -262,6 +270,22 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
         raise UserError(
             f"{path} is damaged ({error}), so it cannot be told what was trained here. Restore it "
             "from a copy, or train again into another --workdir."
+        ) from error
+
+
+def read_info(workdir: str | os.PathLike) -> Info:
+    """What the data set that a workdir was trained on is; the data set itself may be gone.
+
+    Raises `UserError` if the directory is no workdir, or info.json is missing or damaged.
+    """
+    read_config(workdir)
+    path = Path(workdir) / INFO
+    try:
+        return Info.from_json(path.read_text())
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}), so what was trained on is not known. Workdirs of "
+            "cdis 0.1 have no such file: use that version for them, or train again."
         ) from error
 
 

@@ -1,6 +1,5 @@
 """The training loop: one straight function for every method."""
 
-import importlib
 import json
 import os
 import time
@@ -14,7 +13,7 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-from cdis import data
+from cdis import data, methods
 from cdis.chunks import in_chunks
 from cdis.config import to_json
 from cdis.data.info import Dataset, Info
@@ -64,7 +63,7 @@ def train(
 
     with ExitStack() as stack:
         stack.enter_context(full_disk_is_the_users(workdir))
-        claim(workdir, config)
+        claim(workdir, config, dataset.info)
         parallel.barrier("workdir claimed")
         stack.enter_context(locked(workdir))
         checkpoints = stack.enter_context(Checkpoints(workdir, keep=starts))
@@ -175,17 +174,7 @@ def train(
 
 def make_method(config: ConfigDict, info: Info) -> Method:
     """The method that ``config.method`` names. Raises `UserError` if there is no such module."""
-    try:
-        module = importlib.import_module(config.method)
-    except (ModuleNotFoundError, ValueError) as error:
-        missing = getattr(error, "name", None) or config.method
-        if not (config.method + ".").startswith(missing + "."):
-            raise  # the method is there; something that it imports is not
-        raise UserError(
-            f"config.method names a module that does not exist, {config.method!r}; "
-            'name one with make(config, info), such as "cdis.methods.ct_vae".'
-        ) from error
-    return module.make(config, info)
+    return methods.module(config.method).make(config, info)
 
 
 def _check(config: ConfigDict, method: Method, layout: parallel.Layout) -> None:

@@ -30,7 +30,7 @@ def facts(step, **others):
 @pytest.fixture
 def workdir(tmp_path):
     """With checkpoints 1 and 2."""
-    claim(tmp_path / "run", toy_method.get_config())
+    claim(tmp_path / "run", toy_method.get_config(), toy_method.INFO)
     with Checkpoints(tmp_path / "run") as checkpoints:
         for step in (1, 2):
             checkpoints.save(state(step), facts(step))
@@ -39,7 +39,7 @@ def workdir(tmp_path):
 
 def test_every_damaged_file_is_noticed_or_does_not_matter(workdir, tmp_path):
     """Each file of a checkpoint cut short, emptied, removed or with one byte changed."""
-    _, good, _ = restore(workdir)
+    good = restore(workdir).variables
     latest = workdir / "checkpoints" / "2"
     whole = tmp_path / "whole"
     shutil.copytree(latest, whole)
@@ -58,14 +58,14 @@ def test_every_damaged_file_is_noticed_or_does_not_matter(workdir, tmp_path):
             else:
                 target.write_bytes(damaged)
             try:
-                _, variables, step = restore(workdir)
+                restored = restore(workdir)
             except UserError as error:
                 noticed.add(path.relative_to(whole).parts[0])
                 assert f"{latest} is damaged" in str(error)
                 assert "Delete that directory" in str(error)
             else:
-                assert step == 2
-                assert_same(variables, good)
+                assert restored.step == 2
+                assert_same(restored.variables, good)
     assert {"facts", "variables", "optimizer"} <= noticed
 
 
@@ -85,7 +85,7 @@ def test_a_checkpoint_of_another_config(workdir):
 
 
 def test_no_checkpoint_yet(tmp_path):
-    claim(tmp_path, toy_method.get_config())
+    claim(tmp_path, toy_method.get_config(), toy_method.INFO)
     with pytest.raises(UserError, match="no checkpoint yet"):
         restore(tmp_path)
     assert os.listdir(tmp_path) == [CONFIG]

@@ -123,11 +123,11 @@ def test_the_moving_average_is_that_of_the_batches(uninterrupted):
 
 def test_restore_gives_what_training_ended_with(uninterrupted):
     workdir, state = uninterrupted
-    config, variables, step = checkpoint.restore(workdir)
-    assert config == toy_method.get_config()
-    assert step == TOTAL
-    assert_same(state.variables, variables)
-    assert checkpoint.train_seconds(workdir) > 0
+    restored = checkpoint.restore(workdir)
+    assert restored.config == toy_method.get_config() and restored.info == toy_method.INFO
+    assert restored.step == TOTAL
+    assert_same(state.variables, restored.variables)
+    assert restored.train_seconds > 0
 
 
 def test_a_finished_run_says_so_and_changes_nothing(uninterrupted, capsys):
@@ -167,10 +167,10 @@ def test_sigterm_saves_and_exits_with_status_0(tmp_path, uninterrupted):
     assert ended.returncode == 0, output
     assert f"SIGTERM received: saved step 9 in {workdir}" in output
     assert steps(workdir) == [6, 9]
-    seconds = checkpoint.train_seconds(workdir)
+    seconds = checkpoint.restore(workdir).train_seconds
     assert_same(train(toy_method.get_config(), workdir), uninterrupted[1])
     assert numbers(workdir) == numbers(uninterrupted[0])
-    assert checkpoint.train_seconds(workdir) > seconds
+    assert checkpoint.restore(workdir).train_seconds > seconds
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
@@ -205,7 +205,7 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path):
 
 
 def test_two_trainings_in_one_workdir(tmp_path):
-    checkpoint.claim(tmp_path, toy_method.get_config())
+    checkpoint.claim(tmp_path, toy_method.get_config(), toy_method.INFO)
     with checkpoint.locked(tmp_path), pytest.raises(UserError, match="Another process"):
         train(toy_method.get_config(), tmp_path)
 

@@ -69,7 +69,8 @@ def test_two_processes_equal_one(tmp_path, uninterrupted, layout):
     assert "saved step 12" in speaker  # at the next line of the log all agree to stop
     assert "steps/s" not in silent
     run()
-    _, variables, step = checkpoint.restore(workdir)
+    restored = checkpoint.restore(workdir)
+    variables, step = restored.variables, restored.step
     assert step == 36
     expected = by_path(uninterrupted[1].variables)
     for path, array in by_path(variables).items():

@@ -1,0 +1,144 @@
+"""A trained method at work on arrays of any length: compiled once, padded inside."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from cdis.chunks import in_chunks
+from cdis.data.info import Info
+from cdis.errors import UserError
+from cdis.methods.base import ActionGraph, FactorGraph, Method, Variables
+
+#: Rows that a compiled function takes at a time; a single row has a function of its own.
+BATCH = 128
+
+
+class Trained:
+    """The functions of a method with the variables it has learnt, from NumPy to NumPy.
+
+    Images go in as uint8 ``[B, H, W, C]`` and come out as float32 in [-1, 1]; B is any number, and
+    the rows of a batch are independent. Each function raises `UserError` if the method lacks it.
+
+    Attributes:
+      method: what was trained.
+      info: the data set that it was trained on.
+    """
+
+    def __init__(self, method: Method, variables: Variables, info: Info):
+        self.method, self.info = method, info
+        self._variables = jax.device_put(variables)
+        self._compiled: dict[str, Callable[..., Any]] = {}
+
+    def encode(
+        self, images: UInt8[np.ndarray, "b h w c"], values: Float[np.ndarray, "b f"] | None = None
+    ) -> dict[str, np.ndarray]:
+        """``{"vectors": float32 [B, d]}`` and, of a method with codes, ``"codes": int32 [B, N]``.
+
+        `values` are the labels, physical, for an encoder that reads them.
+        """
+        labels = () if values is None else (values,)
+        return self._run("encode", self.method.encode, images, *labels)
+
+    def decode(self, representation: dict[str, np.ndarray]) -> Float[np.ndarray, "b h w c"]:
+        """Images of a representation, as `encode` gives it."""
+        names = tuple(representation)
+
+        def decode(variables: Variables, *parts: Any) -> Any:
+            assert self.method.decode is not None
+            return self.method.decode(variables, dict(zip(names, parts, strict=True)))
+
+        arrays = (representation[name] for name in names)
+        return self._run("decode", decode if self.method.decode else None, *arrays)
+
+    def reconstruct(self, images: UInt8[np.ndarray, "b h w c"]) -> Float[np.ndarray, "b h w c"]:
+        """Images, encoded and decoded."""
+        encode, decode = self.method.encode, self.method.decode
+
+        def reconstruct(variables: Variables, images: Any) -> Any:
+            assert encode is not None and decode is not None
+            return decode(variables, encode(variables, images))
+
+        return self._run("reconstruct", reconstruct if encode and decode else None, images)
+
+    def retrieve(
+        self, x: UInt8[np.ndarray, "b h w c"], y: UInt8[np.ndarray, "b h w c"]
+    ) -> Float[np.ndarray, "b a"]:
+        """Probability of each action to be the one that leads from x to y."""
+        return self._run("retrieve", self.method.actions.retrieve, x, y)
+
+    def intervene(
+        self, images: UInt8[np.ndarray, "b h w c"], action: Int[np.ndarray, " b"]
+    ) -> Float[np.ndarray, "b h w c"]:
+        """Images after an action on each."""
+        return self._run("intervene", self.method.actions.intervene, images, action)
+
+    def describe(
+        self, images: UInt8[np.ndarray, "b h w c"], action: Int[np.ndarray, " b"]
+    ) -> ActionGraph:
+        """What an action on each image does to its graph, as NumPy arrays."""
+        describe = self.method.actions.describe
+
+        def as_dict(variables: Variables, images: Any, action: Any) -> dict[str, Any]:
+            assert describe is not None
+            return describe(variables, images, action)._asdict()
+
+        return ActionGraph(**self._run("describe", as_dict if describe else None, images, action))
+
+    def do(
+        self, images: UInt8[np.ndarray, "b h w c"], factor: int, values: Float[np.ndarray, " b"]
+    ) -> Float[np.ndarray, "b h w c"]:
+        """Counterfactual images: factor number `factor` set to values (physical)."""
+        do = self.method.factors.do
+
+        def with_factor_last(variables: Variables, images: Any, values: Any, factor: Any) -> Any:
+            assert do is not None
+            return do(variables, images, factor, values)
+
+        return self._run(
+            "do", with_factor_last if do else None, images, values, shared=(np.int32(factor),)
+        )
+
+    def structure(self, values: Float[np.ndarray, "b f"]) -> FactorGraph:
+        """The factors' graph at these factor values (physical), all in one batch, as NumPy."""
+        found = self._function("structure", self.method.factors.structure)(self._variables, values)
+        return FactorGraph(*jax.device_get(found))
+
+    def _run(
+        self,
+        name: str,
+        function: Callable[..., Any] | None,
+        *arrays: np.ndarray,
+        shared: tuple[Any, ...] = (),
+    ) -> Any:
+        """`function(variables, *arrays, *shared)`, the arrays in chunks of one compiled shape."""
+        compiled, count = self._function(f"{name}/{len(arrays)}", function), len(arrays[0])
+        return in_chunks(
+            lambda rows: compiled(self._variables, *(array[rows] for array in arrays), *shared),
+            count,
+            size=1 if count == 1 else BATCH,
+        )
+
+    def _function(self, name: str, function: Callable[..., Any] | None) -> Callable[..., Any]:
+        if function is None:
+            what, example = _ABILITIES[name.partition("/")[0]]
+            raise UserError(
+                f"The method that was trained on {self.info.name} cannot {what}. Use a workdir of "
+                f"one that can, such as {example}."
+            )
+        return self._compiled.setdefault(name, jax.jit(function))
+
+
+#: What each function is for, in words, and a method that has it.
+_ABILITIES = {
+    "encode": ("encode images", "CT-VAE"),
+    "decode": ("decode representations", "CT-VAE"),
+    "reconstruct": ("reconstruct images", "CT-VAE"),
+    "retrieve": ("retrieve actions", "CT-VAE"),
+    "intervene": ("apply actions", "CT-VAE"),
+    "describe": ("describe the graph of an action", "CT-VAE"),
+    "do": ("set a factor to a value", "CauF-VAE"),
+    "structure": ("tell the graph of the factors", "CauF-VAE"),
+}

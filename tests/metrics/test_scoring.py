@@ -94,7 +94,7 @@ def test_help_lists_every_metric_and_preset():
     assert words >= {preset for metric in METRICS.values() for preset in metric.presets}
 
 
-def test_evaluation_scores_code_indices_as_symbols_only():
+def test_metrics_that_evaluation_computes():
     assert metrics_for("codes") == ("mig", "dcimig", "modularity", "infomec")
     for kind in ("vectors", "vectors_of_continuous"):
         assert metrics_for(kind) and set(metrics_for(kind)) <= set(METRICS)

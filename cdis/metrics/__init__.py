@@ -1,26 +1,22 @@
-"""Scores: plain functions over arrays.
+"""Metrics: plain functions over arrays.
 
-`score` computes any or all scores of a representation; each is also a function of its own:
+`score` computes any or all of the metrics in `METRICS` for a representation; `table` prints its
+result and `metrics_help` describes the metrics. Each of them is also a function of its own, in the
+module that `METRICS` names. Further functions for users:
 
-    dci                 dci                         disentanglement, completeness, informativeness
-    information_gap     mig, rmig, dcimig           gaps of mutual information
-    modularity          modularity, explicitness
-    sap                 sap
-    fixed_factor        beta_vae, factor_vae        need a crossed design
-    irs                 irs                         needs a crossed design
-    infomec             infomec                     InfoM, InfoC, InfoE
-    correlation         mcc
-    r2                  r2
-    mic                 mic, characteristic_matrix  MIC and TIC
-    graphs              structural_hamming_distance, structural_intervention_distance
-    generativeness      interventional_scores       what do(latent) does to predicted factors
-    downstream          sample_efficiency, distributional_robustness
-    retrieval           action_retrieval
-    interventions       intervention_scores
-    codes               code_usage and what each code knows
-    factor_predictor    reads factors of images
+    mic                  characteristic_matrix: MIC and TIC of two vectors
+    graphs               structural_hamming_distance, structural_intervention_distance
+    causal_interventions intervention_scores: do() on factors that cause one another
+    generativeness       extreme_interventions, interventional_scores: do() on single latents
+    interventions        intervention_scores: one-step actions on factors
+    labelled_latents     labelled_latents: one latent per factor
+    downstream           synthetic_label, sample_efficiency, distributional_robustness
+    retrieval            action_retrieval
+    codes                code_usage, node_factor_information, specialisation
+    factor_predictor     factor_predictor, factor_accuracy: factors predicted from images
+    intervals            confidence intervals of means and proportions
 """
 
-from cdis.metrics.scoring import METRICS, score, table
+from cdis.metrics.scoring import METRICS, metrics_help, score, table
 
-__all__ = ["METRICS", "score", "table"]
+__all__ = ["METRICS", "metrics_help", "score", "table"]

@@ -1,4 +1,4 @@
-"""How discrete codes are used, and which factor each of them answers to."""
+"""How discrete codes are used, and which factor each of them represents."""
 
 from typing import Any
 
@@ -11,21 +11,29 @@ def code_usage(
 ) -> dict[str, Any]:
     """Perplexity ``exp(entropy)`` of mean code usage in each codebook.
 
-    Nodes are ordered by codebook: node ``n`` of ``N`` reads codebook ``n // (N / num_codebooks)``.
-    All codes used equally often score ``num_codes``, one code alone scores 1.
+    Nodes are ordered by codebook: node ``n`` of ``N`` uses codebook ``n // (N / num_codebooks)``.
+    The perplexity is ``num_codes`` if all codes are equally frequent, and 1 if only one is used.
 
-    Returns ``perplexity`` (mean over codebooks), ``used`` (perplexity / num_codes),
-    ``per_codebook`` (perplexities), ``usage`` (``[num_codebooks][num_codes]`` shares),
-    ``per_node`` (perplexity of each node on its own) and ``distinct`` (the share of images whose
-    code word no other image has). Raises ValueError for codes out of range and for nodes that do
-    not divide among the codebooks.
+    Args:
+      codes: ``[images, nodes]``, in 0..num_codes - 1.
+      num_codes: size of each codebook.
+      num_codebooks: must divide the number of nodes.
+
+    Returns:
+      ``perplexity`` (mean over codebooks), ``used`` (perplexity / num_codes), ``per_codebook``
+      (perplexities), ``usage`` (``[num_codebooks][num_codes]`` frequencies), ``per_node``
+      (perplexity of each node on its own) and ``distinct`` (the proportion of images whose
+      combination of codes is unique).
+
+    Raises:
+      ValueError: codes out of range; nodes that do not divide evenly among the codebooks.
     """
     codes = np.asarray(codes)
     images, nodes = codes.shape
     if images == 0 or codes.min() < 0 or codes.max() >= num_codes:
-        raise ValueError(f"codes must be a non-empty array of values in 0..{num_codes - 1}")
+        raise ValueError(f"codes must be a non-empty array with values in 0..{num_codes - 1}")
     if nodes % num_codebooks:
-        raise ValueError(f"{nodes} nodes do not divide among {num_codebooks} codebooks")
+        raise ValueError(f"{nodes} nodes do not divide evenly among {num_codebooks} codebooks")
 
     flat = codes + num_codes * np.arange(nodes)
     per_node = np.bincount(flat.ravel(), minlength=nodes * num_codes).reshape(nodes, num_codes)
@@ -49,13 +57,12 @@ def node_factor_information(
     num_codes: int,
     factor_sizes: tuple[int, ...],
 ) -> Float[np.ndarray, "nodes factors"]:
-    """Mutual information of every node's code and every factor, as a share of H(factor).
+    """Mutual information of every node's code with every factor, divided by the factor's entropy.
 
-    ``I(code; factor) / H(factor)``, clipped to [0, 1], by histograms. Each entropy has the
-    first-order correction ``+ (m - 1) / (2 images)`` for its ``m`` non-empty cells (Miller, 1955):
-    without it independent codes would seem to know something. A node that names one factor
-    exactly scores 1 for it and 0 for factors independent of it; a factor that never varies
-    scores 0.
+    ``I(code; factor) / H(factor)``, clipped to [0, 1], from histograms. Each entropy has the
+    first-order bias correction ``+ (m - 1) / (2 images)`` for its ``m`` non-empty cells (Miller,
+    1955); without it, independent codes would seem informative. A node that determines a factor
+    scores 1 for it, and 0 for factors independent of it; a constant factor scores 0.
     """
     codes, factors = np.asarray(codes), np.asarray(factors)
     images, nodes = codes.shape
@@ -74,12 +81,19 @@ def node_factor_information(
 
 
 def specialisation(information: Float[np.ndarray, "nodes factors"]) -> dict[str, Any]:
-    """How far each node answers to one factor only.
+    """How far each node represents a single factor.
 
     Per node ``1 - H(row / sum(row)) / log(factors)``: 1 if all its information is about one factor,
-    0 if it is spread evenly (the disentanglement term of DCI: Eastwood and Williams, 2018, with
-    mutual information as importance). ``score`` is the mean weighted by a node's total information,
-    so dead nodes (row of zeros; None in ``per_node``) do not count. No live node at all: None.
+    0 if it is distributed evenly (the disentanglement term of DCI, Eastwood and Williams, 2018,
+    with mutual information as importance).
+
+    Args:
+      information: see `node_factor_information`.
+
+    Returns:
+      ``score``: the mean weighted by each node's total information, so that dead nodes (rows of
+      zeros) do not count; None if all are dead. ``per_node``, None for dead nodes. ``dead_nodes``,
+      their number.
     """
     information = np.asarray(information, np.float64)
     total = information.sum(1)

@@ -1,13 +1,13 @@
-"""MCC: how far dimensions and factors can be paired by correlation."""
+"""MCC: correlation of dimensions and factors under the best one-to-one assignment."""
 
 from typing import Any
 
 import numpy as np
 
-from cdis.errors import UserError
-from cdis.metrics.arrays import check, need_rows, sample, standardised
+from cdis.metrics.arrays import check, need_preset, need_rows, sample, standardised
 
-PRESETS = ("pearson", "spearman")
+#: name -> one line of help
+PRESETS = {"pearson": "linear", "spearman": "of ranks"}
 
 
 def mcc(
@@ -20,23 +20,24 @@ def mcc(
 ) -> dict[str, Any]:
     """Mean correlation coefficient (Hyvärinen and Morioka, 2016, arXiv 1605.06336, section 6).
 
-    The absolute correlations of dimensions and factors are summed along the one-to-one assignment
-    that makes the sum largest, and divided by the number of factors; a factor that is left without
-    a dimension counts 0. Values of discrete factors count as quantities. "spearman" correlates
-    ranks, and so sees any monotone relation.
+    The mean over factors of the absolute correlation with the assigned dimension, for the
+    one-to-one assignment of dimensions to factors that maximises it; a factor without a dimension
+    counts as 0. Discrete factors are treated as numbers. "spearman" correlates ranks, so it
+    captures any monotonic relation.
 
-    Perfect codes score 1. Blind to permutation and to rescaling, of either sign; "spearman" also to
-    increasing functions of each dimension. Constant dimensions correlate with nothing.
+    Perfect codes score 1. Invariant to permutation and to rescaling of either sign; "spearman" also
+    to increasing functions of each dimension. Constant dimensions have correlation 0.
 
     Args:
       representations: ``[n, d]``.
       factors: ``[n, F]``.
       preset: "pearson" or "spearman".
-      num_samples: at most so many rows are drawn; None takes all.
+      num_samples: use at most this many rows, sampled at random; None uses all.
 
     Returns:
-      ``score``, ``per_factor``, ``assigned_dimension`` of each factor (None if left without),
-      ``correlation`` ``[d][F]`` with its signs, ``dead_dimensions``, ``preset``.
+      ``score``, ``per_factor``, ``assigned_dimension`` of each factor (None if it has none),
+      signed ``correlation`` ``[d][F]``, ``dead_dimensions`` (constant ones), ``preset``,
+      ``num_samples``.
 
     Raises:
       UnsuitableData: see `cdis.metrics.arrays.check`; fewer than three rows.
@@ -45,8 +46,7 @@ def mcc(
     from scipy.optimize import linear_sum_assignment
     from scipy.stats import rankdata
 
-    if preset not in PRESETS:
-        raise UserError(f"MCC has no preset {preset!r}, but {', '.join(PRESETS)}.")
+    need_preset(preset, PRESETS, "MCC")
     z, y = check(representations, factors, continuous=True)
     need_rows(len(z), 3, "MCC")
     rows = sample(len(z), num_samples, seed)

@@ -1,4 +1,4 @@
-"""DCI: disentanglement, completeness and informativeness from a predictor's importances."""
+"""DCI: disentanglement, completeness and informativeness from feature importances."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from cdis.metrics.arrays import (
     canonical_order,
     check,
     need_every_value,
+    need_preset,
     need_rows,
     quiet_convergence,
     split,
@@ -20,12 +21,13 @@ from cdis.metrics.arrays import (
 
 
 class _Preset(NamedTuple):
+    help: str  #: a few words
     #: ``(continuous, seed) -> estimator``
     make: Callable[[bool, int], Any]
-    #: ``(fitted estimator, number of dimensions) -> importance of each``, not negative
+    #: ``(fitted estimator, number of dimensions) -> importance of each dimension``, at least 0
     importances: Callable[[Any, int], Float[np.ndarray, " d"]]
-    scaled: bool = False  #: does it want standardised dimensions?
-    regression: bool = False  #: does it take values of discrete factors for quantities?
+    scaled: bool = False  #: standardise dimensions first?
+    regression: bool = False  #: treat discrete factors as numbers?
 
 
 def dci(
@@ -40,52 +42,54 @@ def dci(
 ) -> dict[str, Any]:
     """Disentanglement, completeness, informativeness (Eastwood and Williams, 2018).
 
-    A predictor of each factor from all dimensions says how important each dimension is to it:
-    ``importance`` R ``[d][F]``. With P the rows of R as shares and rho their weights in the whole,
+    Each factor is predicted from all dimensions, and the fitted predictor gives each dimension an
+    importance: R ``[d][F]``. With P the rows of R normalised to sum 1 and rho_i the share of row i
+    in the sum of R,
 
-        disentanglement = sum_i rho_i (1 + sum_j P_ij log_F P_ij),
+        disentanglement = sum_i rho_i (1 + sum_j P_ij log_F P_ij);
 
-    completeness likewise by columns, to base d. Informativeness is the held-out accuracy, or R^2
-    where the predictor is a regressor, which can be negative; it is never the share of exact hits
-    of a regressor. Presets, which change the scores and have to be named with them:
+    completeness is the same for columns, with logarithms to base d. Informativeness is the held-out
+    accuracy, or the held-out R^2 where the predictor is a regressor, which can be negative. The
+    preset changes the scores, so report it with them:
 
         hist_gradient_boosting  scikit-learn's histogram gradient boosting with the sizes of
-            "gradient_boosting": 100 rounds of trees of depth 3; importance is the loss that splits
-            gain. The fastest; the default
-        gradient_boosting  scikit-learn's exact one, as disentanglement_lib and `disent`: minutes
+            "gradient_boosting": 100 rounds of trees of depth 3; importance is the loss reduction of
+            the splits. The fastest, and the default
+        gradient_boosting  scikit-learn's exact version, as in disentanglement_lib and `disent`;
+            takes minutes
         lightgbm  LightGBM's defaults, importance by gain; needs the extra `lightgbm`. (`disent`
-            takes LightGBM's number of splits, by which perfect codes can score 0.2)
-        random_forest  100 trees of scikit-learn
-        logistic  multinomial; mean size of a dimension's standardised coefficients (regression with
-            ridge penalty for continuous factors)
-        lasso  on standardised dimensions and factors, penalty 0.02 (Eastwood and Williams); values
-            of discrete factors count as quantities, and informativeness is R^2
+            counts LightGBM's splits, with which perfect codes can score 0.2)
+        random_forest  scikit-learn's, 100 trees
+        logistic  multinomial; importance is the mean absolute coefficient of the standardised
+            dimension (ridge regression for continuous factors)
+        lasso  on standardised dimensions and factors, penalty 0.02 (Eastwood and Williams);
+            discrete factors are treated as numbers, and informativeness is R^2
 
-    Perfect codes score 1, 1 and 1; a little less with "logistic", whose coefficients of other
-    dimensions are small but not 0, and with "random_forest" (about 0.9), whose trees see some
-    dimensions only. Copies of a dimension lower completeness, mixtures
-    disentanglement. Blind to permutation; to positive rescaling up to rounding.
+    Perfect codes score 1, 1 and 1; slightly less with "logistic", whose coefficients of other
+    dimensions are small but not 0, and with "random_forest" (about 0.9), where each split considers
+    only some of the dimensions. Duplicated dimensions lower completeness, mixed dimensions lower
+    disentanglement. Invariant to permutation, and to positive rescaling up to rounding.
 
     Args:
       representations: ``[n, d]``, d at least 2.
       factors: ``[n, F]``, F at least 2.
       preset: see above.
-      num_train, num_test: rows to learn from and to score; 2 : 1 if there are fewer.
-      continuous: which factors are quantities; see `cdis.metrics.arrays.check`.
+      num_train, num_test: rows for training and testing; split 2 : 1 if there are fewer.
+      continuous: which factors are continuous; see `cdis.metrics.arrays.check`.
 
     Returns:
-      The three; ``informativeness_train``; ``importance``; ``per_dimension`` disentanglement (None
-      where no factor uses it) with ``dimension_weights``; ``per_factor`` completeness (None where
-      no dimension is used) with ``factor_weights``; ``informativeness_per_factor``;
-      ``dead_dimensions``; ``continuous``; ``preset``.
+      ``disentanglement``, ``completeness``, ``informativeness``; ``informativeness_train``;
+      ``importance`` R; ``per_dimension`` disentanglement (None for dimensions without importance)
+      with ``dimension_weights`` rho; ``per_factor`` completeness (None for factors that use no
+      dimension) with ``factor_weights``; ``informativeness_per_factor``; ``dead_dimensions``
+      (without importance); ``continuous``; ``preset``; ``num_train``, ``num_test``.
 
     Raises:
-      UnsuitableData: see `cdis.metrics.arrays.check`; values too rare to learn; no dimension is of
+      UnsuitableData: see `cdis.metrics.arrays.check`; values too rare to learn; no dimension has
         any importance.
       UserError: no such preset; LightGBM is not installed.
     """
-    if preset not in PRESETS:
-        raise UserError(f"DCI has no preset {preset!r}, but {', '.join(PRESETS)}.")
+    need_preset(preset, PRESETS, "DCI")
     chosen = PRESETS[preset]
     z, y = check(representations, factors, min_dimensions=2, min_factors=2, continuous=continuous)
     need_rows(len(z), 30, "DCI")
@@ -109,8 +113,8 @@ def dci(
         on_test[factor] = model.score(z[test], target[test])
     if not importance.any():
         raise UnsuitableData(
-            f"No dimension is of any importance to DCI's predictors ({preset}), so that there is "
-            "nothing to take shares of. Try a preset that is not linear."
+            f"DCI's predictors ({preset}) give no dimension any importance, so the scores are not "
+            "defined. Try a nonlinear preset."
         )
     disentanglement, by_dimension, dimension_weights = concentration(importance)
     completeness, by_factor, factor_weights = concentration(importance.T)
@@ -136,9 +140,9 @@ def dci(
 def concentration(
     importance: Float[np.ndarray, "rows columns"],
 ) -> tuple[float, list[float | None], list[float]]:
-    """How far each row spends itself on one column: 1 minus its entropy to base `columns`.
+    """How far each row concentrates on one column: 1 minus its entropy to base `columns`.
 
-    Returns the mean weighted by the rows' shares of the whole, the value of each row (None for a
+    Returns the mean weighted by each row's share of the total, the value of each row (None for a
     row of zeros) and the weights.
     """
     total = importance.sum(1)
@@ -166,7 +170,7 @@ def _hist_gradient_boosting(continuous: bool, seed: int) -> Any:
 
 
 def _gain(model: Any, dimensions: int) -> np.ndarray:
-    """Share of the gain of all splits; scikit-learn keeps it in the trees but does not sum it."""
+    """Each dimension's share of the gain of all splits, stored by scikit-learn, but not summed."""
     gain = np.zeros(dimensions)
     for round_ in model._predictors:
         for tree in round_:
@@ -188,7 +192,7 @@ def _lightgbm(continuous: bool, seed: int) -> Any:
     except ImportError:
         raise UserError(
             "DCI's preset lightgbm needs LightGBM: pip install 'cdis[lightgbm]'. The preset "
-            "hist_gradient_boosting needs nothing more and is about as fast."
+            "hist_gradient_boosting is about as fast and needs no extra package."
         ) from None
     kind = lightgbm.LGBMRegressor if continuous else lightgbm.LGBMClassifier
     return kind(importance_type="gain", random_state=seed, verbose=-1)
@@ -223,10 +227,12 @@ def _coefficients(model: Any, dimensions: int) -> np.ndarray:
 
 
 PRESETS = {
-    "hist_gradient_boosting": _Preset(_hist_gradient_boosting, _gain),
-    "gradient_boosting": _Preset(_gradient_boosting, _named_importances),
-    "lightgbm": _Preset(_lightgbm, _named_importances),
-    "random_forest": _Preset(_random_forest, _named_importances),
-    "logistic": _Preset(_logistic, _coefficients, scaled=True),
-    "lasso": _Preset(_lasso, _coefficients, scaled=True, regression=True),
+    "hist_gradient_boosting": _Preset("fast", _hist_gradient_boosting, _gain),
+    "gradient_boosting": _Preset(
+        "disentanglement_lib's; takes minutes", _gradient_boosting, _named_importances
+    ),
+    "lightgbm": _Preset("needs the extra lightgbm", _lightgbm, _named_importances),
+    "random_forest": _Preset("100 trees", _random_forest, _named_importances),
+    "logistic": _Preset("coefficients", _logistic, _coefficients, scaled=True),
+    "lasso": _Preset("coefficients; R²", _lasso, _coefficients, scaled=True, regression=True),
 }

@@ -1,7 +1,7 @@
-"""Downstream tasks: what a representation saves a classifier, and what it protects it from.
+"""Downstream tasks: sample efficiency and distributional robustness of a small classifier.
 
-The tasks of DEAR (Shen et al., 2022, arXiv 2010.02637, section 6.2), as CauF-VAE and CDG-VAE took
-them over.
+The tasks of DEAR (Shen et al., 2022, arXiv 2010.02637, section 6.2), as adopted by CauF-VAE and
+CDG-VAE.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from cdis.metrics.intervals import mean_interval
 #: Weights of the four factors in CDG-VAE's label.
 WEIGHTS = (1.0, -1.0, 0.5, -0.5)
 _HIDDEN = 32
-_LEAST_IN_GROUP = 3  # 100 labels at an agreement of 0.9 leave about 5, by chance fewer
+_MIN_IN_GROUP = 3  # 100 labels at an agreement of 0.9 leave about 5, by chance fewer
 
 
 def synthetic_label(
@@ -28,15 +28,25 @@ def synthetic_label(
 ) -> Int[np.ndarray, " n"]:
     """CDG-VAE's label: y ~ Bernoulli(sigmoid(l + 2 sin l)), l the weighted standardised factors.
 
-    Weights are for the first factors; there must be at least as many. The best possible accuracy is
-    well below 1, since labels are drawn (on Pendulum .86); without `drawn` they are the likelier
-    value, `l > 0`, and it is 1 (ours).
+    Since labels are random, the best possible accuracy is well below 1 (0.86 on Pendulum).
+
+    Args:
+      factors: ``[n, F]``.
+      weights: of the first factors; at most F.
+      drawn: sample the labels, as published. If False, each label is its more probable value,
+        `l > 0`, which can be predicted perfectly (ours).
+
+    Returns:
+      ``[n]`` of 0 and 1.
+
+    Raises:
+      UnsuitableData: see `cdis.metrics.arrays.check`; fewer factors than weights.
     """
     _, y = check(factors, factors, continuous=True)
     if y.count < len(weights):
         raise UnsuitableData(
-            f"The label weighs {len(weights)} factors, and there are {y.count}. Give `weights` for "
-            "these."
+            f"The label weighs {len(weights)} factors, but there are only {y.count}. Give "
+            f"`weights` for {y.count} factors or fewer."
         )
     line = standardised(y.values)[:, : len(weights)] @ np.asarray(weights, np.float64)
     probability = 1 / (1 + np.exp(-line - 2 * np.sin(line)))
@@ -54,21 +64,24 @@ def sample_efficiency(
     repeats: int = 10,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Accuracy of a small classifier that has seen `few` labels, over that with all labels.
+    """Accuracy of a small classifier with `few` labels, relative to its accuracy with all labels.
 
-    In each repeat rows are split anew and a network with one hidden layer of 32 learns twice. A
-    representation that states what matters plainly scores near 1. Two classes or more.
+    In each repeat, rows are split at random and two networks with one hidden layer of 32 units are
+    trained, one on `few` labels and one on all. A representation from which the label is easy to
+    predict scores near 1.
 
     Args:
       representations: ``[n, d]``.
-      label: such as a factor, or `synthetic_label`.
-      few: labelled rows for the first classifier.
-      test_share: of rows, to score both.
+      label: ``[n]``, two or more classes, for example a factor or `synthetic_label`.
+      few: training rows of the first classifier.
+      test_share: proportion of rows to test both classifiers on.
+      repeats: at least two.
 
     Returns:
-      ``efficiency`` (mean accuracy with few over mean with all), ``accuracy_few``,
-      ``accuracy_all``, each with a 95 % ``..._interval`` over repeats (Student's t; the
-      efficiency's from the ratios of the repeats), ``per_repeat``.
+      ``efficiency`` (mean accuracy with few labels divided by mean accuracy with all),
+      ``accuracy_few``, ``accuracy_all``, each with a 95 % ``..._interval`` over repeats (Student's
+      t; for the efficiency, of the ratio in each repeat); ``per_repeat`` accuracies ``[few, all]``;
+      ``few``, ``num_test``.
 
     Raises:
       UnsuitableData: see `cdis.metrics.arrays.check`; no more training rows than `few`; fewer than
@@ -79,8 +92,8 @@ def sample_efficiency(
     num_test = round(test_share * len(z))
     if len(z) - num_test <= few or num_test < 20:
         raise UnsuitableData(
-            f"{len(z)} rows are too few for {few} labelled ones, more to compare with, and at "
-            "least 20 to test on."
+            f"{len(z)} rows are too few: {few} labelled rows, more training rows to compare with, "
+            "and at least 20 test rows are needed."
         )
     accuracy = np.empty((repeats, 2))
     for repeat in range(repeats):
@@ -116,36 +129,39 @@ def distributional_robustness(
     repeats: int = 10,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Accuracy where a background no longer goes with the label, on average and in the worst group.
+    """Accuracy under a shift in a spurious correlation, on average and in the worst group.
 
-    `attribute` is in the images (the colour of a background, say) and irrelevant. In each repeat
-    rows are chosen so that it agrees with the label in `agreement_train` of the training rows and
-    `agreement_test` of the test rows, within each class; rows beyond that are left out. A network
-    with one hidden layer of 32 learns the label. Groups are label and attribute together, four of
-    them; a classifier that reads the attribute alone scores `agreement_test` on average and 0 in
-    the worst group.
+    `attribute` is visible in the images (for example, a background colour) but irrelevant. In each
+    repeat, rows are selected so that within each class it equals the label in a proportion of
+    `agreement_train` of the training rows and `agreement_test` of the test rows; surplus rows are
+    left out. A network with one hidden layer of 32 units learns the label. The four groups are the
+    combinations of label and attribute. A classifier that uses the attribute alone scores
+    `agreement_test` on average and 0 in the worst group.
 
     Args:
-      representations: ``[n, d]``, of images in which the attribute is drawn.
-      label: 0 or 1.
-      attribute: 0 or 1; agrees with the label where equal.
-      few: so many training rows in all; None: as many as there are.
+      representations: ``[n, d]``, of images that show the attribute.
+      label: ``[n]``, 0 or 1.
+      attribute: ``[n]``, 0 or 1.
+      agreement_train, agreement_test: see above.
+      few: number of training rows; None uses as many as there are.
+      test_share: proportion of rows to select test rows from.
+      repeats: at least two.
 
     Returns:
       ``average`` and ``worst_group`` accuracy, means over repeats, each with a 95 %
       ``..._interval`` (Student's t); ``per_group`` means, named "label 0, attribute 0" and so on;
-      ``per_repeat``; ``num_train``, ``num_test`` and the agreements reached.
+      ``per_repeat`` accuracies, average first, then the groups; and, of the last repeat,
+      ``num_train``, ``num_test``, ``agreement_train`` and ``agreement_test``.
 
     Raises:
-      UnsuitableData: see `cdis.metrics.arrays.check`; not binary; a group has too few rows.
+      UnsuitableData: see `cdis.metrics.arrays.check`; not binary; a group has too few rows; fewer
+        than two repeats.
     """
     z, label = _labelled(representations, label)
     _need_repeats(repeats)
     attribute = np.asarray(attribute)
     if attribute.shape != label.shape or not np.isin(attribute, (0, 1)).all() or label.max() > 1:
-        raise UnsuitableData(
-            "Label and attribute must be 0 or 1 in every row, and as many as rows."
-        )
+        raise UnsuitableData("Label and attribute must both have one value, 0 or 1, for every row.")
     results: list[list[float]] = []
     rows: dict[str, np.ndarray] = {}
     for repeat in range(repeats):
@@ -185,7 +201,7 @@ def _agreeing(
     agreement: float,
     few: int | None,
 ) -> np.ndarray:
-    """Rows of `part`, `few` of them or all that can be, with that agreement within each class."""
+    """Rows of `part` with that agreement within each class: `few` rows, or as many as possible."""
     agree, differ = (
         [part[(label[part] == value) & (same == (attribute[part] == value))] for value in (0, 1)]
         for same in (True, False)
@@ -200,8 +216,8 @@ def _agreeing(
     if few is not None:
         if few > sum(sizes):
             raise UnsuitableData(
-                f"At an agreement of {agreement} there are {int(sum(sizes))} training rows, and "
-                f"{few} are asked for. Give more rows, or a smaller share of them to the test."
+                f"At an agreement of {agreement} there are {int(sum(sizes))} training rows, but "
+                f"{few} are asked for. Give more rows, or lower `test_share`."
             )
         first = round(few * sizes[0] / sum(sizes))
         sizes = [first, few - first]
@@ -209,19 +225,19 @@ def _agreeing(
     for value in (0, 1):
         count = round(agreement * sizes[value])
         counts = count, round(sizes[value] - count)
-        if min(counts) < _LEAST_IN_GROUP:
+        if min(counts) < _MIN_IN_GROUP:
             raise UnsuitableData(
-                f"Of label {value} there are {len(agree[value])} rows whose attribute agrees and "
-                f"{len(differ[value])} whose attribute differs: too few for {_LEAST_IN_GROUP} in "
-                f"each group at an agreement of {agreement}. Draw the attribute at random, "
-                "independently of the label, in more images."
+                f"Label {value} has {len(agree[value])} rows whose attribute agrees and "
+                f"{len(differ[value])} whose attribute differs, too few for {_MIN_IN_GROUP} in "
+                f"each group at an agreement of {agreement}. Give more images, and sample the "
+                "attribute independently of the label."
             )
         taken += [agree[value][: counts[0]], differ[value][: counts[1]]]
     return random.permutation(np.concatenate(taken))
 
 
 def _labelled(representations: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Standardised representations and the label's values as 0, 1, ..."""
+    """Standardised representations, and the label renumbered 0, 1, ..."""
     label = np.asarray(label)
     if label.ndim != 1:
         raise UnsuitableData(f"The label must be a vector; its shape is {list(label.shape)}.")
@@ -230,7 +246,7 @@ def _labelled(representations: np.ndarray, label: np.ndarray) -> tuple[np.ndarra
 
 
 def _with_all_classes(rows: np.ndarray, label: np.ndarray, few: int) -> np.ndarray:
-    """The first `few` shuffled rows; one of each missing class takes the place of the last."""
+    """The first `few` shuffled rows; the last are replaced by one row of each missing class."""
     chosen = rows[:few]
     missing = np.setdiff1d(label[rows], label[chosen])
     spare = [rows[label[rows] == value][0] for value in missing]
@@ -261,4 +277,4 @@ def _interval(values: np.ndarray) -> list[float]:
 
 def _need_repeats(repeats: int) -> None:
     if repeats < 2:
-        raise UnsuitableData("An interval needs at least two repeats.")
+        raise UnsuitableData(f"An interval needs at least two repeats, not {repeats}.")

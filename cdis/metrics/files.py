@@ -1,4 +1,4 @@
-"""Matrices from files that others wrote: .npy, .npz and .csv."""
+"""Matrices from files that the user supplies: .npy, .npz and .csv; and the flags beside them."""
 
 from pathlib import Path
 
@@ -9,15 +9,19 @@ from cdis.errors import UserError
 
 
 def read_matrix(path: str, names: tuple[str, ...]) -> Float[np.ndarray, "n columns"]:
-    """The matrix in a file; a row for each sample.
+    """The matrix in a file, one row per sample.
 
-    Of an .npz the array called by one of `names` is taken, or the only one; another is named after
-    a colon, ``codes.npz:mu``. The first line of a .csv may be a header. An .npy or .npz array of
-    more than two axes is flattened from the second on, one of one axis becomes a column. Whole
-    numbers stay integers, which InfoMEC takes for symbols.
+    Args:
+      path: a .npy, .npz or .csv file. ``codes.npz:mu`` names an array in an .npz file. The first
+        line of a .csv file may be a header.
+      names: names to look for in an .npz file, if `path` gives none; an only array is always used.
 
-    Raises `UserError` for a missing file, another kind of file, a missing name, and anything that
-    is not numbers.
+    Returns:
+      ``[n, columns]``. An array with more than two axes is flattened from the second axis on; a
+      vector becomes a column. Integers stay integers, which InfoMEC treats as symbols.
+
+    Raises:
+      UserError: a missing file, another kind of file, a missing array, or anything not numeric.
     """
     place, key = _split(path)
     if not place.is_file():
@@ -42,7 +46,7 @@ def read_matrix(path: str, names: tuple[str, ...]) -> Float[np.ndarray, "n colum
     if array.dtype.kind not in "biuf" or array.ndim == 0 or array.size == 0:
         raise UserError(
             f"{place} holds an array of {array.dtype} with shape {list(array.shape)}; expected "
-            "numbers with a row for each sample."
+            "numbers, with one row per sample."
         )
     return array.reshape(len(array), -1)
 
@@ -67,8 +71,8 @@ def _key(place: Path, keys: list[str], wanted: str | None, names: tuple[str, ...
     if len(keys) == 1:
         return keys[0]
     raise UserError(
-        f"{place} has no array called {' or '.join(names)}, but {listed}. Name the one that you "
-        f"mean after a colon: {place}:NAME."
+        f"{place} has no array called {' or '.join(names)}; it has {listed}. Name one of them "
+        f"after a colon: {place}:NAME."
     )
 
 
@@ -87,13 +91,14 @@ def _read_csv(place: Path) -> np.ndarray:
     for index, (number, cells) in enumerate(rows):
         if len(cells) != width:
             raise UserError(
-                f"{place}, line {number}: {len(cells)} columns where the first row has {width}."
+                f"{place}, line {number}: {len(cells)} columns, but the first row has {width}. "
+                "Give every row the same number of columns, separated by commas."
             )
         for column, cell in enumerate(cells):
             if not _is_number(cell):
                 raise UserError(
                     f"{place}, line {number}, column {column + 1}: {cell.strip()!r} is not a "
-                    "number. Only the first line may be a header; columns are split at commas."
+                    "number. Only the first line may be a header, and commas separate columns."
                 )
             matrix[index, column] = float(cell)
     whole = all(cell.strip().lstrip("+-").isdigit() for _, cells in rows for cell in cells)
@@ -109,22 +114,25 @@ def _is_number(cell: str) -> bool:
 
 
 def read_kinds(text: str | None, count: int) -> bool | list[bool] | None:
-    """Of `count` factors: "all" -> True, "none" -> False, "0,3" -> a list, nothing -> None."""
+    """The flag --continuous for `count` factors, as `cdis.metrics.score` takes it.
+
+    "all" -> True, "none" -> False, "0,3" -> a list of `count` booleans, None -> None.
+    """
     if text is None or text in ("all", "none"):
         return None if text is None else text == "all"
     cells = [cell.strip() for cell in text.split(",")]
     if not all(cell.isdigit() and int(cell) < count for cell in cells):
         raise UserError(
-            f"--continuous takes all, none, or columns between 0 and {count - 1} such as 0,3, not "
+            f"--continuous takes all, none, or columns between 0 and {count - 1}, such as 0,3; not "
             f"{text!r}."
         )
     return [str(factor) in cells for factor in range(count)]
 
 
 def read_seed(text: str | None) -> int:
-    """A whole number, 0 if there is none."""
+    """The flag --seed as an integer; 0 if it is not given."""
     if text is None:
         return 0
     if not text.isdigit():
-        raise UserError(f"--seed takes a whole number, 0 or more, not {text!r}.")
+        raise UserError(f"--seed takes a whole number, 0 or more; not {text!r}.")
     return int(text)

@@ -1,11 +1,11 @@
 """BetaVAE and FactorVAE scores: which factor was fixed in a batch?
 
-Both need a crossed design: any factor can be fixed while all others vary. Batches are drawn from
-the given rows themselves, with replacement, given the fixed value. Drawing and reducing millions of
-rows is what takes the time, and is compiled.
+Both need a crossed design, in which any factor can be fixed while all others vary. Batches are
+sampled from the given rows with replacement, conditional on the fixed value. Sampling and reducing
+millions of rows takes nearly all the time, so that part is compiled.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,16 +26,20 @@ from cdis.metrics.arrays import (
     standardised,
 )
 
-_CHUNK = 500  # batches at a time, so that a few megabytes suffice
-_LEAST = 2  # rows of every value, so that something can vary while it is fixed
+_CHUNK = 500  # batches at a time, to need only a few megabytes
+_MIN_ROWS = 2  # of every value, so that something can vary while it is fixed
 
 
 class _Groups(NamedTuple):
     """Rows sorted by the value of each factor."""
 
     order: Int[Array, "f n"]
-    start: Int[Array, "f n"]  #: of the group of each row's value, in that order
-    size: Int[Array, "f n"]
+    start: Int[Array, "f n"]  #: where in `order` the rows with the same value as this row begin
+    size: Int[Array, "f n"]  #: how many rows have the same value as this row
+
+
+#: (key, representations, groups, fixed factor of each batch, batch size) -> one point per batch
+_Reduce = Callable[[Array, Array, _Groups, Array, int], Array]
 
 
 def beta_vae(
@@ -50,35 +54,35 @@ def beta_vae(
 ) -> dict[str, Any]:
     """BetaVAE score (Higgins et al., 2017, section 3).
 
-    A point is the mean, over a batch of pairs of rows that agree in one factor, of the absolute
-    difference of their codes; a logistic regression tells from it which factor that was, and its
-    accuracy on fresh points is the score. Chance is 1 / F.
+    A point is the mean absolute difference of codes over a batch of pairs of rows that share the
+    value of one factor. A logistic regression predicts that factor from the point, and its accuracy
+    on new points is the score. Chance is 1 / F.
 
-    Perfect codes score 1, and so does any invertible linear mix that leaves each factor's
-    difference pattern recognisable: the score is lenient. Dimensions are divided by their standard
-    deviation first (disentanglement_lib takes them as they come, and its penalty then favours
-    large ones), so that positive rescaling does not matter; neither does permutation.
+    Perfect codes score 1, and so does any invertible linear mix that leaves the difference patterns
+    of factors distinguishable: the score is lenient. Invariant to permutation, and to positive
+    rescaling, since dimensions are standardised first. (disentanglement_lib does not, so that its
+    penalty favours dimensions with a large variance.)
 
     Args:
       representations: ``[n, d]``.
       factors: ``[n, F]``, discrete and crossed, F at least 2.
-      num_train, num_test: points to learn from and to score.
-      batch_size: pairs in a point.
-      continuous: which factors are quantities, of which there must be none; see
-        `cdis.metrics.arrays.check`.
+      num_train, num_test: points for training and testing.
+      batch_size: pairs per point.
+      continuous: which factors are continuous; none may be. See `cdis.metrics.arrays.check`.
 
     Returns:
-      ``score``, ``train`` (accuracy on the points learnt from), ``per_factor`` accuracy,
-      ``confusion`` (counts, rows are true factors), ``chance``, ``converged``.
+      ``score``, ``train`` (accuracy on the training points), ``per_factor`` accuracy,
+      ``confusion`` (counts; rows are true factors), ``chance``, ``converged``, ``num_train``,
+      ``num_test``.
 
     Raises:
-      UnsuitableData: see `cdis.metrics.arrays.check`; not crossed; values in one row only.
+      UnsuitableData: see `cdis.metrics.arrays.check`; not crossed; a value occurs only once.
     """
     from sklearn.linear_model import LogisticRegression
 
     z, y, _ = _prepared(representations, factors, continuous, "The BetaVAE score")
     key = jax.random.key(seed)
-    points, fixed = _points(key, z, _groups(y), num_train + num_test, batch_size, "difference")
+    points, fixed = _points(key, z, _groups(y), num_train + num_test, batch_size, _differences)
     model = LogisticRegression(max_iter=500)
     with quiet_convergence():
         model.fit(points[:num_train], fixed[:num_train])
@@ -112,55 +116,54 @@ def factor_vae(
 ) -> dict[str, Any]:
     """FactorVAE score (Kim and Mnih, 2018, arXiv 1802.05983, section 4).
 
-    In a batch with one factor fixed, the dimension whose variance is smallest, relative to its
-    variance over all rows, casts a vote for that factor. Each dimension stands for the factor that
-    most of its votes in training name; the score is the share of fresh votes that it gets right.
+    In a batch with one factor fixed, the dimension with the smallest variance, relative to its
+    variance over all rows, casts a vote for that factor. Each dimension predicts the factor that
+    received most of its training votes; the score is the accuracy on new votes.
 
-    Dimensions with a standard deviation below `prune_below` are left out (disentanglement_lib's
-    0.05; `disent` leaves none out); the score is blind to permutation, and to positive rescaling as
-    long as no dimension crosses that threshold. Perfect codes score 1; chance is 1 / F.
+    Dimensions with a standard deviation below `prune_below` are left out (0.05 in
+    disentanglement_lib; `disent` leaves none out). Invariant to permutation, and to positive
+    rescaling as long as no dimension crosses that threshold. Perfect codes score 1; chance is
+    1 / F.
 
     Args:
       representations: ``[n, d]``.
       factors: ``[n, F]``, discrete and crossed, F at least 2.
-      num_train, num_test: votes to learn from and to score.
+      num_train, num_test: votes for training and testing.
       num_variance: rows for the overall variances.
       batch_size: rows in a batch.
-      prune_below: absolute; 0 keeps all dimensions that vary at all.
-      continuous: which factors are quantities, of which there must be none; see
-        `cdis.metrics.arrays.check`.
+      prune_below: an absolute standard deviation; 0 keeps all dimensions that vary.
+      continuous: which factors are continuous; none may be. See `cdis.metrics.arrays.check`.
 
     Returns:
-      ``score``, ``train`` (share of training votes), ``per_factor``, ``votes`` ``[d][F]`` of
-      training, ``pruned_dimensions``, ``chance``.
+      ``score``, ``train`` (accuracy on the training votes), ``per_factor`` accuracy, training
+      ``votes`` ``[d][F]``, ``pruned_dimensions``, ``chance``, ``num_train``, ``num_test``.
 
     Raises:
-      UnsuitableData: see `cdis.metrics.arrays.check`; not crossed; values in one row only; no
+      UnsuitableData: see `cdis.metrics.arrays.check`; not crossed; a value occurs only once; no
         dimension is left.
     """
     z, y, order = _prepared(
         representations, factors, continuous, "The FactorVAE score", scale=False
     )
-    spread = z[sample(len(z), num_variance, seed)].std(0, ddof=1)
-    kept = (spread >= prune_below) & (spread > 0)
+    std = z[sample(len(z), num_variance, seed)].std(0, ddof=1)
+    kept = (std >= prune_below) & (std > 0)
     if not kept.any():
         raise UnsuitableData(
-            f"No dimension has a standard deviation of {prune_below} or more, so that the "
-            "FactorVAE score leaves out all of them. Rescale the representations or lower "
-            "`prune_below`."
+            f"No dimension has a standard deviation of {prune_below} or more, so the FactorVAE "
+            "score leaves out all of them. Rescale the representations, or lower `prune_below`."
         )
-    scaled = z[:, kept] / spread[kept]
+    scaled = z[:, kept] / std[kept]
     key = jax.random.key(seed)
-    points, fixed = _points(key, scaled, _groups(y), num_train + num_test, batch_size, "variance")
+    points, fixed = _points(key, scaled, _groups(y), num_train + num_test, batch_size, _variances)
     votes = np.flatnonzero(kept)[points.argmin(1)]
     counts = [
         np.bincount(votes[part] * y.count + fixed[part], minlength=z.shape[1] * y.count)
         .reshape(-1, y.count)
         for part in (slice(num_train), slice(num_train, None))
     ]  # fmt: skip
-    stands_for = counts[0].argmax(1)
-    right = np.take_along_axis(counts[1], stands_for[:, None], 1)[:, 0]
-    hits = np.bincount(stands_for, weights=right, minlength=y.count)
+    majority = counts[0].argmax(1)
+    right = np.take_along_axis(counts[1], majority[:, None], 1)[:, 0]
+    hits = np.bincount(majority, weights=right, minlength=y.count)
     inverse = np.argsort(order)
     return {
         "score": float(right.sum() / num_test),
@@ -184,7 +187,7 @@ def _prepared(
     """Dimensions in canonical order, standardised if `scale`; the factors; that order."""
     z, y = check(representations, factors, min_factors=2, continuous=continuous)
     need_crossed(y, score)
-    need_every_value(y, np.arange(len(z)), _LEAST, score)
+    need_every_value(y, np.arange(len(z)), _MIN_ROWS, score)
     order = canonical_order(z)
     return (standardised(z) if scale else z - z.mean(0))[:, order], y, order
 
@@ -201,24 +204,28 @@ def _groups(y: Factors) -> _Groups:
 
 
 def _points(
-    key: Array, z: np.ndarray, groups: _Groups, count: int, batch_size: int, kind: str
+    key: Array, z: np.ndarray, groups: _Groups, count: int, batch_size: int, reduce: _Reduce
 ) -> tuple[Float[np.ndarray, "count d"], Int[np.ndarray, " count"]]:
     chunks = -(-count // _CHUNK)
-    draw = _differences if kind == "difference" else _variances
-    points, fixed = _draw(draw, chunks, batch_size, key, jnp.asarray(z, jnp.float32), groups)
+    points, fixed = _sample(reduce, chunks, batch_size, key, jnp.asarray(z, jnp.float32), groups)
     return np.asarray(points)[:count], np.asarray(fixed)[:count]
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _draw(
-    draw: Any, chunks: int, batch_size: int, key: Array, z: Array, groups: _Groups
+def _sample(
+    reduce: _Reduce,
+    chunks: int,
+    batch_size: int,
+    key: Array,
+    z: Array,
+    groups: _Groups,
 ) -> tuple[Array, Array]:
-    """`chunks` times `_CHUNK` points and the factor that was fixed in each."""
+    """`chunks` times `_CHUNK` points, and the factor that was fixed in each."""
 
     def chunk(key: Array) -> tuple[Array, Array]:
         factor_key, rows_key = jax.random.split(key)
         factor = jax.random.randint(factor_key, (_CHUNK,), 0, len(groups.order))
-        return draw(rows_key, z, groups, factor, batch_size), factor
+        return reduce(rows_key, z, groups, factor, batch_size), factor
 
     points, fixed = jax.lax.map(chunk, jax.random.split(key, chunks))
     return points.reshape(-1, z.shape[1]), fixed.reshape(-1)
@@ -227,7 +234,7 @@ def _draw(
 def _differences(
     key: Array, z: Array, groups: _Groups, factor: Int[Array, " c"], batch_size: int
 ) -> Float[Array, "c d"]:
-    """Mean absolute difference of pairs that agree in the factor; the value varies by pair."""
+    """Mean absolute difference of pairs that share the factor's value, which varies by pair."""
     first_key, second_key = jax.random.split(key)
     first = jax.random.randint(first_key, (len(factor), batch_size), 0, len(z))
     second = _same_value(second_key, groups, factor[:, None], first)
@@ -237,7 +244,7 @@ def _differences(
 def _variances(
     key: Array, z: Array, groups: _Groups, factor: Int[Array, " c"], batch_size: int
 ) -> Float[Array, "c d"]:
-    """Variance in a batch whose rows all have one value of the factor."""
+    """Variance in a batch whose rows all share one value of the factor."""
     value_key, rows_key = jax.random.split(key)
     value = jax.random.randint(value_key, (len(factor), 1), 0, len(z))
     value = jnp.broadcast_to(value, (len(factor), batch_size))
@@ -247,7 +254,7 @@ def _variances(
 def _same_value(
     key: Array, groups: _Groups, factor: Int[Array, "c 1"], row: Int[Array, "c b"]
 ) -> Int[Array, "c b"]:
-    """For each row another, or the same, that shares its value of the factor."""
+    """For each row, a random row with the same value of the factor, possibly the row itself."""
     share = jax.random.uniform(key, row.shape)
     size = groups.size[factor, row]
     step = jnp.minimum((share * size).astype(jnp.int32), size - 1)

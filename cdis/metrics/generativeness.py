@@ -1,4 +1,4 @@
-"""What setting one latent to its extremes does to the factors that are seen afterwards."""
+"""Interventional robustness and generativeness: factors under extreme values of one latent."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cdis.metrics.arrays import UnsuitableData
-from cdis.metrics.graphs import reachable
+from cdis.ops.adjacency import reachable
 
 
 def extreme_interventions(
@@ -18,10 +18,14 @@ def extreme_interventions(
     """Predicted factors with each latent set to its smallest and to its largest value.
 
     Args:
-      latents: of n samples.
-      generate: (latents with dimension i set, i) -> images or whatever `predict` reads; a causal
-        method propagates the intervention to i's descendants here.
-      predict: a fixed predictor, trained on real samples alone; probabilities or scaled values.
+      latents: ``[n, d]``.
+      generate: (latents with dimension i set, i) -> images, or other input of `predict`. A causal
+        method propagates the intervention to the descendants of i here.
+      predict: a fixed predictor trained on real samples only; returns probabilities, or values
+        scaled to [0, 1], ``[n, F]``.
+
+    Returns:
+      Predictions ``[d, n, F]`` at the smallest and at the largest value of each latent.
     """
     low, high = [], []
     for dimension in range(latents.shape[1]):
@@ -42,30 +46,32 @@ def interventional_scores(
 ) -> dict[str, Any]:
     """Interventional robustness and counterfactual generativeness (An et al., CDG-VAE, ECAI 2023).
 
-    Latent i stands for factor i. The shift (i, j) is how far the predicted factor j moves when
-    latent i goes from its smallest to its largest value; *lower* is the size of the mean over
-    samples, in which opposite moves cancel, *upper* the mean size. Both are the paper's bounds of
-    its causal disentanglement metric.
+    Latent i represents factor i. The shift (i, j) is the change of predicted factor j when latent i
+    moves from its smallest to its largest value: *lower* is the absolute mean change over samples,
+    in which opposite changes cancel, *upper* the mean absolute change. They are the paper's bounds
+    on its causal disentanglement metric.
 
-        interventional robustness = 1 - mean shift of factors that do not descend from i
-        counterfactual generativeness = mean shift of factor i itself and of its children
+        interventional robustness = 1 - mean shift of factors other than i and its descendants
+        counterfactual generativeness = mean shift of factor i and of its children
 
-    The paper shows the shifts; the two means, and 1 minus, are ours so that more is better. Perfect
-    latents with predictions in [0, 1] that reach both ends score 1 in robustness, and in
-    generativeness as far as the children follow.
+    The paper shows the shifts; averaging them, and taking 1 minus the mean so that higher is
+    better, is ours. Perfect latents with predictions that reach both 0 and 1 score 1 in robustness
+    and in own generativeness; child generativeness depends on how far the children move.
 
     Args:
-      low: predicted factors, in [0, 1], with latent i at its smallest: ``low[i]`` is [n, F].
-      high: at its largest; see `extreme_interventions`.
-      adjacency: ``[F, F]`` of 0 and 1, the true edge into i from j, acyclic.
+      low: ``[F, n, F]``; ``low[i]`` are the predicted factors, in [0, 1], with latent i at its
+        smallest value.
+      high: the same at its largest value; see `extreme_interventions`.
+      adjacency: ``[F, F]`` of 0 and 1, the true acyclic graph; [i, j] is the edge into i from j.
 
     Returns:
-      ``robustness`` (None if every factor descends from every other), ``own_generativeness``,
-      ``child_generativeness`` (None without edges), from upper shifts; ``shift_upper`` and
-      ``shift_lower`` ``[latent][factor]``; ``per_latent_robustness`` (None where all descend).
+      ``robustness`` (None if no pair (i, j) counts), ``own_generativeness``,
+      ``child_generativeness`` (None without edges), all from upper shifts; ``shift_upper`` and
+      ``shift_lower`` ``[latent][factor]``; ``per_latent_robustness`` (None where no factor counts).
 
     Raises:
-      UnsuitableData: shapes that do not fit, values that are not finite or outside [0, 1].
+      UnsuitableData: shapes that do not match; values that are not finite or outside [0, 1]; a
+        graph with a cycle.
     """
     low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
     graph = np.asarray(adjacency)
@@ -77,19 +83,20 @@ def interventional_scores(
     latents, _, factors = low.shape
     if latents != factors or graph.shape != (factors, factors) or not np.isin(graph, (0, 1)).all():
         raise UnsuitableData(
-            "Latent i must stand for factor i, and the graph be a matrix of 0 and 1 over factors; "
-            f"there are {latents} latents, {factors} factors, a graph {list(graph.shape)}."
+            "There must be one latent per factor, and the graph must be a square matrix of 0 and 1 "
+            f"over the factors; there are {latents} latents, {factors} factors and a graph of "
+            f"shape {list(graph.shape)}."
         )
     for values in (low, high):
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
             raise UnsuitableData("Predicted factors must be finite and in [0, 1].")
     change = high - low
     upper, lower = np.abs(change).mean(1), np.abs(change.mean(1))
-    descends = reachable(graph.astype(bool)).T  # [latent, factor]: does the factor descend from it?
+    descends = reachable(graph).T  # [latent, factor]: is the factor a descendant of the latent's?
     own = np.eye(factors, dtype=bool)
     apart = ~descends & ~own
     if (descends & own).any():
-        raise UnsuitableData("The graph has a cycle; effects are defined for acyclic graphs.")
+        raise UnsuitableData("The graph has a cycle; these scores need an acyclic graph.")
     children = graph.astype(bool).T
     return {
         "robustness": float(1 - upper[apart].mean()) if apart.any() else None,

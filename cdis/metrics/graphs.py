@@ -1,6 +1,6 @@
-"""How far an estimated causal graph is from the true one.
+"""Distances between an estimated causal graph and the true one.
 
-``adjacency[i, j]`` is the edge into i from j, here as everywhere.
+``adjacency[i, j]`` is the edge into i from j.
 """
 
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from cdis.metrics.arrays import UnsuitableData
+from cdis.ops.adjacency import reachable
 
 
 def structural_hamming_distance(
@@ -16,27 +17,27 @@ def structural_hamming_distance(
 ) -> dict[str, Any]:
     """SHD: extra, missing and reversed edges (Tsamardinos et al., 2006).
 
-    Two conventions are in use: a reversed edge is one mistake (``reversal=1``, the default; as in
+    Two conventions are in use: a reversed edge is one error (``reversal=1``, the default; as in
     NOTEARS, causal-learn and most papers), or one missing and one extra edge (``reversal=2``, the
     number of entries in which the matrices differ; as in cdt with ``double_for_anticausal``).
-    An edge is reversed if the truth has it one way only and the estimate the other way only.
-    The truth itself scores 0. The same permutation of both graphs' nodes changes nothing.
+    An edge is reversed if the truth has it in one direction only and the estimate in the other
+    direction only. The truth itself scores 0. Permuting the nodes of both graphs changes nothing.
 
     Args:
-      estimated: ``[nodes, nodes]`` of 0 and 1 or booleans, without self loops.
+      estimated: ``[nodes, nodes]`` of 0 and 1 or booleans, without self-loops.
       truth: likewise.
       reversal: 1 or 2.
 
     Returns:
-      ``distance``, ``extra``, ``missing``, ``reversed``, ``normalised`` (over nodes (nodes - 1))
-      and ``per_node`` (mistakes in the edges into each node; a reversed edge counts at both its
-      ends only if `reversal` is 2, else where the true edge goes in).
+      ``distance``, ``extra``, ``missing``, ``reversed``, ``normalised`` (distance / (nodes (nodes -
+      1))) and ``per_node`` (errors in the edges into each node; a reversed edge counts at both ends
+      if `reversal` is 2, otherwise only at the end of the true edge).
 
     Raises:
-      UnsuitableData: not two square matrices of 0 and 1 of one size, or a self loop.
+      UnsuitableData: not two square matrices of 0 and 1 of one size; a self-loop.
     """
     if reversal not in (1, 2):
-        raise UnsuitableData(f"A reversed edge counts 1 or 2, not {reversal!r}.")
+        raise UnsuitableData(f"`reversal` must be 1 or 2, not {reversal!r}.")
     guess, true = _graphs(estimated, truth)
     turned = true & ~true.T & guess.T & ~guess
     extra = guess & ~true & ~turned.T
@@ -59,20 +60,20 @@ def structural_hamming_distance(
 def structural_intervention_distance(estimated: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     """SID: interventions that the estimated graph gets wrong (Peters and Bühlmann, 2015).
 
-    Counts the ordered pairs (i, j) for which the effect of setting i on j, computed by adjusting
-    for i's parents in the estimate, can differ from the true one for some distribution. If j is an
-    estimated parent of i, the estimate says "no effect", which is wrong if j descends from i; else
-    it is wrong unless those parents are a valid adjustment set in the truth (the criterion of
-    Shpitser et al., 2010). Both graphs are acyclic. The truth itself, and any graph with all its
-    edges and more, scores 0; the distance is not symmetric.
+    Counts the ordered pairs (i, j) for which the effect of do(i) on j, computed by adjusting for
+    i's parents in the estimate, differs from the true effect for some distribution. If j is an
+    estimated parent of i, the estimate implies no effect, which is wrong if j is a descendant of i.
+    Otherwise the pair is wrong unless those parents are a valid adjustment set in the true graph
+    (the criterion of Shpitser et al., 2010). Both graphs must be acyclic. The truth itself, and any
+    supergraph of it, scores 0. The distance is not symmetric.
 
     Args:
-      estimated: ``[nodes, nodes]`` of 0 and 1 or booleans, of an acyclic graph.
+      estimated: ``[nodes, nodes]`` of 0 and 1 or booleans, acyclic.
       truth: likewise.
 
     Returns:
-      ``distance``, ``normalised`` (over nodes (nodes - 1)) and ``wrong`` ``[nodes][nodes]``: is the
-      effect of setting column j on row i wrong?
+      ``distance``, ``normalised`` (distance / (nodes (nodes - 1))) and ``wrong``
+      ``[nodes][nodes]``: whether the effect of do(column) on the row is wrong.
 
     Raises:
       UnsuitableData: as for `structural_hamming_distance`; or a graph with a cycle.
@@ -81,8 +82,8 @@ def structural_intervention_distance(estimated: np.ndarray, truth: np.ndarray) -
     for name, graph in (("estimated", guess), ("true", true)):
         if (reachable(graph) & np.eye(len(graph), dtype=bool)).any():
             raise UnsuitableData(
-                f"The {name} graph has a cycle; the structural intervention distance is defined "
-                "for acyclic graphs."
+                f"The {name} graph has a cycle; the structural intervention distance needs acyclic "
+                "graphs."
             )
     nodes = len(true)
     descends = reachable(true) | np.eye(nodes, dtype=bool)  # [i, j]: i descends from, or is, j
@@ -113,8 +114,8 @@ def _adjusts(
 ) -> bool:
     """Is `given` a valid adjustment set for the effect of `cause` on `effect`?
 
-    It must hold nothing that descends from a node on a directed path (but for the cause), and must
-    block all other paths: separate the two once the paths' first edges are taken away.
+    It must not contain descendants of nodes on a directed path (the cause excepted), and it must
+    block all other paths: d-separate the two nodes once the directed paths' first edges are gone.
     """
     on_path = descends[:, cause] & descends[effect]
     on_path[cause] = False
@@ -128,7 +129,7 @@ def _adjusts(
 def _connected(
     graph: Bool[np.ndarray, "n n"], start: int, end: int, given: Bool[np.ndarray, " n"]
 ) -> bool:
-    """Are two nodes d-connected? (Not separated in the moral graph of their ancestors.)"""
+    """Are two nodes d-connected, that is, connected in the moral graph of their ancestors?"""
     relevant = given.copy()
     relevant[[start, end]] = True
     ancestral = relevant | reachable(graph)[relevant].any(0)
@@ -138,14 +139,6 @@ def _connected(
     return bool(reachable(moral & open_ & open_[:, None])[end, start])
 
 
-def reachable(graph: Bool[np.ndarray, "n n"]) -> Bool[np.ndarray, "n n"]:
-    """[i, j]: is there a directed path into i from j, of one edge or more?"""
-    reach = graph.copy()
-    for middle in range(len(graph)):
-        reach |= np.outer(reach[:, middle], reach[middle])
-    return reach
-
-
 def _graphs(estimated: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     result = []
     for name, array in (("estimated", estimated), ("true", truth)):
@@ -153,13 +146,14 @@ def _graphs(estimated: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nd
         if graph.ndim != 2 or graph.shape[0] != graph.shape[1] or not np.isin(graph, (0, 1)).all():
             raise UnsuitableData(
                 f"The {name} graph must be a square matrix of 0 and 1; its shape is "
-                f"{list(graph.shape)}. Cut probabilities or weights at a threshold first."
+                f"{list(graph.shape)}. Threshold probabilities or weights first."
             )
         if graph.diagonal().any():
-            raise UnsuitableData(f"The {name} graph has a self loop; set its diagonal to 0.")
+            raise UnsuitableData(f"The {name} graph has a self-loop; set its diagonal to 0.")
         result.append(graph.astype(bool))
     if result[0].shape != result[1].shape:
         raise UnsuitableData(
-            f"The estimated graph has {len(result[0])} nodes, the true one {len(result[1])}."
+            f"The estimated graph has {len(result[0])} nodes, but the true graph has "
+            f"{len(result[1])}. Both must have the same nodes, in the same order."
         )
     return result[0], result[1]

@@ -1,4 +1,4 @@
-"""InfoMEC: modularity, compactness and explicitness in one information-theoretic frame."""
+"""InfoMEC: modularity, compactness and explicitness in one information-theoretic framework."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from cdis.errors import UserError
 from cdis.metrics.arrays import (
     Factors,
     UnsuitableData,
     canonical_order,
     check,
     need_every_value,
+    need_preset,
     need_rows,
     quiet_convergence,
     sample,
@@ -22,16 +22,17 @@ from cdis.metrics.information import entropies, mutual_information
 
 
 class _Preset(NamedTuple):
+    help: str  #: a few words
     neighbours: int  #: of the estimator of mutual information
-    spread: str  #: a dimension's spread: "range", or "iqr" between the quartiles
-    active_above: float  #: this share of the widest continuous dimension's spread
-    discrete_above: float  #: a discrete dimension is active above this spread
+    width: str  #: how the width of a dimension is measured: "range" or "iqr" (interquartile)
+    active_above: float  #: a dimension is active above this fraction of the largest width
+    discrete_above: float  #: a discrete dimension is active above this width; -1: as the others
 
 
 PRESETS = {
-    "latent_quantization": _Preset(10, "range", 1 / 20, 0),
-    "latent_quantization_first": _Preset(3, "range", 1 / 8, -1),
-    "tripod": _Preset(10, "iqr", 1 / 10, 0.1),
+    "latent_quantization": _Preset("the authors' repository", 10, "range", 1 / 20, 0),
+    "latent_quantization_first": _Preset("its first version", 3, "range", 1 / 8, -1),
+    "tripod": _Preset("the authors' later paper", 10, "iqr", 1 / 10, 0.1),
 }
 
 
@@ -47,58 +48,58 @@ def infomec(
 ) -> dict[str, Any]:
     """InfoM, InfoC and InfoE (Hsu et al., 2023, arXiv 2305.18378, section 4).
 
-    With N = I(dimension; factor) / H(factor) on the active dimensions, InfoM is the mean over
-    dimensions of max / sum along the factors, scaled from [1 / F, 1] to [0, 1]; InfoC likewise over
-    factors along the K active dimensions; InfoE is the mean over factors of 1 - CE / CE_null of an
-    unpenalised linear model on all dimensions, on the rows it was fitted to: logistic with balanced
-    classes (CE_null = log of their number), or linear, where it is R^2.
+    Let N = I(dimension; factor) / H(factor) for the active dimensions. InfoM is the mean over
+    dimensions of max / sum along factors, rescaled from [1 / F, 1] to [0, 1]. InfoC is the same
+    over factors, along the K active dimensions. InfoE is the mean over factors of 1 - CE / CE_null
+    for an unpenalised linear model on all dimensions, evaluated on its training rows: a logistic
+    regression with balanced classes (CE_null = log of their number), or a linear regression, for
+    which it is R^2.
 
     Mutual information is estimated from nearest neighbours (Ross, 2014; Kraskov et al., 2004), or
-    counted if the dimensions are discrete. The authors published three versions:
+    from counts if the dimensions are discrete. The authors published three versions:
 
-        latent_quantization  10 neighbours; active: range > widest range / 20, or any variation of
-            discrete dimensions. The paper's repository; the default
-        latent_quantization_first  3 neighbours; range > widest / 8, of discrete dimensions too. Its
-            first version
-        tripod  10 neighbours; interquartile range > widest / 10, or 0.1 of discrete dimensions.
-            Hsu et al., 2024, arXiv 2404.10282
+        latent_quantization  10 neighbours; a dimension is active if its range exceeds 1/20 of the
+            largest, or, if discrete, if it varies at all. The paper's repository; the default
+        latent_quantization_first  3 neighbours; 1/8 of the largest range, for discrete dimensions
+            too. The first version of the repository
+        tripod  10 neighbours; interquartile range above 1/10 of the largest, or above 0.1 for
+            discrete dimensions. Hsu et al., 2024, arXiv 2404.10282
 
-    Perfect codes score 1 in InfoM and InfoC, up to the spurious information that neighbours find,
-    and 1 in InfoE up to where its 100 steps of optimisation end. Blind to permutation. Rescaling
-    single dimensions changes which are active.
+    Perfect codes score 1 in InfoM and InfoC, up to spurious information from the nearest-neighbour
+    estimate, and 1 in InfoE, up to the incomplete convergence of 100 iterations. Invariant to
+    permutation. Rescaling single dimensions changes which are active.
 
     Args:
       representations: ``[n, d]``, d at least 2.
       factors: ``[n, F]``, F at least 2.
       preset: see above.
-      discrete_dimensions: are codes symbols? None: if all are integers in an integer array.
-      num_samples: at most so many rows are drawn; None takes all.
-      continuous: which factors are quantities; see `cdis.metrics.arrays.check`. Not together with
-        discrete dimensions.
+      discrete_dimensions: whether codes are symbols. None: if the array has an integer type.
+      num_samples: use at most this many rows, sampled at random; None uses all.
+      continuous: which factors are continuous; see `cdis.metrics.arrays.check`. None may be if the
+        dimensions are discrete.
 
     Returns:
-      ``modularity``, ``compactness``, ``explicitness``; ``per_dimension`` share of the best factor
-      (None where inactive or dead) and ``per_factor`` share of the best dimension, unscaled;
+      ``modularity``, ``compactness``, ``explicitness``; ``per_dimension`` max / sum along factors
+      (None where inactive or dead) and ``per_factor`` max / sum along dimensions, not rescaled;
       ``explicitness_per_factor``; ``information`` N ``[d][F]``; ``active_dimensions``;
       ``dead_dimensions``, active but without information, which InfoM leaves out;
-      ``uninformed_factors``, of which no active dimension knows anything and which count as
-      evenly spread; ``converged`` for each factor; ``preset``.
+      ``uninformed_factors``, about which no active dimension has information, and which count as
+      uniform; ``converged`` for each factor; ``preset``; ``num_samples``.
 
     Raises:
-      UnsuitableData: see `cdis.metrics.arrays.check`; fewer than two dimensions are active; a value
-        is in fewer rows than there are neighbours.
+      UnsuitableData: see `cdis.metrics.arrays.check`; fewer than two active dimensions; a value
+        that occurs no more often than there are neighbours.
       UserError: no such preset.
     """
-    if preset not in PRESETS:
-        raise UserError(f"InfoMEC has no preset {preset!r}, but {', '.join(PRESETS)}.")
+    need_preset(preset, PRESETS, "InfoMEC")
     chosen = PRESETS[preset]
     z, y = check(representations, factors, min_dimensions=2, min_factors=2, continuous=continuous)
     if discrete_dimensions is None:
         discrete_dimensions = np.asarray(representations).dtype.kind in "biu"
     if discrete_dimensions and y.continuous.any():
         raise UnsuitableData(
-            "InfoMEC has no estimate of discrete dimensions' information about continuous factors. "
-            "Bin the factors, or give the dimensions as floating-point numbers."
+            "InfoMEC cannot estimate the information of discrete dimensions about continuous "
+            "factors. Bin the factors, or give the dimensions as floating-point numbers."
         )
     need_rows(len(z), 10 * chosen.neighbours, f"InfoMEC with {preset}")
     rows = sample(len(z), num_samples, seed)
@@ -111,15 +112,15 @@ def infomec(
     active = _active(z, chosen, discrete_dimensions)
     if active.sum() < 2:
         raise UnsuitableData(
-            f"InfoMEC's preset {preset} finds {active.sum()} active dimension(s) and compares at "
-            "least two: the spreads of the others are too small beside the widest. Rescale the "
-            "dimensions, or take another preset."
+            f"InfoMEC's preset {preset} finds {active.sum()} active dimension(s) but needs at "
+            "least two: the ranges of the others are too small compared to the largest. Rescale "
+            "the dimensions, or use another preset."
         )
     information = _information(z, y, chosen.neighbours, discrete_dimensions, seed)
     live = active & (information.sum(1) > 0)
     if not live.any():
         raise UnsuitableData(
-            "No active dimension has any information about any factor, so that InfoM is 0/0."
+            "No active dimension has any information about any factor, so InfoM is 0/0."
         )
     along_factors = information[live].max(1) / information[live].sum(1)
     known = information[active].sum(0) > 0
@@ -147,20 +148,20 @@ def infomec(
 
 
 def _active(z: np.ndarray, preset: _Preset, discrete: bool) -> Bool[np.ndarray, " d"]:
-    if preset.spread == "iqr":
+    if preset.width == "iqr":
         low, high = np.quantile(z, [0.25, 0.75], axis=0)
-        spread = high - low
+        width = high - low
     else:
-        spread = np.ptp(z, axis=0)
+        width = np.ptp(z, axis=0)
     if discrete and preset.discrete_above >= 0:
-        return spread > preset.discrete_above
-    return spread > preset.active_above * spread.max()
+        return width > preset.discrete_above
+    return width > preset.active_above * width.max()
 
 
 def _information(
     z: np.ndarray, y: Factors, neighbours: int, discrete: bool, seed: int
 ) -> Float[np.ndarray, "d f"]:
-    """Share of each factor's entropy that each dimension knows."""
+    """N: mutual information of each dimension with each factor, divided by H(factor)."""
     from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 
     if discrete:
@@ -188,7 +189,7 @@ def _information(
 
 
 def _explicitness(z: np.ndarray, y: Factors, discrete: bool) -> tuple[list[float], list[bool]]:
-    """Share of each factor's cross-entropy, or variance, that a linear model takes away."""
+    """1 - CE / CE_null of a linear model of each factor, or its R^2; and whether it converged."""
     from sklearn.linear_model import LinearRegression, LogisticRegression
     from sklearn.metrics import log_loss
     from sklearn.preprocessing import OneHotEncoder

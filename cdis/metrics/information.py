@@ -1,7 +1,7 @@
-"""Mutual information of all dimensions and all factors at once, by histograms.
+"""Mutual information of all dimensions with all factors at once, from histograms.
 
-Counting is the fastest form on a CPU that was measured (a product of one-hot matrices under
-`jax.jit` took five times as long), and one pass over the rows counts several factors.
+One pass over the rows counts several factors. On a CPU this was five times as fast as a product of
+one-hot matrices under `jax.jit`.
 """
 
 import math
@@ -17,10 +17,10 @@ def equal_width_bins(
     bins: int,
     limits: tuple[float, float] | None = None,
 ) -> Int[np.ndarray, "n d"]:
-    """The bin, 0..bins - 1, of every value; each column has its own range unless `limits` say.
+    """The bin, 0..bins - 1, of every value, over `limits` or else over each column's own range.
 
-    Bins are those of ``numpy.histogram``: half open, but for the last. Values beyond the limits
-    fall into the outermost bins. All of a constant column is in bin 0.
+    Bins are those of ``numpy.histogram``: half-open, except the last. Values beyond the limits
+    fall into the outermost bins. A constant column is all in bin 0.
     """
     result = np.empty((values.shape[1], len(values)), np.intp)
     for code, strided in zip(result, values.T, strict=True):
@@ -35,7 +35,7 @@ def equal_width_bins(
         position *= bins / (high - low)
         code[:] = position  # rounded down
         np.minimum(code, bins - 1, out=code)
-        # Rounding may have put a value that lies on an inner edge into the bin beside its own.
+        # Rounding may have put a value at an inner edge into the neighbouring bin.
         nearest = np.rint(position)
         rounding = 8 * np.finfo(float).eps * bins * (1 + max(abs(low), abs(high)) / (high - low))
         position -= nearest
@@ -54,7 +54,7 @@ def equal_width_bins(
 
 
 def binned(factors: Factors, bins: int) -> Factors:
-    """All factors discrete: continuous ones in `bins` bins of equal width, less the empty ones."""
+    """Continuous factors discretised into `bins` bins of equal width, without the empty ones."""
     if not factors.continuous.any():
         return factors
     labels, sizes = factors.labels.copy(), factors.sizes.copy()
@@ -68,10 +68,15 @@ def binned(factors: Factors, bins: int) -> Factors:
 def mutual_information(
     codes: Int[np.ndarray, "n d"], labels: Int[np.ndarray, "n f"], sizes: Int[np.ndarray, " f"]
 ) -> Float[np.ndarray, "d f"]:
-    """Plug-in estimate, in nats, of every dimension's code and every factor's label.
+    """Plug-in estimate, in nats, for every dimension's codes and every factor's labels.
 
-    Codes are 0, 1, ...; labels of factor j are below ``sizes[j]``. The estimate is never negative
-    and is too large by about (cells - codes - labels + 1) / (2 n).
+    The estimate is never negative, and is biased upwards by about
+    (cells - codes - labels + 1) / (2 n).
+
+    Args:
+      codes: 0, 1, ...
+      labels: those of factor j are below ``sizes[j]``.
+      sizes: number of values of each factor.
     """
     codes, labels = np.ascontiguousarray(codes.T), np.ascontiguousarray(labels.T)
     (d, n), values = codes.shape, int(codes.max()) + 1
@@ -97,7 +102,7 @@ def entropies(labels: Int[np.ndarray, "n f"]) -> Float[np.ndarray, " f"]:
 
 
 def _counted_together(sizes: Int[np.ndarray, " f"], most: int) -> list[list[int]]:
-    """Runs of factors that have at most `most` combinations of values, or of one factor."""
+    """Runs of factors with at most `most` combinations of values; single factors may have more."""
     groups: list[list[int]] = []
     cells = math.inf
     for factor, size in enumerate(sizes.tolist()):
@@ -110,5 +115,5 @@ def _counted_together(sizes: Int[np.ndarray, " f"], most: int) -> list[list[int]
 
 
 def _sum_of_logs(counts: Int[np.ndarray, "..."], axes: int | tuple[int, ...]) -> np.ndarray:
-    """Sum of k log k over counts k along these axes."""
+    """Sum of k log k over counts k, along these axes."""
     return (counts * np.log(np.maximum(counts, 1))).sum(axes)

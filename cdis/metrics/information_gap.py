@@ -1,6 +1,6 @@
-"""MIG and its relatives: by how much one dimension, or one factor, is ahead of the next.
+"""MIG and its relatives: gaps in mutual information between the best and the second best.
 
-All are blind to a permutation of dimensions and to positive rescaling of each.
+All are invariant to permutation of the dimensions and to positive rescaling of each.
 """
 
 from collections.abc import Sequence
@@ -32,23 +32,24 @@ def mig(
 ) -> dict[str, Any]:
     """Mutual information gap (Chen et al., 2018, arXiv 1802.04942, equation 6).
 
-    Mean over factors of (I of the best dimension - I of the second) / H(factor), with dimensions in
-    bins of equal width, as in disentanglement_lib. Continuous factors are binned likewise.
+    Mean over factors of (I(best dimension) - I(second-best dimension)) / H(factor), with dimensions
+    and continuous factors in bins of equal width, as in disentanglement_lib.
 
     Perfect codes score below 1 where a factor has more values than there are bins, since values
-    then share bins: about 0.90 on dSprites' sizes, 0.995 on Shapes3D's. A copy of a dimension makes
-    its factor's gap 0. One outlier stretches the range and empties all other bins; see `rmig`.
+    then share bins: about 0.90 for the factor sizes of dSprites, 0.995 for those of Shapes3D.
+    Duplicating a dimension makes its factor's gap 0. A single outlier stretches the range and can
+    empty most bins; see `rmig`.
 
     Args:
       representations: ``[n, d]``, d at least 2.
       factors: ``[n, F]``.
-      num_bins: of equal width, between each dimension's extremes.
-      num_samples: at most so many rows are drawn; None takes all.
-      continuous: which factors are quantities; see `cdis.metrics.arrays.check`.
+      num_bins: of equal width, between the smallest and largest value of each dimension.
+      num_samples: use at most this many rows, sampled at random; None uses all.
+      continuous: which factors are continuous; see `cdis.metrics.arrays.check`.
 
     Returns:
       ``score``; ``per_factor`` gaps; ``best_dimension`` and ``second_dimension`` of each factor;
-      ``mutual_information`` ``[d][F]`` and ``factor_entropy`` in nats; ``num_samples``.
+      ``mutual_information`` ``[d][F]`` and ``factor_entropy`` ``[F]`` in nats; ``num_samples``.
 
     Raises:
       UnsuitableData: see `cdis.metrics.arrays.check`.
@@ -68,14 +69,15 @@ def rmig(
 ) -> dict[str, Any]:
     """Robust mutual information gap (Do and Tran, 2020, arXiv 1908.09961, section 3.3).
 
-    The gap of `mig` with a fixed range of codes: each dimension is standardised and cut into bins
-    of equal width between -4 and 4 standard deviations, so that outliers cannot stretch the bins.
-    The paper integrates over q(z | x); an array of codes has no such spread, and its histogram
-    stands in for it. ``gap`` is the paper's difference in nats, ``score`` its mean after division
-    by H(factor), which makes factors comparable.
+    The gap of `mig` over a fixed range: each dimension is standardised and divided into bins of
+    equal width between -4 and 4 standard deviations, so that outliers cannot stretch the bins. The
+    paper integrates over q(z | x); an array of codes has no such distribution, so a histogram of
+    the codes replaces it. ``gap`` is the paper's difference in nats; ``score`` is the mean of the
+    gaps after division by H(factor), which makes factors comparable.
 
-    Perfect codes score 1 up to factors whose neighbouring values share a bin (0.08 standard
-    deviations). Arguments, results and errors are those of `mig`, and ``gap`` per factor.
+    Perfect codes score 1, unless neighbouring values of a factor share a bin (0.08 standard
+    deviations). Arguments, results and errors are those of `mig`; the results also have ``gap`` for
+    each factor.
     """
     z, y = _prepared(representations, factors, continuous, num_bins, num_samples, seed)
     result = _gap(equal_width_bins(standardised(z), num_bins, _ROBUST_LIMITS), y, num_bins)
@@ -94,16 +96,18 @@ def dcimig(
 ) -> dict[str, Any]:
     """DCIMIG (Sepliarskaia et al., 2019, arXiv 1910.05587, section 4).
 
-    Each dimension votes for the factor it knows best, with the gap to the factor it knows second
-    best; each factor keeps its largest vote; score = sum of these / sum of H(factor).
+    The gap of a dimension is its mutual information with its best factor minus that with its
+    second-best factor. Each factor keeps the largest gap of the dimensions for which it is best;
+    the score is the sum of the kept gaps / sum of H(factor).
 
-    Perfect codes score as with `mig` where factors are independent, minus the small spurious
-    information about the second factor. Needs at least two factors; copies of dimensions do not
+    Perfect codes score as with `mig` if factors are independent, minus a little spurious
+    information about the second factor. Needs at least two factors; duplicated dimensions do not
     lower it. Arguments and errors are those of `mig`.
 
     Returns:
-      ``score``; ``per_factor`` the kept gap over H(factor); ``per_dimension`` the gap in nats;
-      ``best_factor`` of each dimension; ``mutual_information`` and ``factor_entropy`` in nats.
+      ``score``; ``per_factor`` kept gap / H(factor); ``per_dimension`` gap in nats;
+      ``best_factor`` of each dimension; ``mutual_information`` ``[d][F]`` and ``factor_entropy``
+      ``[F]`` in nats; ``num_samples``.
     """
     z, y = _prepared(representations, factors, continuous, num_bins, num_samples, seed, 1, 2)
     y = binned(y, num_bins)

@@ -1,4 +1,4 @@
-"""Sampling error: how far a measured share may lie from the one of endless data."""
+"""Confidence intervals of proportions and means."""
 
 import numpy as np
 from jaxtyping import Float
@@ -8,16 +8,16 @@ Z_95 = 1.959964
 
 
 def wilson_interval(successes: float, trials: int) -> tuple[float, float]:
-    """95 % interval of a share of independent trials (Wilson, 1927, equation 4).
+    """95 % interval of a proportion of independent trials (Wilson, 1927, equation 4).
 
-    It stays inside [0, 1] and remains honest at 0 and 1, where the usual normal interval has no
-    width. No trials: (0, 1), nothing is known.
+    It stays inside [0, 1] and is valid at proportions of 0 and 1 too, where the usual normal
+    interval has no width. Without trials it is (0, 1).
     """
     if trials == 0:
         return 0.0, 1.0
-    share, spread = successes / trials, Z_95**2 / trials
-    centre = (share + spread / 2) / (1 + spread)
-    half = np.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    share, scale = successes / trials, Z_95**2 / trials
+    centre = (share + scale / 2) / (1 + scale)
+    half = np.sqrt(share * (1 - share) * scale + scale**2 / 4) / (1 + scale)
     return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
 
 
@@ -26,9 +26,13 @@ def clustered_interval(
 ) -> tuple[float, float]:
     """95 % interval of sum(sums) / sum(counts) when trials come in independent clusters.
 
-    Ten actions on one image are not ten independent trials; the image is the cluster. Linearised
-    ratio estimator (Cochran, Sampling Techniques, 1977, section 6.4). Fewer than two clusters with
-    trials: (0, 1).
+    For example, ten actions on one image are not ten independent trials: the image is the cluster.
+    Linearised ratio estimator (Cochran, Sampling Techniques, 1977, section 6.4). With fewer than
+    two non-empty clusters it is (0, 1).
+
+    Args:
+      sums: successes in each cluster.
+      counts: trials in each cluster.
     """
     sums, counts = np.asarray(sums, np.float64), np.asarray(counts, np.float64)
     sums, counts = sums[counts > 0], counts[counts > 0]
@@ -42,7 +46,7 @@ def clustered_interval(
 
 
 def mean_interval(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
-    """95 % interval of the mean of n independent measurements, two or more, by Student's t."""
+    """95 % interval of the mean of n >= 2 independent measurements, by Student's t."""
     from scipy.stats import t
 
     values = np.asarray(values, np.float64)

@@ -1,4 +1,4 @@
-"""IRS: does a dimension stay where it is while all factors but its own change?"""
+"""IRS: does a dimension stay constant while all factors but its own change?"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,34 +21,36 @@ def irs(
 ) -> dict[str, Any]:
     """Interventional robustness score (Suter et al., 2019, arXiv 1811.00007, section 4).
 
-    While factor j keeps one value, dimension i strays from its mean over those rows by at most (by
-    the `quantile` of) some distance; averaged over values and divided by the largest distance from
-    the overall mean this is how far i strays though j is fixed. Per dimension 1 minus that of the
-    factor that holds it best; the score is the mean weighted by largest distances, as in
-    disentanglement_lib. The paper takes the maximum: ``quantile=1``. Values in one row only
-    are left out.
+    Fix factor j at one value. The deviation of dimension i is the `quantile` of its absolute
+    distances from its mean over those rows; it is averaged over the values of j and divided by the
+    largest distance of i from its overall mean. The robustness of i to changes other than in j is 1
+    minus that. Each dimension scores its robustness for its best factor; the score is the mean
+    over dimensions weighted by their largest distances, as in disentanglement_lib. The paper uses
+    the maximum in place of a quantile: ``quantile=1``. Values that occur only once are left out.
 
-    Perfect codes score 1, and so do copies of them. Blind to permutation and to one positive factor
-    for all dimensions; not to rescaling single ones, whose weight it changes. Constant dimensions
+    Perfect codes score 1, and so do copies of them. Invariant to permutation and to rescaling all
+    dimensions together, but not to rescaling one, which changes its weight. Constant dimensions
     are left out and listed.
 
     Args:
       representations: ``[n, d]``.
-      factors: ``[n, F]``, crossed; continuous ones are put in `num_bins` bins of equal width.
-      num_samples: at most so many rows are drawn; None takes all.
-      quantile: of distances within a value, in (0, 1].
-      continuous: which factors are quantities; see `cdis.metrics.arrays.check`.
+      factors: ``[n, F]``, crossed.
+      num_samples: use at most this many rows, sampled at random; None uses all.
+      num_bins: bins of equal width for continuous factors.
+      quantile: of the distances at one value, in (0, 1].
+      continuous: which factors are continuous; see `cdis.metrics.arrays.check`.
 
     Returns:
       ``score``, ``per_dimension`` (None where constant), ``best_factor`` of each dimension,
-      ``robustness`` ``[d][F]`` (rows of None where constant), ``dead_dimensions``.
+      ``robustness`` ``[d][F]`` (rows of None where constant), ``dead_dimensions`` (constant ones),
+      ``num_samples``.
 
     Raises:
-      UnsuitableData: see `cdis.metrics.arrays.check`; not crossed; no value of a factor is in
-        two rows.
+      UnsuitableData: see `cdis.metrics.arrays.check`; not crossed; no value of a factor occurs
+        twice; the quantile is out of range.
     """
     if not 0 < quantile <= 1:
-        raise UnsuitableData(f"The quantile must lie in (0, 1] and is {quantile}.")
+        raise UnsuitableData(f"`quantile` must lie in (0, 1], but is {quantile}.")
     z, y = check(representations, factors, continuous=continuous)
     y = binned(y, num_bins)
     need_crossed(y, "IRS")
@@ -61,11 +63,13 @@ def irs(
         groups = [z[label == value] for value in np.flatnonzero(np.bincount(label) > 1)]
         if not groups:
             raise UnsuitableData(
-                f"No value of factor {factor} is in two rows, so that nothing can vary while it is "
+                f"No value of factor {factor} occurs in two rows, so nothing can vary while it is "
                 "fixed. Give more rows."
             )
-        strays = [np.quantile(np.abs(group - group.mean(0)), quantile, axis=0) for group in groups]
-        robustness[live, factor] -= np.mean(strays, axis=0)[live] / largest[live]
+        deviations = [
+            np.quantile(np.abs(group - group.mean(0)), quantile, axis=0) for group in groups
+        ]
+        robustness[live, factor] -= np.mean(deviations, axis=0)[live] / largest[live]
     per_dimension = robustness.max(1)
     return {
         "score": float(np.average(per_dimension[live], weights=largest[live])),

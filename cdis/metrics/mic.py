@@ -1,4 +1,4 @@
-"""MIC and TIC: the grids on which two variables know most of each other (MINE)."""
+"""MIC and TIC: mutual information of two variables on the best grids (MINE)."""
 
 from typing import Any, NamedTuple
 
@@ -11,8 +11,8 @@ from cdis.metrics.arrays import UnsuitableData, check, need_rows, sample
 class Characteristic(NamedTuple):
     """The characteristic matrix of two variables."""
 
-    #: normalised information on grids of x columns and y rows, at ``[x - 2, y - 2]``; NaN where
-    #: x y > B(n)
+    #: ``[x - 2, y - 2]``: normalised mutual information on the best grid of x columns and y rows;
+    #: NaN where x y > B(n)
     matrix: Float[np.ndarray, "x y"]
 
     @property
@@ -42,22 +42,23 @@ def mic(
 ) -> dict[str, Any]:
     """MIC and TIC of every dimension with every factor (Reshef et al., 2011, Science 334).
 
-    As CausalVAE, DEAR and CauF-VAE report them: the score is the mean over factors of the
-    coefficient along the best one-to-one assignment of dimensions (a factor left without one counts
-    0). Factors and dimensions are taken as quantities, ordered by value.
+    As reported by CausalVAE, DEAR and CauF-VAE: the mean over factors of the coefficient with the
+    assigned dimension, for the best one-to-one assignment of dimensions to factors (a factor
+    without a dimension counts as 0). Discrete factors are treated as numbers.
 
-    Perfect codes have MIC 1 unless a value is so frequent that no grid is balanced (a binary factor
-    scores its entropy in bits); their TIC is less than 1, since coarse or crooked grids count too.
-    Blind to permutation and to increasing functions of each dimension.
+    Perfect codes have a MIC of 1, unless one value is so frequent that no grid is balanced (a
+    binary factor scores its entropy in bits). Their TIC is below 1, since it averages over all
+    grids, coarse and unbalanced ones included. Invariant to permutation and to increasing functions
+    of each dimension.
 
-    Time grows with n^1.8 and more, so that 1,000 rows are drawn by default.
+    Running time grows at least as n^1.8, so only 1,000 rows are used by default.
 
     Args:
       representations: ``[n, d]``.
       factors: ``[n, F]``.
       alpha: grids have at most n^alpha cells.
-      clumps: a grid line of x columns is looked for among at most `clumps` x places.
-      num_samples: at most so many rows are drawn; None takes all.
+      clumps: the edges of x columns are chosen among at most `clumps` x candidates.
+      num_samples: use at most this many rows, sampled at random; None uses all.
 
     Returns:
       ``mic``, ``tic`` (normalised), each with ``..._per_factor`` and ``..._matrix`` ``[d][F]``;
@@ -99,32 +100,39 @@ def characteristic_matrix(
 ) -> Characteristic:
     """The approximate characteristic matrix of MINE (Reshef et al., 2011, supplement, section 3).
 
-    For every number of rows y is cut into rows of equal size as far as ties allow, and the columns
-    that make the mutual information largest are found among the clumps of x exactly, by dynamic
-    programming; then the other way round, and the larger counts. Entries are divided by
+    For every number of rows, y is partitioned into rows of equal size as far as ties allow, and
+    dynamic programming finds the column edges, among the clumps of x, that maximise the mutual
+    information. Then x and y swap roles, and the larger value counts. Entries are divided by
     log min(x, y). Grids have x y <= max(n^alpha, 4) cells.
 
-    Raises UnsuitableData for vectors of different lengths, fewer than 4 values, values that are not
-    finite, or a constant.
+    Args:
+      x, y: ``[n]``, at least 4 values.
+      alpha, clumps: see `mic`.
+
+    Raises:
+      UnsuitableData: different lengths, fewer than 4 values, values that are not finite, or a
+        constant vector.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if x.ndim != 1 or x.shape != y.shape or len(x) < 4:
-        raise UnsuitableData("MIC compares two vectors of equal length, of at least four values.")
+        raise UnsuitableData(
+            "MIC compares two vectors of equal length with at least four values; their shapes are "
+            f"{list(x.shape)} and {list(y.shape)}."
+        )
     if not (np.isfinite(x).all() and np.isfinite(y).all()) or np.ptp(x) == 0 or np.ptp(y) == 0:
-        raise UnsuitableData("MIC compares finite values, and neither vector may be constant.")
+        raise UnsuitableData("MIC needs finite values, and neither vector may be constant.")
     return _characteristic(_Variable(x), _Variable(y), alpha, clumps)
 
 
 class _Variable:
-    """A vector by the ranks of its values, and its partitions into rows of equal size."""
+    """The ranks of a vector's values, and its partitions into rows of equal size."""
 
     def __init__(self, values: np.ndarray) -> None:
         _, self.rank, self.counts = np.unique(values, return_inverse=True, return_counts=True)
-        self.order = np.argsort(self.rank, kind="stable")
         self._rows: dict[int, np.ndarray] = {}
 
     def rows(self, count: int) -> Int[np.ndarray, " n"]:
-        """Which of at most `count` rows each sample lies in."""
+        """The row, out of at most `count`, of each sample."""
         if count not in self._rows:
             self._rows[count] = equipartition(self.counts, count)[self.rank]
         return self._rows[count]
@@ -146,10 +154,14 @@ def _characteristic(x: _Variable, y: _Variable, alpha: float, clumps: float) -> 
 
 
 def equipartition(counts: Int[np.ndarray, " values"], rows: int) -> Int[np.ndarray, " values"]:
-    """The row of each distinct value, in order, so that rows hold as equal numbers as ties allow.
+    """The row of each distinct value, in order, with rows as equal in size as ties allow.
 
-    A row ends before the value with which it would lie farther from the wanted size, or as far; the
-    wanted size is what is left over the rows that are left.
+    A row ends before the value that would take it at least as far from its target size. The target
+    size is the number of remaining samples divided by the number of remaining rows.
+
+    Args:
+      counts: samples with each distinct value, in increasing order of value.
+      rows: how many rows, at most.
     """
     ends = np.cumsum(counts)
     doubled_middles = 2 * ends - counts
@@ -161,19 +173,20 @@ def equipartition(counts: Int[np.ndarray, " values"], rows: int) -> Int[np.ndarr
         if rows_left <= 1:
             result[first:] = row
             break
-        # Half the value's samples beyond the wanted end: in whole numbers, so that ties are exact.
-        wanted = 2 * begun + -(-2 * left // rows_left)
-        last = max(int(np.searchsorted(doubled_middles, wanted)), first + 1)
+        # Compare the middle of a value's samples with the target end, both doubled to integers so
+        # that ties are exact.
+        target = 2 * begun + -(-2 * left // rows_left)
+        last = max(int(np.searchsorted(doubled_middles, target)), first + 1)
         result[first:last] = row
         first, row = last, row + 1
     return result
 
 
 def _clumps(x: _Variable, row: np.ndarray, most: int) -> Int[np.ndarray, "clumps+1 rows"]:
-    """Counts of each row up to the end of each clump, at most `most` clumps.
+    """Cumulative counts of each row up to the end of each clump, for at most `most` clumps.
 
-    A clump is a longest run along x within one row. Samples that share their x but not their row
-    are one clump.
+    A clump is a maximal run along x within one row. Samples that share x but not the row form one
+    clump.
     """
     rows = int(row.max()) + 1
     table = np.bincount(x.rank * rows + row, minlength=len(x.counts) * rows).reshape(-1, rows)
@@ -192,15 +205,15 @@ def _best_columns(
 ) -> Float[np.ndarray, " columns-1"]:
     """Largest mutual information, in nats, of 2..`columns` columns of x with the given rows.
 
-    Information is H(rows) minus the columns' shares of H(rows | column), and these add up, so that
-    the best cut of the first t clumps into l columns is the best over s of the best cut of s clumps
-    into l - 1 and one column from s to t.
+    It is H(rows) minus a sum over columns of p(column) H(rows | column). Since the sum is additive,
+    the best partition of the first t clumps into l columns is the best, over s, of the best
+    partition of the first s clumps into l - 1 columns plus one column from s to t.
     """
     ends = _clumps(x, row, max(int(clumps * columns), 1))
     n, places = int(ends[-1].sum()), len(ends) - 1
     log_table = _count_log_count(n)
     total = ends.sum(1)
-    # Loss of a column of the clumps s..t - 1: its size times its entropy.
+    # The loss of a column of clumps s..t - 1: its size times its entropy.
     loss = log_table[np.maximum(total[None] - total[:, None], 0)]
     for counts in ends.T:
         loss -= log_table[np.maximum(counts[None] - counts[:, None], 0)]

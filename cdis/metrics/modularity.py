@@ -29,29 +29,30 @@ def modularity(
     continuous: bool | Sequence[bool] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Does each dimension know one factor only?
+    """Is each dimension informative about one factor only?
 
-    Per dimension ``1 - sum of I^2 over all factors but the best / (best I^2 (F - 1))`` with mutual
-    information by histograms; the score is the mean. A dimension without any information is 0/0: it
-    is left out of the mean and listed. One that is independent noise still has a little spurious
-    information and counts for what chance makes it.
+    Per dimension ``1 - sum of I^2 over all factors but the best / (best I^2 (F - 1))``, with mutual
+    information from histograms; the score is the mean. For a dimension without any information this
+    is 0/0: it is left out of the mean and listed. A dimension of independent noise still has some
+    spurious information, so it counts, with a value that depends on chance.
 
-    Perfect codes score 1 up to that spurious information, of independent factors; copies of
-    dimensions score 1 as well. Blind to permutation and positive rescaling.
+    For independent factors, perfect codes and copies of them score 1, up to spurious information.
+    Invariant to permutation and to positive rescaling.
 
     Args:
       representations: ``[n, d]``.
       factors: ``[n, F]``, F at least 2.
       num_bins: of equal width, for dimensions and continuous factors.
-      num_samples: at most so many rows are drawn; None takes all.
-      continuous: which factors are quantities; see `cdis.metrics.arrays.check`.
+      num_samples: use at most this many rows, sampled at random; None uses all.
+      continuous: which factors are continuous; see `cdis.metrics.arrays.check`.
 
     Returns:
-      ``score``, ``per_dimension`` (None where dead), ``dead_dimensions``, ``best_factor`` of each
-      dimension, ``mutual_information`` ``[d][F]`` in nats.
+      ``score``, ``per_dimension`` (None where dead), ``dead_dimensions`` (without information),
+      ``best_factor`` of each dimension, ``mutual_information`` ``[d][F]`` in nats,
+      ``num_samples``.
 
     Raises:
-      UnsuitableData: see `cdis.metrics.arrays.check`; or every dimension is dead.
+      UnsuitableData: see `cdis.metrics.arrays.check`; every dimension is dead.
     """
     z, y = check(representations, factors, continuous=continuous, min_factors=2)
     need_rows(len(z), 2 * num_bins, f"A histogram of {num_bins} bins")
@@ -63,7 +64,7 @@ def modularity(
     live = best > 1e-18
     if not live.any():
         raise UnsuitableData(
-            "No dimension has any information about any factor, so that modularity is 0/0."
+            "No dimension has any information about any factor, so modularity is 0/0."
         )
     rest = squares.sum(1) - best
     values = 1 - rest[live] / (best[live] * (y.count - 1))
@@ -89,29 +90,28 @@ def explicitness(
     continuous: bool | Sequence[bool] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Can the factors be read by a linear classifier?
+    """Can a linear classifier predict the factors?
 
-    For every value of every factor the area under the ROC curve, on held-out rows, of a logistic
-    regression on all standardised dimensions; the mean over values is the factor's, the mean over
-    factors the score. 0.5 is chance: ``normalised`` is ``2 score - 1``. The regression is one
-    multinomial model for each factor (the paper fits one against the rest for each value), so that
-    values in the middle of an axis can be told as well.
+    For every value of every factor, the held-out area under the ROC curve of a logistic regression
+    on all standardised dimensions; the score is the mean over values, then over factors. Chance is
+    0.5: ``normalised`` is ``2 score - 1``. There is one multinomial regression per factor, so that
+    values in the middle of an axis can be separated as well (the paper fits one against the rest
+    for each value).
 
-    Perfect codes score 1. Blind to permutation and to rescaling.
+    Perfect codes score 1. Invariant to permutation and to rescaling.
 
     Args:
       representations: ``[n, d]``.
       factors: ``[n, F]``, discrete.
-      num_train, num_test: rows to learn from and to score; 2 : 1 if there are fewer.
-      continuous: which factors are quantities, of which there must be none; see
-        `cdis.metrics.arrays.check`.
+      num_train, num_test: rows for training and testing; split 2 : 1 if there are fewer.
+      continuous: which factors are continuous; none may be. See `cdis.metrics.arrays.check`.
 
     Returns:
-      ``score``, ``normalised``, ``per_factor``, ``per_value`` (a list for each factor), ``train``
-      (the score on the rows learnt from), ``converged`` for each factor.
+      ``score``, ``normalised``, ``per_factor``, ``per_value`` (a list per factor), ``train`` (the
+      score on the training rows), ``converged`` for each factor, ``num_train``, ``num_test``.
 
     Raises:
-      UnsuitableData: see `cdis.metrics.arrays.check`; continuous factors; rare values.
+      UnsuitableData: see `cdis.metrics.arrays.check`; continuous factors; values too rare to learn.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score

@@ -1,4 +1,4 @@
-"""R^2 of every factor from every dimension, and from all of them."""
+"""R^2 of every factor, predicted from each dimension and from all of them."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from cdis.metrics.arrays import (
     standardised,
 )
 
-#: A tree on one dimension has at most so many steps ...
-_STEPS = 64
-#: ... each of which rests on so many rows.
-_ROWS_A_STEP = 10
+#: A regression tree on one dimension has at most this many leaves ...
+_LEAVES = 64
+#: ... of at least this many rows each.
+_ROWS_PER_LEAF = 10
 
 
 def r2(
@@ -27,31 +27,34 @@ def r2(
     num_test: int = 5_000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Share of each factor's variance that dimensions explain, linearly and otherwise.
+    """Proportion of each factor's variance that dimensions explain, linearly and nonlinearly.
 
-    All is held out: fitted to training rows and scored on test rows, so that it can be negative.
-    ``linear`` is least squares. ``nonlinear`` is, from one dimension, a regression tree of at most
-    64 steps, and from all, gradient boosting. Values of discrete factors count as quantities, which
-    says little of factors whose order means nothing, such as shapes.
+    Models are fitted to training rows and scored on test rows, so R^2 can be negative. Linear
+    models are least squares; the nonlinear model is a regression tree with at most 64 leaves for
+    one dimension, and gradient boosting for all of them. Discrete factors are treated as numbers,
+    which means little for factors without an order, such as shapes.
 
-    ``linear`` and ``nonlinear`` (means over factors of R^2 from all dimensions) measure
-    identifiability up to a linear or any map; ``linear_matched`` and ``nonlinear_matched`` (of the
-    best one-to-one assignment in the matrix, negative entries as 0) up to a permutation and maps of
-    single dimensions. Perfect codes score 1 in all, up to the steps of the trees; a rotation keeps
-    ``linear`` at 1. Blind to permutation; to rescaling of dimensions up to rounding.
+    ``linear`` and ``nonlinear`` are means over factors of the R^2 from all dimensions: they measure
+    identifiability up to a linear or an arbitrary map. ``linear_matched`` and ``nonlinear_matched``
+    are means under the best one-to-one assignment of dimensions to factors (negative R^2 counts as
+    0): they measure identifiability up to permutation and maps of single dimensions. Perfect codes
+    score 1 in all four, up to the resolution of the trees; a rotation keeps ``linear`` at 1.
+    Invariant to permutation, and to rescaling up to rounding.
 
     Args:
       representations: ``[n, d]``.
       factors: ``[n, F]``.
-      num_train, num_test: rows to learn from and to score; 2 : 1 if there are fewer.
+      num_train, num_test: rows for training and testing; split 2 : 1 if there are fewer.
 
     Returns:
-      The four; ``linear_per_factor``, ``nonlinear_per_factor`` from all dimensions;
-      ``linear_matrix``, ``nonlinear_matrix`` ``[d][F]``; ``dead_dimensions``.
+      ``linear``, ``nonlinear``, ``linear_matched``, ``nonlinear_matched``; ``linear_per_factor``,
+      ``nonlinear_per_factor`` from all dimensions; ``linear_matrix``, ``nonlinear_matrix``
+      ``[d][F]`` from single dimensions; ``dead_dimensions`` (constant ones); ``num_train``,
+      ``num_test``.
 
     Raises:
-      UnsuitableData: see `cdis.metrics.arrays.check`; fewer rows than a tree needs, or than
-        dimensions allow.
+      UnsuitableData: see `cdis.metrics.arrays.check`; fewer than 100 rows, or than three per
+        dimension.
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.linear_model import LinearRegression
@@ -76,7 +79,7 @@ def r2(
     single = {
         "linear": LinearRegression,
         "nonlinear": lambda: DecisionTreeRegressor(
-            max_leaf_nodes=_STEPS, min_samples_leaf=_ROWS_A_STEP, random_state=seed
+            max_leaf_nodes=_LEAVES, min_samples_leaf=_ROWS_PER_LEAF, random_state=seed
         ),
     }
     joint = {
@@ -98,7 +101,7 @@ def r2(
 
 
 def _matched(matrix: np.ndarray) -> float:
-    """Mean over factors along the best assignment; a factor without a dimension counts 0."""
+    """Mean over factors under the best assignment; a factor without a dimension counts as 0."""
     from scipy.optimize import linear_sum_assignment
 
     positive = np.maximum(matrix, 0)

@@ -15,17 +15,24 @@ def action_retrieval(
 ) -> dict[str, Any]:
     """Accuracy of the most probable action.
 
-    Actions are numbered ``factor + num_factors * (direction < 0)``. *Directed*: the action itself
-    is right; *undirected*: its factor is, in whichever direction. Perfect probabilities score 1 in
-    both; a constant answer scores the share of that action (about ``1 / actions``).
+    *Directed* accuracy counts the action itself, *undirected* accuracy only its factor, in either
+    direction. Perfect probabilities score 1 in both. A constant prediction has the directed
+    accuracy of that action's frequency, about ``1 / (2 num_factors)``.
 
-    Returns floats, lists and integers fit for JSON: ``directed``, ``undirected``, their 95 %
-    Wilson intervals (``directed_interval``, ``undirected_interval``), ``chance_directed``,
-    ``chance_undirected``, ``num_pairs``, ``per_action`` (directed accuracy; None where the
-    action never occurs), ``per_action_undirected``, ``per_action_count`` and ``confusion``
-    (counts, rows are true actions).
+    Args:
+      probabilities: ``[pairs, 2 num_factors]``.
+      action: ``[pairs]``, the true actions, numbered as in `cdis.ops.actions`.
+      num_factors: F.
 
-    Raises ValueError for probabilities that are not finite, wrong shapes or unknown actions.
+    Returns:
+      Values fit for JSON: ``directed``, ``undirected``, their 95 % Wilson intervals
+      (``directed_interval``, ``undirected_interval``), ``chance_directed``, ``chance_undirected``,
+      ``num_pairs``, ``per_action`` (directed accuracy; None for an action that never occurs),
+      ``per_action_undirected``, ``per_action_count`` and ``confusion`` (counts; rows are true
+      actions).
+
+    Raises:
+      ValueError: probabilities that are not finite, wrong shapes, unknown actions, no pairs.
     """
     probabilities, action = np.asarray(probabilities), np.asarray(action)
     num_actions = 2 * num_factors

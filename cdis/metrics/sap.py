@@ -1,4 +1,4 @@
-"""SAP: how far one dimension predicts a factor better than any other does."""
+"""SAP: the gap between the two dimensions that predict a factor best."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -23,24 +23,25 @@ def sap(
 ) -> dict[str, Any]:
     """Separated attribute predictability (Kumar et al., 2018, arXiv 1711.00848, section 3).
 
-    For each dimension and discrete factor the held-out accuracy of a linear support vector machine
-    on that dimension alone, with disentanglement_lib's settings (squared hinge, C = 0.01, balanced
-    classes, one against the rest); for a continuous factor the squared correlation. The score is
-    the mean over factors of the best dimension's minus the second best's.
+    Predictability is, for a discrete factor, the held-out accuracy of a linear support vector
+    machine on one dimension, with disentanglement_lib's settings (squared hinge, C = 0.01, balanced
+    classes, one-vs-rest); for a continuous factor, the squared correlation on training rows. The
+    score is the mean over factors of the best dimension's predictability minus the second best's.
 
-    Perfect codes score far below 1, about 0.28 at Shapes3D's sizes: lines on one axis cannot cut
-    out the values in between, and a useless dimension is right by chance. Blind to permutation, not
-    to rescaling, since the penalty sees the scale; dimensions are taken as they come.
+    Perfect codes score far below 1, about 0.28 for the factor sizes of Shapes3D: one-vs-rest
+    classifiers on one axis cannot separate the values in between, and an uninformative dimension is
+    right by chance. Invariant to permutation, but not to rescaling, since dimensions are not
+    standardised and the penalty depends on their scale.
 
     Args:
       representations: ``[n, d]``, d at least 2.
       factors: ``[n, F]``.
-      num_train, num_test: rows to learn from and to score; 2 : 1 if there are fewer.
-      continuous: which factors are quantities; see `cdis.metrics.arrays.check`.
+      num_train, num_test: rows for training and testing; split 2 : 1 if there are fewer.
+      continuous: which factors are continuous; see `cdis.metrics.arrays.check`.
 
     Returns:
       ``score``, ``per_factor`` gaps, ``best_dimension`` of each factor, ``predictability``
-      ``[d][F]``.
+      ``[d][F]``, ``num_train``, ``num_test``.
 
     Raises:
       UnsuitableData: see `cdis.metrics.arrays.check`; values too rare to learn.
@@ -82,11 +83,11 @@ def _predictability(
 
 
 class _Sums(NamedTuple):
-    """Running sums over samples in order of x, from the left; row 0 is empty."""
+    """Cumulative sums over samples sorted by x; row k sums the first k."""
 
     x: Float[np.ndarray, " n"]
     own: Float[np.ndarray, "n+1 classes 3"]  #: of 1, x and x^2 over the samples of each class
-    all: Float[np.ndarray, "n+1 3"]
+    all: Float[np.ndarray, "n+1 3"]  #: over all samples
 
 
 def linear_svms(
@@ -94,14 +95,14 @@ def linear_svms(
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Slopes w and offsets b of balanced linear support vector machines on one dimension.
 
-    Minimises, for each class against the rest (for two classes: the second against the first),
+    Minimises, for each class against the rest (with two classes: the second against the first),
 
         (w^2 + b^2) / 2 + penalty sum over n of weight_n max(0, 1 - s_n (w x_n + b))^2
 
-    as liblinear does: the weight is n / (classes n_c) for a sample of class c in its own machine
-    and 1 for all others (with two classes balanced on both sides). In one dimension the samples
-    within the margin are an interval, so that running sums over sorted samples give gradient and
-    Hessian at once, and Newton's method with halved steps takes no pass over the data.
+    as liblinear does: the weight is n / (classes n_c) for a sample of class c in its own machine,
+    and 1 for all other samples (with two classes, both sides are balanced). In one dimension the
+    samples that violate the margin form an interval, so cumulative sums over sorted samples give
+    the gradient and the Hessian, and Newton's method with step halving needs no pass over the data.
     """
     order = np.argsort(x, kind="stable")
     x, label = x[order], label[order]
@@ -141,7 +142,7 @@ def _newton(sums: _Sums, positive: int, cost_own: float, cost_rest: float) -> np
 def _objective(
     sums: _Sums, positive: int, cost_own: float, cost_rest: float, w: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Value, gradient and generalised Hessian by (slope, offset)."""
+    """Value, gradient and generalised Hessian with respect to (slope, offset)."""
     value, gradient, hessian = float(w @ w) / 2, w.copy(), np.eye(2)
     for sign, cost in ((1.0, cost_own), (-1.0, cost_rest)):
         inside = _within(sums, w, sign)
@@ -149,7 +150,7 @@ def _objective(
         if sign < 0:
             total = sums.all - total
         one, x, square = total[inside[1]] - total[inside[0]]
-        # The hinge is 1 - sign (w x + b) on the samples inside.
+        # For the samples inside, the hinge is 1 - sign (w x + b).
         moments = np.array([[square, x], [x, one]])
         linear = sign * np.array([x, one])
         value += cost * float(one - 2 * linear @ w + w @ moments @ w)
@@ -159,7 +160,7 @@ def _objective(
 
 
 def _within(sums: _Sums, w: np.ndarray, sign: float) -> tuple[int, int]:
-    """The samples, in order, with sign (w x + b) < 1."""
+    """The range of sorted samples with sign (w x + b) < 1."""
     slope, offset = sign * w
     n = len(sums.x)
     if slope == 0:

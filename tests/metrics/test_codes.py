@@ -35,7 +35,7 @@ def _literal_information(codes, factors, sizes):
 
 
 def test_usage_uniform_constant_and_codebooks():
-    # Nodes 0 and 1 share a codebook and use it up between them; nodes 2 and 3 never change.
+    # Nodes 0 and 1 share a codebook and together use all of it; nodes 2 and 3 are constant.
     codes = np.array([[0, 2, 3, 3], [1, 3, 3, 3]] * 4)
     usage = code_usage(codes, 4, 2)
     np.testing.assert_allclose(usage["per_codebook"], [4, 1], rtol=1e-12)
@@ -47,7 +47,7 @@ def test_usage_uniform_constant_and_codebooks():
     assert code_usage(FACTORS, 4, 3)["distinct"] == 1
 
 
-def test_usage_is_blind_to_the_names_of_codes():
+def test_usage_is_invariant_to_renumbering_codes():
     renamed = np.random.default_rng(0).permutation(4)[FACTORS]
     assert code_usage(FACTORS, 4, 3)["perplexity"] == pytest.approx(
         code_usage(renamed, 4, 3)["perplexity"]
@@ -61,7 +61,7 @@ def test_usage_refuses(codes):
 
 
 def test_information_of_ideal_permuted_and_dead_nodes():
-    codes = MANY[:, [2, 0, 1]]  # node n knows one factor, under another name
+    codes = MANY[:, [2, 0, 1]]  # each node represents one factor, renumbered
     codes = np.concatenate([3 - codes, np.zeros((len(codes), 1), int)], 1)
     information = node_factor_information(codes, MANY, 4, SIZES)
     expected = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0]])
@@ -83,7 +83,7 @@ def test_information_equals_its_definition():
     )
 
 
-def test_information_of_noise_is_near_nothing_and_of_a_fixed_factor_nothing():
+def test_information_is_near_zero_for_noise_and_zero_for_a_constant_factor():
     random = np.random.default_rng(2)
     codes, factors = random.integers(8, size=(600, 20)), random.integers(8, size=(600, 1))
     biased = 49 / 1200 / np.log(8)  # what the plug-in estimate would give
@@ -94,7 +94,7 @@ def test_information_of_noise_is_near_nothing_and_of_a_fixed_factor_nothing():
 def test_specialisation_of_mixed_nodes():
     mixed = specialisation(np.full((2, 3), 0.5))
     assert mixed["score"] == pytest.approx(0)
-    # A node that knows much counts for more than one that knows little.
+    # Informative nodes weigh more than uninformative ones.
     uneven = specialisation(np.array([[0.9, 0.0, 0.0], [0.01, 0.01, 0.01]]))
     assert uneven["score"] == pytest.approx(0.9 / 0.93)
     assert specialisation(np.zeros((2, 3)))["score"] is None

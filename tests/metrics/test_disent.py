@@ -1,9 +1,9 @@
 # pyright: reportMissingImports=false
 """Agreement with `disent` 0.8 on shared random inputs (the extra `comparison` installs it).
 
-Where definitions differ: `disent` draws rows with replacement for training and test, so that here
-its functions are given our rows; its FactorVAE score never prunes and draws its own batches; its
-DCI names the model by `boost_mode`, ours by `preset`.
+Where definitions differ: `disent` samples training and test rows with replacement, so its functions
+are given our rows here; its FactorVAE score never prunes and samples its own batches; its DCI
+selects the model by `boost_mode`, ours by `preset`.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from cdis.metrics.information_gap import mig
 from cdis.metrics.sap import sap
 
 pytest.importorskip("disent", reason="disent is not installed: pip install 'cdis[comparison]'")
-pytestmark = pytest.mark.filterwarnings("ignore")  # of the other library, and of what it imports
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the other library and its dependencies
 
 SIZES = (3, 4, 5)
 FACTORS = np.tile(np.stack(np.unravel_index(np.arange(60), SIZES), 1), (25, 1))
@@ -40,7 +40,7 @@ def test_sap(continuous):
     parts = [array[rows].T for rows in (TRAIN, TEST) for array in (CODES, FACTORS)]
     theirs = _compute_sap(*parts, continuous_factors=continuous)["sap.score"]
     ours = sap(CODES, FACTORS, num_train=1000, num_test=500, continuous=continuous)["score"]
-    # liblinear stops at a tolerance of 1e-4, we at the minimum: a few of 500 answers may differ.
+    # liblinear stops at a tolerance of 1e-4, ours at the minimum: a few of 500 predictions differ.
     assert ours == pytest.approx(theirs, abs=1e-12 if continuous else 0.005)
 
 
@@ -55,7 +55,7 @@ def test_dci():
     parts = [array[rows].T for rows in (TRAIN, TEST) for array in (ordered, FACTORS)]
     theirs = _compute_dci(*parts)
     ours = dci(CODES, FACTORS, preset="gradient_boosting", num_train=1000, num_test=500)
-    # Their models are not seeded, and ties between splits are broken at random.
+    # Their models are not seeded, and they break ties between splits at random.
     for name, their_name in (
         ("disentanglement", "disentanglement"),
         ("completeness", "completeness"),
@@ -90,5 +90,5 @@ def test_factor_vae():
     grid = slice(len(Codes()))
     ours = factor_vae(CODES[grid], FACTORS[grid], num_train=600, num_test=600, prune_below=0)
     share = theirs["factor_vae.eval_accuracy"]
-    spread = np.sqrt(share * (1 - share) * 2 / 600)
-    assert ours["score"] == pytest.approx(share, abs=4 * spread + 0.01)
+    std = np.sqrt(share * (1 - share) * 2 / 600)
+    assert ours["score"] == pytest.approx(share, abs=4 * std + 0.01)

@@ -1,4 +1,4 @@
-"""Downstream tasks on representations that hold the answer, hide it, or hold a distraction."""
+"""Downstream tasks on representations that contain the label, hide it, or contain a distractor."""
 
 import json
 
@@ -54,7 +54,7 @@ def test_distributional_robustness():
     assert causal["average"] > 0.95 and causal["worst_group"] > 0.9
     assert causal["agreement_train"] == pytest.approx(0.8, abs=0.01)
     assert causal["agreement_test"] == pytest.approx(0.5, abs=0.02)
-    # What holds the attribute alone is misled by it.
+    # A representation of the attribute alone is misled by it.
     distracted = np.stack([ATTRIBUTE + 0.01 * NOISE[:, 0], NOISE[:, 1]], 1)
     misled = distributional_robustness(distracted, LABEL, ATTRIBUTE, repeats=3)
     assert misled["average"] == pytest.approx(0.5, abs=0.08)

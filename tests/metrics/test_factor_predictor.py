@@ -1,4 +1,4 @@
-"""The factor predictor learns, keeps what it learned and never reads a stale file."""
+"""The factor predictor learns, is cached, and never loads a stale file."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def _train(squares, cache, lines, steps=40):
 
 
 @pytest.mark.slow
-def test_learns_and_is_kept(squares, tmp_path):
+def test_learns_and_is_cached(squares, tmp_path):
     images, factors = squares
     lines = []
     predictor = _train(squares, tmp_path, lines)
@@ -51,18 +51,18 @@ def test_learns_and_is_kept(squares, tmp_path):
 
     path.write_bytes(path.read_bytes()[:1000])
     _train(squares, tmp_path, again)
-    assert again, "a truncated file is not read"
+    assert again, "a truncated file must not be loaded"
     other = (255 - images, factors)
     _train(other, tmp_path, [])
-    assert len(list(tmp_path.iterdir())) == 2, "other images, another predictor"
+    assert len(list(tmp_path.iterdir())) == 2, "other images must get another predictor"
 
 
-def test_a_folder_that_cannot_be_written_to_is_no_obstacle(squares, tmp_path):
+def test_a_cache_that_cannot_be_written_to_is_no_error(squares, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     lines = []
     _train(squares, blocked, lines)
-    assert any("not kept" in line for line in lines)
+    assert any("not saved" in line for line in lines)
     assert blocked.read_text() == "in the way"
 
 

@@ -1,4 +1,4 @@
-"""Interventions on latents that generate factors by a known rule."""
+"""Interventions on latents with a known generator."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from cdis.metrics.arrays import UnsuitableData
 from cdis.metrics.generativeness import extreme_interventions, interventional_scores
 
-#: 0 -> 1, and 2 apart.
+#: 0 -> 1; 2 is isolated.
 GRAPH = np.array([[0, 0, 0], [1, 0, 0], [0, 0, 0]])
 LATENTS = np.random.default_rng(0).random((40, 3))
 LATENTS[0], LATENTS[1] = 0, 1
@@ -15,7 +15,7 @@ LATENTS[0], LATENTS[1] = 0, 1
 def test_a_perfect_generator():
     def generate(latents, dimension):
         images = latents.copy()
-        if dimension == 0:  # what is set propagates to the child
+        if dimension == 0:  # the intervention propagates to the child
             images[:, 1] = (latents[:, 0] + latents[:, 1]) / 2
         return images
 
@@ -38,7 +38,7 @@ def test_an_entangled_generator():
     assert scores["own_generativeness"] == pytest.approx(1 / 3)
 
 
-def test_opposite_moves_cancel_in_the_lower_bound_only():
+def test_opposite_changes_cancel_in_the_lower_bound_only():
     low, high = np.zeros((1, 4, 1)), np.zeros((1, 4, 1))
     low[0, :2], high[0, 2:] = 1, 1
     scores = interventional_scores(low, high, np.zeros((1, 1)))

@@ -1,4 +1,4 @@
-"""Distances of graphs by hand, and the intervention distance against walks over every path."""
+"""Graph distances by hand, and the intervention distance against an enumeration of all paths."""
 
 from itertools import pairwise, product
 
@@ -27,13 +27,13 @@ def test_hamming_by_hand_in_both_conventions():
     assert sum(once["per_node"]) == 3 and sum(twice["per_node"]) == 4
     assert once["normalised"] == 3 / 12
     assert structural_hamming_distance(truth, truth)["distance"] == 0
-    # Both ways in the estimate is one edge too many, not a reversal.
+    # Both directions in the estimate is one extra edge, not a reversal.
     both = structural_hamming_distance(graph(2, (0, 1), (1, 0)), graph(2, (0, 1)))
     assert (both["distance"], both["extra"], both["reversed"]) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("reversal", [1, 2])
-def test_hamming_equals_a_loop_and_ignores_the_names_of_nodes(reversal):
+def test_hamming_equals_a_loop_and_ignores_the_order_of_nodes(reversal):
     random = np.random.default_rng(0)
     for _ in range(20):
         guess, truth = (random.random((2, 5, 5)) < 0.3) & ~np.eye(5, dtype=bool)
@@ -110,7 +110,7 @@ def random_dag(random, nodes):
     return (np.tril(random.random((nodes, nodes)) < 0.4, -1))[np.ix_(order, order)].astype(int)
 
 
-def test_intervention_distance_equals_walks_over_all_paths():
+def test_intervention_distance_equals_an_enumeration_of_all_paths():
     random = np.random.default_rng(0)
     for nodes in (2, 3, 4, 5):
         for _ in range(15):
@@ -137,7 +137,7 @@ def test_intervention_distance_by_hand():
 @pytest.mark.parametrize(
     ("guess", "truth", "said"),
     [
-        (np.eye(3), np.zeros((3, 3)), "self loop"),
+        (np.eye(3), np.zeros((3, 3)), "self-loop"),
         (np.zeros((2, 3)), np.zeros((2, 2)), "square"),
         (np.full((2, 2), 0.5), np.zeros((2, 2)), "0 and 1"),
         (np.zeros((2, 2)), np.zeros((3, 3)), "nodes"),

@@ -1,4 +1,4 @@
-"""Histograms and gaps against literal loops, and the scores of perfect codes that are published."""
+"""Histograms and gaps against literal loops, and published scores of perfect codes."""
 
 import math
 from collections import Counter
@@ -40,7 +40,7 @@ def test_bins_are_those_of_histogram():
         assert (codes[:, 2] == 0).all()
 
 
-@pytest.mark.parametrize("bins", [2, 6, 20])  # all, two, and one factor in each pass over the rows
+@pytest.mark.parametrize("bins", [2, 6, 20])  # all, two and one factor per pass over the rows
 def test_information_equals_its_definition(bins):
     factors = check(Z, Y)[1]
     found = mutual_information(equal_width_bins(Z, bins), factors.labels, factors.sizes)
@@ -68,21 +68,21 @@ def test_gaps_equal_loops():
     np.testing.assert_allclose(modularity(Z, Y)["per_dimension"], single)
 
 
-def test_a_sample_is_scored_as_if_it_were_all_there_is():
+def test_a_sample_scores_as_if_it_were_all_rows():
     order = np.random.default_rng(3).permutation(500)
     y = Y.copy()
-    y[order[-1], 0] = 7  # a value that the sample lacks
+    y[order[-1], 0] = 7  # a value that does not occur in the sample
     rows = order[:200]
     sampled, alone = mig(Z, y, num_samples=200, seed=3), mig(Z[rows], y[rows])
     np.testing.assert_allclose(sampled["per_factor"], alone["per_factor"])
     assert sampled["num_samples"] == 200
 
 
-def test_rmig_withstands_outliers():
+def test_rmig_is_robust_to_outliers():
     outlier = Z.copy()
     outlier[0] = 1e4
     assert mig(outlier, Y)["score"] < 0.1 * mig(Z, Y)["score"]
-    # Standardisation still feels one wild row in 500; a mild one costs nearly nothing.
+    # One extreme row in 500 still affects the standardisation; a moderate outlier hardly does.
     outlier[0] = 15
     assert rmig(outlier, Y)["score"] == pytest.approx(rmig(Z, Y)["score"], abs=0.05)
     assert rmig(Z, Y)["gap"][0] == pytest.approx(
@@ -106,7 +106,7 @@ def test_continuous_factors_are_binned():
     assert factors.continuous.all()
     np.testing.assert_array_equal(binned(factors, 20).sizes, [20, 20])
     assert mig(values, values)["score"] > 0.9
-    # Whole numbers that recur and few values are discrete, unless it is said otherwise.
+    # Repeated integers and few values are discrete, unless `continuous` says otherwise.
     y = np.stack([np.arange(100) % 40, np.arange(100) % 5 / 4, np.arange(100)], 1)
     assert check(y, y)[1].continuous.tolist() == [False, False, True]
     assert check(y, y, continuous=[True, False, False])[1].continuous.tolist() == [

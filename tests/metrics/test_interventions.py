@@ -35,13 +35,13 @@ def test_perfect():
     assert scores["named_factor_moved"] == scores["other_factors_kept"] == 1
     assert scores["all_factors_right"] == 1
     assert scores["count"] == valid.sum()
-    # Shape: two of three values can step up; orientation can always turn.
+    # Two of the three values of factor 0 can step up; the circular factor 2 always can.
     assert [entry["count"] for entry in scores["per_action"]] == [40, 45, 60, 40, 45, 60]
     low, high = scores["named_factor_moved_interval"]
     assert 0.9 < low < high == 1
 
 
-def test_nothing_done_and_wrong_direction():
+def test_unchanged_images_and_wrong_direction():
     unchanged = _scores(FACTORS)
     assert unchanged["named_factor_moved"] == unchanged["all_factors_right"] == 0
     assert unchanged["other_factors_kept"] == 1
@@ -49,11 +49,11 @@ def test_nothing_done_and_wrong_direction():
     assert _scores(backwards)["named_factor_moved"] == 0
 
 
-def test_another_factor_spoilt():
+def test_another_factor_changed():
     target, _ = target_factors(FACTORS, ACTION, SIZES, CIRCULAR)
-    spoilt = target.copy()
-    spoilt[:, 1] = 3 - spoilt[:, 1]  # never what it was: 4 values
-    scores = _scores(spoilt)
+    changed = target.copy()
+    changed[:, 1] = 3 - changed[:, 1]  # never the original value, since there are 4 values
+    scores = _scores(changed)
     assert scores["kept_per_factor"] == [1, 0, 1]
     assert [entry["named_factor_moved"] for entry in scores["per_action"]] == [1, 0, 1, 1, 0, 1]
     assert [entry["other_factors_kept"] for entry in scores["per_action"]] == [

@@ -1,4 +1,4 @@
-"""Scores of labelled latents on representations that are right, or wrong in a known way."""
+"""Scores of labelled latents that are perfect, or wrong in a known way."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def values():
 
 
 def test_perfect_latents(values):
-    # Each its factor, in another unit, the second with the opposite sign.
+    # Each latent is its factor in another unit, the second with the opposite sign.
     scores = labelled_latents(values * [3.0, -0.5] + 7, values)
     np.testing.assert_allclose(scores["r2"], 1)
     assert scores["r2_worst"] == pytest.approx(1) and scores["mcc"] == pytest.approx(1)
@@ -23,7 +23,7 @@ def test_perfect_latents(values):
 
 def test_noise_and_mixing(values):
     noise = np.random.default_rng(1).normal(size=len(values))
-    # Latent 0 has as much noise as signal; latent 1 has lost what it has in common with factor 0.
+    # Latent 0 has as much noise as signal; latent 1 lacks the part shared with factor 0.
     latents = np.stack([values[:, 0] + noise, values[:, 1] - 0.8 * values[:, 0]], 1)
     scores = labelled_latents(latents, values)
     np.testing.assert_allclose(scores["r2"], [0.5, 0.36], atol=0.03)

@@ -1,4 +1,4 @@
-"""MIC and TIC against published worked values and against trying all grids."""
+"""MIC and TIC against published values and against an exhaustive search over grids."""
 
 from itertools import combinations
 
@@ -12,7 +12,7 @@ X = np.linspace(0, 1, 1000)
 WAVE = np.sin(10 * np.pi * X) + X
 
 
-def test_published_worked_values():
+def test_published_values():
     """The two examples in the documentation of minepy 1.2 (alpha 0.6, c 15)."""
     clean = characteristic_matrix(X, WAVE)
     assert clean.mic == pytest.approx(1, abs=1e-9)
@@ -54,7 +54,7 @@ def literal_best(x, row, columns):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_equals_trying_all_grids(seed):
+def test_equals_an_exhaustive_search(seed):
     random = np.random.default_rng(seed)
     x = random.integers(9, size=14) if seed else random.random(11)
     y = random.integers(5, size=len(x)) + (0 if seed == 2 else random.random(len(x)))

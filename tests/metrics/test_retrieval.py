@@ -11,12 +11,12 @@ from cdis.metrics.retrieval import action_retrieval
 ACTION = np.array([0, 0, 1, 2, 3, 4, 5, 5])
 
 
-def _answers(answer):
-    return np.eye(6)[answer]
+def _one_hot(action):
+    return np.eye(6)[action]
 
 
 def test_perfect():
-    scores = action_retrieval(_answers(ACTION), ACTION, 3)
+    scores = action_retrieval(_one_hot(ACTION), ACTION, 3)
     assert scores["directed"] == scores["undirected"] == 1
     assert scores["confusion"] == np.diag([2, 1, 1, 1, 1, 2]).tolist()
     assert scores["num_pairs"] == 8
@@ -25,7 +25,7 @@ def test_perfect():
 
 
 def test_opposite_direction_is_right_undirected_only():
-    scores = action_retrieval(_answers((ACTION + 3) % 6), ACTION, 3)
+    scores = action_retrieval(_one_hot((ACTION + 3) % 6), ACTION, 3)
     assert (scores["directed"], scores["undirected"]) == (0, 1)
     assert scores["per_action_undirected"] == [1] * 6
 
@@ -37,9 +37,9 @@ def test_undirected_is_the_factor_of_the_argmax_not_the_larger_sum():
     assert action_retrieval(probabilities, np.array([0]), 3)["undirected"] == 0
 
 
-def test_constant_answer_and_absent_action():
+def test_constant_prediction_and_absent_action():
     action = np.array([0, 1, 1, 3])
-    scores = action_retrieval(_answers(np.full(4, 1)), action, 3)
+    scores = action_retrieval(_one_hot(np.full(4, 1)), action, 3)
     assert scores["directed"] == 0.5
     assert scores["per_action"] == [0, 1, None, 0, None, None]
     assert scores["confusion"][1] == [0, 2, 0, 0, 0, 0]

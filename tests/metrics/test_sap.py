@@ -29,7 +29,7 @@ def test_minimises_its_objective(classes):
         assert found <= best.fun * (1 + 1e-9)
 
 
-def test_answers_as_scikit_learn():
+def test_agrees_with_scikit_learn():
     label = RANDOM.integers(4, size=600)
     x = label + 0.7 * RANDOM.normal(size=600)
     slope, offset = linear_svms(x, label, 4, penalty=0.01)

@@ -1,6 +1,5 @@
-"""All scores in one call, and the files that they are computed from."""
+"""All metrics in one call, the table of metrics, and the files that `cdis score` reads."""
 
-import importlib
 import inspect
 import json
 import subprocess
@@ -10,9 +9,10 @@ import numpy as np
 import pytest
 
 from cdis.errors import UserError
-from cdis.metrics import METRICS, score, table
+from cdis.metrics import METRICS, metrics_help, score, table
 from cdis.metrics.arrays import UnsuitableData
 from cdis.metrics.files import read_kinds, read_matrix, read_seed
+from cdis.metrics.scoring import metrics_for
 
 FACTORS = np.tile(np.stack(np.unravel_index(np.arange(60), (3, 4, 5)), 1), (5, 1))
 CODES = FACTORS + np.random.default_rng(0).normal(size=FACTORS.shape)
@@ -20,10 +20,10 @@ LIGHT = ("mig", "modularity", "irs", "mcc")
 
 
 def test_scores_beside_perfect_codes():
-    told = []
-    result = score(CODES, FACTORS, metrics=LIGHT, progress=told.append)
+    announced = []
+    result = score(CODES, FACTORS, metrics=LIGHT, progress=announced.append)
     json.dumps(result, allow_nan=False)
-    assert told == list(result["metrics"]) == list(LIGHT)
+    assert announced == list(result["metrics"]) == list(LIGHT)
     assert (result["num_samples"], result["num_dimensions"], result["num_factors"]) == (300, 3, 3)
     for entry in result["metrics"].values():
         assert 0 < entry["scores"]["score"] < entry["perfect"]["score"] <= 1
@@ -34,7 +34,7 @@ def test_scores_beside_perfect_codes():
     assert "perfect" not in again["metrics"]["mig"]
 
 
-def test_what_cannot_be_computed_is_listed_with_the_reason():
+def test_metrics_that_cannot_be_computed_are_listed_with_the_reason():
     dependent = np.concatenate([FACTORS[:, :1], FACTORS[:, :2]], 1)
     result = score(CODES, dependent, metrics=LIGHT)
     assert "crossed design" in result["metrics"]["irs"]["reason"]
@@ -42,7 +42,7 @@ def test_what_cannot_be_computed_is_listed_with_the_reason():
     shown = table(result)
     assert "Not computed:\n  irs: IRS fixes one factor" in shown
     assert "\nmcc (pearson) " in shown
-    # One factor alone: its perfect code has one dimension, which cannot be compared with another.
+    # With a single factor, perfect codes have one dimension, too few for a gap.
     single = score(CODES, FACTORS[:, :1], metrics="mig")["metrics"]["mig"]
     assert single["perfect"] is None and "1 dimension" in single["perfect_reason"]
     assert "-" in table({"metrics": {"mig": single}})
@@ -60,7 +60,7 @@ def test_what_cannot_be_computed_is_listed_with_the_reason():
         ({"continuous": [True]}, "each of the 3 factors"),
     ],
 )
-def test_refuses_names_it_does_not_know(arguments, said):
+def test_refuses_unknown_names(arguments, said):
     with pytest.raises(UserError, match=said):
         score(CODES, FACTORS, **arguments)
 
@@ -71,26 +71,41 @@ def test_presets_reach_their_metric():
         assert result["metrics"]["mcc"]["preset"] == "spearman"
 
 
-def test_refuses_arrays_that_no_metric_takes():
+def test_refuses_arrays_that_suit_no_metric():
     with pytest.raises(UnsuitableData, match="rows"):
         score(CODES[1:], FACTORS)
     assert issubclass(UnsuitableData, ValueError) and issubclass(UnsuitableData, UserError)
 
 
-def test_the_list_of_metrics_tells_what_their_functions_take():
+def test_the_table_of_metrics_agrees_with_their_functions():
     for name, metric in METRICS.items():
-        module = importlib.import_module(f"cdis.metrics.{metric.module}")
-        parameters = inspect.signature(getattr(module, name)).parameters
-        assert ("continuous" in parameters) == metric.takes_continuous
+        assert metric.function.__name__ == name == metric.name
+        parameters = inspect.signature(metric.function).parameters
         assert ("preset" in parameters) == bool(metric.presets)
         if metric.presets:
-            assert parameters["preset"].default == metric.presets[0]
-            assert set(module.PRESETS) == set(metric.presets)
+            assert parameters["preset"].default == next(iter(metric.presets))
+
+
+def test_help_lists_every_metric_and_preset():
+    lines = metrics_help().splitlines()
+    assert max(map(len, lines)) < 100
+    assert [line.split()[0] for line in lines if line[2] != " "] == list(METRICS)
+    words = set(metrics_help().replace("(", " ").split())
+    assert words >= {preset for metric in METRICS.values() for preset in metric.presets}
+
+
+def test_metrics_that_evaluation_computes():
+    assert metrics_for("codes") == ("mig", "dcimig", "modularity", "infomec")
+    for kind in ("vectors", "vectors_of_continuous"):
+        assert metrics_for(kind) and set(metrics_for(kind)) <= set(METRICS)
+    assert not any(METRICS[name].discrete for name in metrics_for("vectors_of_continuous"))
+    assert not any(METRICS[name].crossed for name in metrics_for("vectors_of_continuous"))
 
 
 def test_importing_is_light():
     program = (
-        "import sys, cdis.metrics; slow = {'jax', 'sklearn', 'scipy'} & set(sys.modules); "
+        "import sys, cdis.metrics; cdis.metrics.metrics_help(); "
+        "slow = {'jax', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules); "
         "assert not slow, slow"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -109,7 +124,7 @@ def test_everything_at_once():
 # Files
 
 
-def test_reads_what_was_written(tmp_path):
+def test_reads_matrices(tmp_path):
     np.save(tmp_path / "z.npy", CODES.astype(np.float32))
     np.savez(tmp_path / "both.npz", representations=CODES, factors=FACTORS, mu=CODES[:, :1])
     np.savez(tmp_path / "one.npz", anything=CODES)
@@ -135,17 +150,17 @@ def test_reads_what_was_written(tmp_path):
         ("gone.npy", None, "There is no file"),
         ("z.txt", b"1", "ends in .txt"),
         ("z.npy", b"not numpy", "cannot be read as npy"),
-        ("two.npz", {"a": CODES, "b": CODES}, "no array called representations, but a, b"),
+        ("two.npz", {"a": CODES, "b": CODES}, "no array called representations; it has a, b"),
         ("two.npz:c", {"a": CODES, "b": CODES}, "no array 'c'; it has a, b"),
         ("words.npy", np.array(["a"]), "array of <U1"),
         ("objects.npy", np.array([None, {}]), "cannot be read as npy"),
-        ("z.csv", b"a,b\n1,2\n1\n", "line 3: 1 columns where the first row has 2"),
+        ("z.csv", b"a,b\n1,2\n1\n", "line 3: 1 columns, but the first row has 2"),
         ("z.csv", b"1,2\n1,x\n", "line 2, column 2: 'x' is not a number"),
         ("z.csv", b"a,b\n", "no rows of numbers"),
         ("z.csv", b"\xff\xfe\x00", "cannot be read as text"),
     ],
 )
-def test_says_what_is_wrong_with_a_file(tmp_path, name, content, said):
+def test_reports_what_is_wrong_with_a_file(tmp_path, name, content, said):
     place = tmp_path / name.split(":")[0]
     if isinstance(content, dict):
         np.savez(place, **content)

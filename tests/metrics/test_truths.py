@@ -1,6 +1,6 @@
-"""Every score on representations whose worth is known by construction, and on data it must refuse.
+"""Every metric on representations with known scores, and on data that it must refuse.
 
-The factors are a whole grid, twenty times over, so that they are exactly independent.
+The factors are a complete grid, repeated twenty times, so they are exactly independent.
 """
 
 import json
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cdis.metrics import METRICS
 from cdis.metrics.arrays import UnsuitableData
 from cdis.metrics.correlation import mcc
 from cdis.metrics.dci import PRESETS as DCI_PRESETS
@@ -41,7 +42,7 @@ def _dci(z, y, **settings):
     return dci(z, y, preset="logistic", **settings)
 
 
-#: score -> (how it is called here, its headline numbers)
+#: metric -> (how it is called here, the numbers that are tested)
 SCORES = {
     "dci": (_dci, ("disentanglement", "completeness", "informativeness")),
     "mig": (mig, ("score",)),
@@ -58,7 +59,7 @@ SCORES = {
     "r2": (r2, ("linear", "linear_matched", "nonlinear_matched")),
     "mic": (lambda z, y, **s: mic(z, y, num_samples=300, **s), ("mic", "tic")),
 }
-#: What perfect codes score, and how far from it they may be. The table of values: 3, 4 and 5.
+#: Scores of perfect codes, and the tolerance.
 PERFECT = {
     "dci": ((1, 1, 1), 0.1),
     "mig": ((1,), 1e-9),
@@ -97,8 +98,8 @@ def test_order_of_dimensions_never_matters(name):
     np.testing.assert_allclose(headlines(name, mixed[:, [3, 1, 0, 2]]), before, atol=1e-9)
 
 
-#: Which promise that scaling each dimension by its own positive number changes nothing.
-BLIND_TO_SCALE = {
+#: Metrics that are invariant to positive rescaling of each dimension.
+SCALE_INVARIANT = {
     "dci",
     "mig",
     "rmig",
@@ -113,27 +114,27 @@ BLIND_TO_SCALE = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(BLIND_TO_SCALE))
+@pytest.mark.parametrize("name", sorted(SCALE_INVARIANT))
 def test_scale_of_dimensions(name):
     z = ROTATED + 0.3 * NOISE
-    scaled = z * np.array([0.25, 8.0, 3.0])  # powers of two and one that rounds
+    scaled = z * np.array([0.25, 8.0, 3.0])  # two powers of two, and a factor that rounds
     np.testing.assert_allclose(headlines(name, scaled), headlines(name, z), atol=2e-3)
 
 
-def test_irs_sees_single_scales_but_not_a_common_one():
+def test_irs_depends_on_single_scales_but_not_on_a_common_one():
     z = ROTATED + 0.3 * NOISE
     assert irs(7 * z, FACTORS)["score"] == pytest.approx(irs(z, FACTORS)["score"])
-    weighed = irs(z * [1, 1, 50], FACTORS)["score"]
-    assert weighed != pytest.approx(irs(z, FACTORS)["score"], abs=1e-4)
+    reweighted = irs(z * [1, 1, 50], FACTORS)["score"]
+    assert reweighted != pytest.approx(irs(z, FACTORS)["score"], abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["dci", "mig", "rmig", "sap", "infomec", "mcc", "r2", "dcimig"])
-def test_rotation_costs(name):
+def test_rotation_lowers_the_score(name):
     index = 1 if name == "r2" else 0
     assert headlines(name, ROTATED)[index] < 0.8 * headlines(name, IDENTITY)[index]
 
 
-def test_rotation_keeps_what_linear_maps_can_undo():
+def test_rotation_keeps_linear_predictability():
     assert r2(ROTATED, FACTORS)["linear"] == pytest.approx(1)
     assert explicitness(ROTATED, FACTORS)["score"] > 0.99
 
@@ -148,7 +149,7 @@ def test_copies():
     assert mcc(DUPLICATED, FACTORS)["score"] == pytest.approx(1)
     copies = infomec(DUPLICATED, FACTORS)
     assert copies["modularity"] > 0.9
-    # Two of six dimensions share what there is: (1 / 2 - 1 / 6) / (1 - 1 / 6).
+    # Two of six dimensions share each factor's information: (1 / 2 - 1 / 6) / (1 - 1 / 6).
     assert copies["compactness"] == pytest.approx(0.4, abs=0.05)
     linear = _dci(DUPLICATED, FACTORS)
     assert linear["completeness"] < 0.75 < 0.9 < linear["disentanglement"]
@@ -170,7 +171,7 @@ def test_noise():
     assert max(r2(NOISE, FACTORS)["linear_per_factor"]) < 0.05
 
 
-def test_a_dead_dimension_changes_nothing_and_is_named():
+def test_a_dead_dimension_changes_nothing_and_is_listed():
     for name in ("mig", "rmig", "dcimig", "modularity", "explicitness", "irs", "mcc"):
         assert headlines(name, DEAD) == pytest.approx(headlines(name, IDENTITY), abs=1e-9), name
     assert modularity(DEAD, FACTORS)["dead_dimensions"] == [3]
@@ -194,7 +195,7 @@ def test_dci_presets_find_perfect_codes(preset):
         pytest.importorskip("lightgbm", reason="the extra lightgbm is not installed")
     few = slice(None, 600)
     result = dci(IDENTITY[few], FACTORS[few], preset=preset)
-    # Trees of a forest see some dimensions only and make do with them.
+    # Each split of a random forest considers only some dimensions.
     least = 0.8 if preset == "random_forest" else 0.9
     assert min(result["disentanglement"], result["completeness"]) > least
     assert result["informativeness"] > 0.95
@@ -202,9 +203,9 @@ def test_dci_presets_find_perfect_codes(preset):
     assert result["preset"] == preset
 
 
-def test_dci_of_quantities_is_r2_and_not_the_share_of_exact_hits():
-    quantities = FACTORS + np.random.default_rng(3).uniform(-0.4, 0.4, FACTORS.shape)
-    result = dci(quantities, quantities, preset="hist_gradient_boosting")
+def test_informativeness_about_continuous_factors_is_r2():
+    values = FACTORS + np.random.default_rng(3).uniform(-0.4, 0.4, FACTORS.shape)
+    result = dci(values, values, preset="hist_gradient_boosting")
     assert result["continuous"] == [True] * 3
     assert result["informativeness"] > 0.97
 
@@ -228,7 +229,7 @@ def test_mcc_by_rank_and_by_assignment():
     np.testing.assert_allclose(result["correlation"][0], [0, -1, 0], atol=1e-9)
 
 
-def test_infomec_takes_integers_for_symbols():
+def test_infomec_treats_integers_as_symbols():
     renamed = np.random.default_rng(0).permutation(5)[FACTORS]
     result = infomec(renamed, FACTORS)
     for name in ("modularity", "compactness", "explicitness"):
@@ -241,17 +242,15 @@ def test_infomec_presets_prune_differently():
         preset: infomec(z, FACTORS, preset=preset)["active_dimensions"]
         for preset in ("latent_quantization", "latent_quantization_first", "tripod")
     }
-    assert active["latent_quantization"] == [0, 1, 2, 3]  # 0.5 of 2.8 is more than a twentieth
+    assert active["latent_quantization"] == [0, 1, 2, 3]  # a range of 0.5 is above 2.8 / 20
     assert active["tripod"] == [0, 1, 2]
 
 
 # Refusals
 
-SMALL = np.arange(60)
-
 
 @pytest.mark.parametrize("name", SCORES)
-def test_refuses_what_no_score_can_take(name):
+def test_refuses_arrays_that_suit_no_metric(name):
     def refused(z, y, said):
         with pytest.raises(UnsuitableData, match=said):
             headlines(name, z, y)
@@ -268,18 +267,17 @@ def test_refuses_what_no_score_can_take(name):
     refused(IDENTITY[:0], FACTORS[:0], "must be a matrix")
 
 
-@pytest.mark.parametrize("name", ["dci", "mig", "rmig", "sap", "infomec"])
-def test_refuses_a_single_dimension(name):
-    with pytest.raises(UnsuitableData, match="1 dimension"):
-        headlines(name, IDENTITY[:, :1])
-
-
-@pytest.mark.parametrize(
-    "name", ["dci", "dcimig", "modularity", "beta_vae", "factor_vae", "infomec"]
-)
-def test_refuses_a_single_factor(name):
-    with pytest.raises(UnsuitableData, match="1 factor"):
-        headlines(name, IDENTITY, FACTORS[:, :1])
+def test_refuses_a_single_dimension_or_factor_where_the_table_says_so():
+    few_dimensions = {"dci", "mig", "rmig", "sap", "infomec"}
+    few_factors = {"dci", "dcimig", "modularity", "beta_vae", "factor_vae", "infomec"}
+    assert {name for name in METRICS if METRICS[name].min_dimensions == 2} == few_dimensions
+    assert {name for name in METRICS if METRICS[name].min_factors == 2} == few_factors
+    for name in few_dimensions:
+        with pytest.raises(UnsuitableData, match="1 dimension"):
+            headlines(name, IDENTITY[:, :1])
+    for name in few_factors:
+        with pytest.raises(UnsuitableData, match="1 factor"):
+            headlines(name, IDENTITY, FACTORS[:, :1])
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -290,7 +288,7 @@ def test_refuses_too_few_rows(name):
 
 
 def causal_factors():
-    """The second factor mostly follows the first."""
+    """The second factor depends on the first."""
     random = np.random.default_rng(0)
     cause = random.integers(4, size=2000)
     effect = np.where(random.random(2000) < 0.4, cause, random.integers(4, size=2000))
@@ -298,12 +296,21 @@ def causal_factors():
 
 
 def parity_factors():
-    """Any two are independent; the third follows from them."""
+    """Any two are independent; the third is a function of them."""
     pair = np.random.default_rng(0).integers(3, size=(2000, 2))
     return np.concatenate([pair, pair.sum(1, keepdims=True) % 3], 1)
 
 
-@pytest.mark.parametrize("name", ["beta_vae", "factor_vae", "irs"])
+CROSSED = ["beta_vae", "factor_vae", "irs"]
+DISCRETE = ["explicitness", "beta_vae", "factor_vae"]
+
+
+def test_the_table_lists_what_metrics_refuse():
+    assert [name for name in METRICS if METRICS[name].crossed] == CROSSED
+    assert [name for name in METRICS if METRICS[name].discrete] == DISCRETE
+
+
+@pytest.mark.parametrize("name", CROSSED)
 @pytest.mark.parametrize("factors", [causal_factors, parity_factors])
 def test_refuses_factors_that_are_not_crossed(name, factors):
     y = factors()
@@ -311,8 +318,8 @@ def test_refuses_factors_that_are_not_crossed(name, factors):
         headlines(name, y.astype(float), y)
 
 
-@pytest.mark.parametrize("name", ["beta_vae", "factor_vae", "explicitness"])
-def test_refuses_quantities_where_values_are_fixed(name):
+@pytest.mark.parametrize("name", DISCRETE)
+def test_refuses_continuous_factors(name):
     with pytest.raises(UnsuitableData, match="continuous"):
         headlines(name, IDENTITY, IDENTITY + 0.1 * NOISE)
 

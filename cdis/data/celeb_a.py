@@ -144,7 +144,7 @@ class Variant(tfds.core.BuilderConfig):
     graph: Graph
 
 
-class CelebA(ImageBuilder, skip_registration=True):  # tfds has one of this name
+class CelebA(ImageBuilder):
     """Faces at 64 x 64: the middle 148 x 148 pixels of originals, resized, bilinear, antialiased.
 
     celeb_a/64 has all attributes as factors, and its record files serve the other variants too,
@@ -153,7 +153,7 @@ class CelebA(ImageBuilder, skip_registration=True):  # tfds has one of this name
     """
 
     name = "celeb_a"
-    DONE = "stored"
+    DONE = "converted"
     BUILDER_CONFIGS: ClassVar = [
         Variant(name="64", graph=Graph(ATTRIBUTES, {})),
         *(Variant(name=name, graph=graph) for name, graph in GRAPHS.items()),

@@ -7,7 +7,6 @@ verified.
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import http.client
 import os
@@ -16,13 +15,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cdis.data.progress import Progress
 from cdis.errors import UserError
-from cdis.files import write_bytes
+from cdis.files import locked, write_bytes
 
 _BLOCK = 1 << 20
 _TIMEOUT = 60.0  # seconds without a byte
@@ -108,7 +106,7 @@ def fetch(
         _tell_unverified(file, path, home)
     if not missing:
         return tuple(given[file] for file in files)
-    with _locked(home):
+    with locked(home / ".lock"):
         for number, file in enumerate(missing):
             path = home / file.name
             if path.exists():
@@ -275,11 +273,3 @@ def _write_mark(mark: Path, headers: Any) -> None:
     mark.unlink(missing_ok=True)
     if version:
         mark.write_text(version)
-
-
-@contextlib.contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    home.mkdir(parents=True, exist_ok=True)
-    with open(home / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -26,17 +26,17 @@ from jaxtyping import Array, Float, Num, UInt8
 
 from cdis.data.generated import GeneratedBuilder
 from cdis.data.info import Info
-from cdis.data.mechanism import (
+from cdis.data.mechanism import Mechanism
+from cdis.data.rendering import (
     WHITE,
-    Mechanism,
     brightness,
     centroid,
     gaussian,
-    in_chunks,
     over,
+    render_all,
     solid,
     span,
-    spread,
+    value_statistics,
 )
 
 NAMES = ("ball_radius", "water_height", "hole_height", "jet_reach")
@@ -218,7 +218,7 @@ class Flow(GeneratedBuilder):
             ),
             count=len(values),
             graph=GRAPH,
-            **spread(values),
+            **value_statistics(values),
         )
 
     @classmethod
@@ -235,5 +235,5 @@ class Flow(GeneratedBuilder):
         cls, config: Variant, index: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         values = _table()[index]
-        images = in_chunks(cls.mechanism(config).render, values, 256)
+        images = render_all(cls.mechanism(config).render, values)
         return images, np.zeros(values.shape, np.int32), values

@@ -25,8 +25,6 @@ anew if a file has changed.
 """
 
 import csv
-import difflib
-import fcntl
 import hashlib
 import json
 import math
@@ -39,10 +37,11 @@ from PIL import Image, UnidentifiedImageError
 
 from cdis.data.builder import SPLITS, split_of
 from cdis.data.info import Dataset, Info
+from cdis.data.lookup import OWN
 from cdis.data.progress import Progress
-from cdis.errors import UserError
+from cdis.errors import UserError, near_miss
+from cdis.files import locked
 
-PREFIX = "own:"
 _TEXTS = ("licence", "citation", "description")
 _LISTS = ("factors", "circular")
 # Cells of the grid of factors: finding transitions takes 8 bytes for each.
@@ -64,11 +63,11 @@ class Own:
 
     def __init__(self, name: str, data_dir: Path):
         self._name, self._data_dir = name, data_dir
-        self._folder = Path(name.removeprefix(PREFIX)).expanduser()
-        if name == PREFIX or not self._folder.is_dir():
+        self._folder = Path(name.removeprefix(OWN)).expanduser()
+        if name == OWN or not self._folder.is_dir():
             raise self._error(
                 f"there is no folder {self._folder.absolute()}",
-                f"Give the path of a folder as {PREFIX}PATH.",
+                f"Give the path of a folder as {OWN}PATH.",
             )
         about = self._about()
         self._files: list[Path] = []
@@ -378,9 +377,7 @@ class Own:
         shape = (len(self._files), *self.info.image_shape)
         if not path.exists():
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with open(path.parent / f"{place}.lock", "w") as lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX)
+                with locked(path.parent / f"{place}.lock"):
                     if not path.exists():
                         for old in path.parent.glob(f"{place}-*"):
                             old.unlink()
@@ -427,10 +424,9 @@ class Own:
 
     def _known(self, name: str, names: tuple[str, ...], what: str, kind: str = "fields") -> None:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise self._error(
-                f"{what} {name!r} that there is not{hint}", f"The {kind} are {', '.join(names)}."
+                f"{what} that does not exist, {name!r}{near_miss(name, names)}",
+                f"The {kind} are {', '.join(names)}.",
             )
 
     def _error(self, what: str, advice: str) -> UserError:

@@ -30,18 +30,18 @@ from jaxtyping import Array, Float, Num, UInt8
 
 from cdis.data.generated import GeneratedBuilder
 from cdis.data.info import Info
-from cdis.data.mechanism import (
+from cdis.data.mechanism import Mechanism
+from cdis.data.rendering import (
     WHITE,
-    Mechanism,
     brightness,
     centroid,
     gaussian,
-    in_chunks,
     over,
+    render_all,
     solid,
     span,
-    spread,
     uniform,
+    value_statistics,
 )
 
 NAMES = ("pendulum_angle", "light_position", "shadow_length", "shadow_position")
@@ -236,7 +236,7 @@ class Pendulum(GeneratedBuilder):
             description=f"A sun, a pendulum and its shadow. {_DESCRIPTIONS[config.kind]}",
             count=len(values),
             graph=GRAPH,
-            **spread(values),
+            **value_statistics(values),
         )
 
     @classmethod
@@ -253,5 +253,5 @@ class Pendulum(GeneratedBuilder):
         cls, config: Variant, index: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         values = _table(config.kind)[index]
-        images = in_chunks(cls.mechanism(config).render, values, 256)
+        images = render_all(cls.mechanism(config).render, values)
         return images, np.zeros(values.shape, np.int32), values

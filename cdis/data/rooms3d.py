@@ -27,6 +27,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Array, Bool, Float, UInt8
 
+from cdis.chunks import in_chunks
 from cdis.data.generated import GeneratedBuilder
 from cdis.data.grid import Factor, Grid, grid_factors, grid_values
 from cdis.data.info import Info
@@ -244,13 +245,12 @@ def render(values: Float[np.ndarray, "n 6"]) -> UInt8[np.ndarray, "n 64 64 3"]:
     colours = colours[which.reshape(-1, 3)]
     geometries, geometry = np.unique(values[:, 3:], axis=0, return_inverse=True)
     weights = np.stack([_weights(*map(float, row)) for row in geometries])
-    images = np.empty((len(values), _SIDE, _SIDE, 3), np.uint8)
-    for start in range(0, len(values), _CHUNK):
-        # The last chunk is padded, so that only one shape is ever compiled.
-        rows = np.minimum(np.arange(start, start + _CHUNK), len(values) - 1)
-        chunk = np.asarray(_paint(weights[geometry.ravel()[rows]], colours[rows]))
-        images[start : start + _CHUNK] = chunk.reshape(-1, _SIDE, _SIDE, 3)[: len(values) - start]
-    return images
+    pixels = in_chunks(
+        lambda rows: _paint(weights[geometry.ravel()[rows]], colours[rows]),
+        len(values),
+        size=_CHUNK,
+    )
+    return pixels.reshape(-1, _SIDE, _SIDE, 3)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

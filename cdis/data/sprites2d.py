@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Array, Float, UInt8
 
+from cdis.chunks import in_chunks
 from cdis.data.generated import GeneratedBuilder
 from cdis.data.grid import Factor, Grid, grid_factors, grid_values
 from cdis.data.info import Info
@@ -147,13 +148,11 @@ def render(
     hues, which = np.unique(columns.pop("hue"), return_inverse=True)
     columns["colour"] = np.array([colorsys.hsv_to_rgb(h, 1, 1) for h in hues], np.float32)[which]
     columns["shape"] = columns["shape"].astype(np.int32)
-    images = np.empty((count, *image_shape), np.uint8)
-    for start in range(0, count, _CHUNK):
-        # The last chunk is padded, so that only one shape is ever compiled.
-        rows = np.minimum(np.arange(start, start + _CHUNK), count - 1)
-        chunk = _render_jitted({k: v[rows] for k, v in columns.items()}, *image_shape)
-        images[start : start + _CHUNK] = np.asarray(chunk)[: count - start]
-    return images
+    return in_chunks(
+        lambda rows: _render_jitted({k: v[rows] for k, v in columns.items()}, *image_shape),
+        count,
+        size=_CHUNK,
+    )
 
 
 def grid_examples(grid: Grid, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,6 @@ then lies a copy of the labels alone. "auto" is "decoded" if the copy is there, 
 
 import contextlib
 import errno
-import fcntl
 import functools
 import io
 import json
@@ -34,6 +33,7 @@ from cdis.data.info import Dataset
 from cdis.data.progress import Progress
 from cdis.data.records import Records
 from cdis.errors import UserError
+from cdis.files import locked
 
 #: How images are fed; see above.
 FEEDS = ("auto", "decoded", "records")
@@ -61,7 +61,7 @@ class Store:
         data_dir: Path,
         manual_dir: Path | None = None,
     ):
-        self.info = builder_class.facts(config)
+        self.info = builder_class.info_of(config)
         self._builder_class = builder_class
         self._config = config
         self._data_dir, self._manual_dir = data_dir, manual_dir
@@ -98,7 +98,7 @@ class Store:
         why = self._why_records(feed)
         dataset = self._read(feed, why)
         if dataset is None:
-            with self._locked():
+            with locked(self._home / ".lock"):
                 if not self._path.exists():
                     self._generate()
                     why = self._why_records(feed)
@@ -131,14 +131,6 @@ class Store:
         return ""
 
     # Preparation
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Holds the data set's lock; the system lets go of it when a process dies."""
-        self._home.mkdir(parents=True, exist_ok=True)
-        with open(self._home / ".lock", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
     def _generate(self) -> None:
         print(f"Preparing {self.info.name} in {self._data_dir}", file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Int32, Int64, UInt64
 
 from cdis.data.info import Dataset, Info
+from cdis.ops import actions
 
 
 class Transitions(NamedTuple):
@@ -59,8 +60,8 @@ def build(
 
     pairs = []
     for action in range(num_actions):
-        factor, step = action % info.num_factors, 1 if action < info.num_factors else -1
-        value = chosen[:, factor] + step
+        factor = actions.factor_of(action, info.num_factors)
+        value = chosen[:, factor] + actions.direction_of(action, info.num_factors)
         wrapped = value % sizes[factor]
         allowed = info.circular[factor] | (value == wrapped)
         target = partner(cell + (wrapped - chosen[:, factor]) * strides[factor], factor)
@@ -95,7 +96,7 @@ def _crowd(cell: np.ndarray, info: Info, index: np.ndarray, seed: int) -> _Partn
 
     @functools.cache  # for the way up and the way down
     def ranked(factor: int) -> tuple[np.ndarray, np.ndarray]:
-        order = np.lexsort((draws(seed, factor, info.num_images)[index], place))
+        order = np.lexsort((sampling_order(seed, factor, info.num_images)[index], place))
         rank = np.empty(len(cell), np.int64)
         rank[order] = np.arange(len(cell)) - first[place[order]]
         return order, rank
@@ -109,7 +110,7 @@ def _crowd(cell: np.ndarray, info: Info, index: np.ndarray, seed: int) -> _Partn
     return partner
 
 
-def draws(seed: int, factor: int, count: int) -> UInt64[np.ndarray, " count"]:
+def sampling_order(seed: int, factor: int, count: int) -> UInt64[np.ndarray, " count"]:
     """A random number for each image, by which the images of a combination are put in order.
 
     Raw Philox output, which NumPy promises never to change: a sample of transitions is for ever.

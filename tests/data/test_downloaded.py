@@ -14,7 +14,7 @@ import pytest
 from original_files import ORIGINALS, Original, noise, norb_matrix, rows
 
 from cdis import data
-from cdis.data import download, downloaded, mpi3d, smallnorb, sprites
+from cdis.data import download, downloaded, lookup, mpi3d, smallnorb, sprites
 from cdis.data.builder import SPLITS, Chunk, split_of
 from cdis.data.downloaded import shrink
 from cdis.data.store import Store
@@ -149,7 +149,7 @@ def test_sizes_are_as_published():
 def test_every_file_has_a_hash_or_is_said_to_have_none():
     unknown = set()
     for name in data.names():
-        cls, config = data._find(name)
+        cls, config = lookup.find(name)
         if issubclass(cls, downloaded.DownloadedBuilder):
             for file in cls.files(config):
                 assert file.urls and all(url.startswith("http") for url in file.urls)
@@ -181,7 +181,7 @@ def _empty(path: Path) -> None:
 def test_damaged_files_are_told(name, harm, written, unhashed, tmp_path):
     folder = Path(shutil.copytree(written[name][0], tmp_path / "original"))
     harm(max(folder.iterdir(), key=lambda path: path.stat().st_size))
-    with pytest.raises(UserError, match=rf"^{name} cannot be made from .*cdis data prepare {name}"):
+    with pytest.raises(UserError, match=rf"^{name} cannot be read from .*cdis data prepare {name}"):
         _store(name, tmp_path / "data", folder).prepare()
     assert not _version(ORIGINALS[name], tmp_path / "data").exists()
 
@@ -216,7 +216,7 @@ def _one_value_more(labels: np.ndarray) -> np.ndarray:
 def test_other_arrays_are_told(array, change, why, written, unhashed, tmp_path):
     folder = Path(shutil.copytree(written["shapes3d"][0], tmp_path / "original"))
     _rewrite_h5(folder / "3dshapes.h5", array, change)
-    with pytest.raises(UserError, match=f"^shapes3d cannot be made from .*: {why}"):
+    with pytest.raises(UserError, match=f"^shapes3d cannot be read from .*: {why}"):
         _store("shapes3d", tmp_path, folder).prepare()
 
 
@@ -278,5 +278,5 @@ def _by_columns(folder: Path) -> None:
 def test_files_of_another_form_are_told(name, change, why, written, unhashed, tmp_path):
     folder = Path(shutil.copytree(written[name][0], tmp_path / "original"))
     change(folder)
-    with pytest.raises(UserError, match=f"^{name} cannot be made from .*: {why}"):
+    with pytest.raises(UserError, match=f"^{name} cannot be read from .*: {why}"):
         _store(name, tmp_path, folder).prepare()

@@ -1,4 +1,4 @@
-"""Renderers against matplotlib, referees against known values, splits and draws: both data sets."""
+"""Both causal data sets: renderers against matplotlib, referees against known values, splits."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Patch, Polygon, Rectangle
 
 from cdis import data
-from cdis.data import mechanism, transitions
+from cdis.data import rendering, transitions
 from cdis.data.builder import SPLITS, split_of
 from cdis.data.flow import Flow
 from cdis.data.generated import GeneratedBuilder
@@ -36,14 +36,11 @@ def _variant(name: str) -> tuple[type[GeneratedBuilder], object]:
 
 
 def _all_values(name: str) -> np.ndarray:
-    """The values of every image, without drawing it."""
+    """The values of every image, without rendering it."""
     builder, config = _variant(name)
-    drawn: list[np.ndarray] = []
     with pytest.MonkeyPatch.context() as patch:
-        module = __import__(builder.__module__, fromlist=["in_chunks"])
-        patch.setattr(module, "in_chunks", lambda render, values, size: drawn.append(values))
-        builder.examples(config, np.arange(data.info(name).num_images))
-    return drawn[0]
+        patch.setattr(rendering, "in_chunks", lambda *_, **__: np.empty(0))
+        return builder.examples(config, np.arange(data.info(name).num_images))[2]
 
 
 def _sample(name: str, seed: int = 0) -> np.ndarray:
@@ -104,7 +101,7 @@ def _matplotlib(patches: list[Patch], side: int, left: float, bottom: float, wid
 
 
 @pytest.mark.parametrize("name", ["pendulum/mixed", "pendulum/mixed_96", "flow", "flow/default_96"])
-def test_pictures_are_those_that_matplotlib_draws(name):
+def test_renderings_equal_those_of_matplotlib(name):
     values = _sample(name)
     images = np.asarray(_mechanism(name).render(values))
     side = images.shape[1]
@@ -196,7 +193,7 @@ def test_referee_of_nothing_is_finite(name):
         assert np.isfinite(np.asarray(referee(images))).all()
 
 
-# Labels, splits, draws
+# Labels, splits, samples
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -226,23 +223,23 @@ def test_splits_share_nothing_and_are_alike(name):
     split = split_of(len(values), 0)
     shares = np.bincount(split) / len(values)
     np.testing.assert_allclose(shares, [0.7, 0.15, 0.15], atol=1e-3)
-    # Were the draws those that order the splits, a factor's range would differ between splits.
+    # If the samples also ordered the splits, a factor's range would differ between splits.
     standard = (values - values.mean(0)) / values.std(0)
     for number in range(len(SPLITS)):
         assert np.abs(standard[split == number].mean(0)).max() < 0.1
         assert np.abs(standard[split == number].std(0) - 1).max() < 0.1
 
 
-def test_draws_are_fixed_for_ever_and_as_they_should_be():
+def test_samples_are_permanent_and_have_their_distribution():
     first = [0.8133540609793564, 0.7513314251083365, 0.6716490436969984]
-    assert mechanism.uniform(0, 3).tolist() == first
-    draws, normal = mechanism.uniform(3, 100_000), mechanism.gaussian(3, 100_000)
-    assert draws.min() > 0 and draws.max() < 1
-    assert np.abs(np.histogram(draws, 10, (0, 1))[0] - 10_000).max() < 500
+    assert rendering.uniform(0, 3).tolist() == first
+    samples, normal = rendering.uniform(3, 100_000), rendering.gaussian(3, 100_000)
+    assert samples.min() > 0 and samples.max() < 1
+    assert np.abs(np.histogram(samples, 10, (0, 1))[0] - 10_000).max() < 500
     assert abs(normal.mean()) < 0.015 and abs(normal.std() - 1) < 0.01
     assert abs((np.abs(normal) < 1).mean() - 0.6827) < 0.006
     assert abs(np.corrcoef(normal[1:], normal[:-1])[0, 1]) < 0.015
-    assert (mechanism.uniform(0, 9) != mechanism.uniform(1, 9)).all()
+    assert (rendering.uniform(0, 9) != rendering.uniform(1, 9)).all()
 
 
 # What continuous factors cannot do

@@ -292,10 +292,10 @@ def test_a_broken_copy_of_the_labels_is_made_anew(name, data_dir, decoded):
 def test_where_nothing_can_be_written_labels_are_read_at_every_start(
     data_dir, decoded, monkeypatch, caplog
 ):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Store, "_locked", refuse)
+    monkeypatch.setattr(store, "locked", refuse)
     _same(tiny_store(data_dir).load("records"), decoded)
     assert "is decoded at every start" in caplog.text
     monkeypatch.setattr(store, "_memory", lambda: 98_000)

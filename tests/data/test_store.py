@@ -22,7 +22,7 @@ from tensorflow_datasets.core import shuffle
 from tiny_store import TINY, tiny_store
 
 from cdis import data
-from cdis.data import builder, pendulum
+from cdis.data import builder, pendulum, store
 from cdis.data.builder import SPLITS, split_of
 from cdis.data.sprites2d import Factor, Sprites2d, Variant, grid_examples, grid_factors
 from cdis.data.store import Store
@@ -343,10 +343,10 @@ def test_a_full_disk_is_told(tmp_path, limit):
 def test_a_read_only_folder_is_decoded_into_memory(data_dir, monkeypatch, caplog):
     shutil.rmtree(_version(data_dir) / "decoded")
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Store, "_locked", refuse)
+    monkeypatch.setattr(store, "locked", refuse)
     _check(tiny_store(data_dir).load())
     assert "is decoded at every start" in caplog.text
     with pytest.raises(UserError, match="Permission denied"):

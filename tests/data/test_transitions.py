@@ -11,7 +11,7 @@ import pytest
 from cdis.data import Info, info
 from cdis.data.builder import split_of
 from cdis.data.sprites2d import GRIDS, grid_factors
-from cdis.data.transitions import build, draws
+from cdis.data.transitions import build, sampling_order
 from cdis.errors import UserError
 
 SMALL = Info("small", ("a", "b", "c"), (3, 4, 2), (False, True, False), (1, 1, 1), "", "", "")
@@ -113,7 +113,7 @@ def _slow_sample(factors: np.ndarray, facts: Info, index: np.ndarray, seed: int)
     """Combination by combination, image by image."""
     pairs = []
     for f, size in enumerate(facts.factor_sizes):
-        order = draws(seed, f, facts.num_images)
+        order = sampling_order(seed, f, facts.num_images)
         images = collections.defaultdict(list)
         for i in sorted(index.tolist(), key=lambda i: order[i]):
             masked = (*factors[i, :f], None, *factors[i, f + 1 :])
@@ -174,7 +174,7 @@ def test_a_sample_has_each_candidate_equally_often():
 
 def test_a_sample_is_fixed_for_ever():
     # A change would break the resumption of every run already begun.
-    assert draws(0, 3, 2).tolist() == [10838992762465911255, 10360012934973440186]
+    assert sampling_order(0, 3, 2).tolist() == [10838992762465911255, 10360012934973440186]
     pairs = build(_crowd(), CROWD, np.arange(400))
     assert [column[[0, 100, -1]].tolist() for column in pairs] == [
         [1, 214, 396],

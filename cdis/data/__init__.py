@@ -7,8 +7,9 @@ A name is one of
 - "MODULE:NAME", a data set that a Python module of one's own defines, such as
   "my_data:bars/small". The module is imported from the current folder, from PYTHONPATH or from an
   installed package, and defines subclasses of `cdis.data.generated.GeneratedBuilder`,
-  `cdis.data.downloaded.DownloadedBuilder` or `cdis.data.builder.ImageBuilder`; NAME is the name in
-  the `Info` of a variant; if there is only one variant, "my_data:" is enough. `own_data.md` has an example.
+  `cdis.data.downloaded.DownloadedBuilder` or `cdis.data.builder.ImageBuilder`. NAME is the name in
+  the `Info` of a variant; if there is only one variant, "my_data:" is enough. `own_data.md` has an
+  example.
 
 Builders, and with them tfds, are imported when a data set is looked up, so that
 `import cdis.data` is quick.

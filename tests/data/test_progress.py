@@ -1,4 +1,4 @@
-"""Progress lines come seldom, and say what is true."""
+"""Progress messages are rare and correct."""
 
 import time
 

@@ -270,7 +270,11 @@ def _by_columns(folder: Path) -> None:
     [
         ("cars3d", _fewer_cars, r"the number of files car_\*_mesh.mat is 1, not 4"),
         ("sprites", _fewer_sheets, "the number of files hair/1.png is 0, not 1"),
-        ("smallnorb", _other_matrix, "a matrix begins with 0x1e3d4c53, which is no type expected"),
+        (
+            "smallnorb",
+            _other_matrix,
+            "a matrix begins with 0x1e3d4c53, which is not a known element type",
+        ),
         ("smallnorb", _other_instances, "two images have the same factors"),
         ("smallnorb", _one_row_less, "the shape of .*testing-info.mat.gz is"),
         ("mpi3d/toy", _four_colours, "the number of pixel values is 1228800, not"),

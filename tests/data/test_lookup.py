@@ -3,6 +3,7 @@
 import importlib
 import os
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from cdis import data
-from cdis.data import pipeline
+from cdis.data import pipeline, transitions
 from cdis.data.examples import of_images
 from cdis.errors import UserError
 
@@ -177,6 +178,18 @@ def test_worker_processes_decode_records_of_a_module(bars, tmp_path, monkeypatch
 def test_unknown_modules_and_names_are_reported(name, said, bars):
     with pytest.raises(UserError, match=said):
         data.info(name)
+
+
+def test_the_example_of_the_documentation(folder, tmp_path):
+    text = (ROOT / "cdis" / "data" / "own_data.md").read_text()
+    (code,) = re.findall(r"```python\n(# my_data.py\n.*?)```", text, re.DOTALL)
+    (folder / "my_data.py").write_text(code)
+    dataset = data.load("my_data:bars/small", str(tmp_path / "data"))
+    assert dataset.info == data.info("my_data:") and len(dataset.images) == 32 * 24 * 3
+    for i in (0, 700, 2303):
+        x, height, grey = dataset.values[i].astype(int)
+        assert dataset.images[i].sum() == height * grey and (dataset.images[i, :, x] > 0).any()
+    assert len(transitions.build(dataset.factors, dataset.info, dataset.splits["train"]).x) > 1000
 
 
 def test_errors_inside_a_module_are_passed_on(folder):

@@ -291,7 +291,8 @@ def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch, capsys):
 
     root = Path(__file__).parents[2]
     text = (root / "cdis" / "data" / "own_data.md").read_text()
-    blocks = dict(re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL))
+    folder, _, _ = text.partition("## A Python module")
+    blocks = dict(re.findall(r"```(\w+)\n(.*?)```", folder, re.DOTALL))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CDIS_DATA_DIR", str(tmp_path / "data"))
     (tmp_path / "experiments").symlink_to(root / "experiments")

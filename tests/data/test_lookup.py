@@ -16,6 +16,7 @@ import pytest
 from cdis import data
 from cdis.data import pipeline, transitions
 from cdis.data.examples import of_images
+from cdis.data.generated import GeneratedBuilder
 from cdis.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +99,7 @@ def test_a_data_set_of_a_module(bars, tmp_path, capsys):
     assert dataset.info == info
     assert f"Preparing my_bars:bars/small in {home}/modules/my_bars" in capsys.readouterr().err
     builder, config = data.find(info.name)
+    assert issubclass(builder, GeneratedBuilder)
     images, factors, values = builder.examples(config, np.arange(36))
     np.testing.assert_array_equal(dataset.images, images)
     np.testing.assert_array_equal(dataset.factors, factors)

@@ -1,7 +1,6 @@
-"""Two ways of feeding images, beside PyTorch's DataLoader (tools/benchmark_data).
+"""Two ways of reading images, and PyTorch's DataLoader for comparison (tools/benchmark_data).
 
-This file is imported by the processes that are measured, and so imports at the top only what they
-need.
+The measured worker processes import this file, so it imports at the top only what they need.
 """
 
 import argparse
@@ -21,8 +20,8 @@ import numpy as np
 from PIL import Image
 
 FAR = 10**6  # steps into training
-CHECKED = 4  # batches that are compared
-BEGINNING = 100  # batches while whatever makes them starts
+CHECKED = 4  # batches to compare
+BEGINNING = 100  # batches before the measurement, during start-up
 
 # First step -> images of endless batches.
 Batches = Callable[[int], Generator[np.ndarray, None, None]]
@@ -31,7 +30,7 @@ Batches = Callable[[int], Generator[np.ndarray, None, None]]
 class Files:
     """PNG files as a PyTorch data set."""
 
-    def __init__(self, folder: Path, count: int):
+    def __init__(self, folder: Path, count: int) -> None:
         self._paths = [str(folder / f"{index}.png") for index in range(count)]
 
     def __len__(self) -> int:
@@ -39,12 +38,12 @@ class Files:
 
     def __getitem__(self, index: int) -> np.ndarray:
         with Image.open(self._paths[index]) as image:
-            pixels = np.array(image)  # writable, as PyTorch wants it
+            pixels = np.array(image)  # writable, as PyTorch requires
         return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def write_files(images: Any, folder: Path) -> None:
-    """Every image as a PNG file, with the bytes that the record files hold."""
+    """Write every image as a PNG file with the same bytes as in record files."""
     from cdis.data import png
 
     for index in range(len(images)):
@@ -52,7 +51,7 @@ def write_files(images: Any, folder: Path) -> None:
 
 
 def from_arrays(images: Any, index: np.ndarray, *, batch: int, **options: int) -> Batches:
-    """What training is fed with."""
+    """The batches that training reads."""
     from cdis.data.examples import of_images
     from cdis.data.pipeline import batches
 
@@ -66,13 +65,13 @@ def from_arrays(images: Any, index: np.ndarray, *, batch: int, **options: int) -
 
 
 def from_torch(files: Any, *, batch: int, workers: int) -> Batches:
-    """A DataLoader in random order; it cannot begin at a step."""
+    """Batches of a DataLoader in random order; it cannot start at a given step."""
     import torch.utils.data as torch_data  # type: ignore[import-not-found]  # an extra
 
     def begin(start: int) -> Generator[np.ndarray, None, None]:
         del start
         endless = torch_data.RandomSampler(files, replacement=True, num_samples=10**9)
-        # Spawned: processes that fork where JAX has threads may hang.
+        # Spawned: forking a process that runs threads of JAX may hang.
         loader = torch_data.DataLoader(
             files,
             batch_size=batch,
@@ -87,7 +86,7 @@ def from_torch(files: Any, *, batch: int, workers: int) -> Batches:
 
 
 def measure(begin: Batches, seconds: float) -> tuple[float, float]:
-    """Images a second after the beginning, and seconds until the first batch is there."""
+    """Images a second after start-up, and seconds until the first batch."""
     start = time.perf_counter()
     with closing(begin(FAR)) as stream:
         next(stream)
@@ -101,7 +100,7 @@ def measure(begin: Batches, seconds: float) -> tuple[float, float]:
 
 
 def check(decoded: Batches, records: Batches) -> None:
-    """Raises AssertionError unless both give the same batches."""
+    """Raise AssertionError unless both give the same batches."""
     with (
         closing(decoded(FAR)) as one,
         closing(records(FAR)) as other,
@@ -128,7 +127,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, print a table and write it as JSON if asked."""
+    """Measure, print a table and write it as JSON if requested."""
     from cdis import data
 
     options = _arguments()

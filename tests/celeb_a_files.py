@@ -1,4 +1,4 @@
-"""A stand-in for the original files of CelebA, of any size: drawn, in the original format."""
+"""A stand-in for the files of CelebA, of any size: synthetic images in the original format."""
 
 import zipfile
 from pathlib import Path
@@ -10,7 +10,7 @@ from cdis.data import celeb_a
 
 COUNT = 240
 
-# How often an attribute is there, with and without what causes it; the others are 1 in no image.
+# The share of images with each attribute; the remaining attributes never occur.
 _CHANCES = {
     "Attractive": 0.5,
     "Bags_Under_Eyes": 0.3,
@@ -27,7 +27,7 @@ _CHANCES = {
 
 
 def attributes(count: int = COUNT, seed: int = 0) -> np.ndarray:
-    """0 or 1, int8 [count, 40]; high cheekbones and an open mouth mostly go with smiling."""
+    """0 or 1, int8 [count, 40]; high cheekbones and an open mouth mostly follow smiling."""
     rng = np.random.default_rng(seed)
     chances = np.array([_CHANCES.get(name, 0.0) for name in celeb_a.ATTRIBUTES])
     table = (rng.random((count, 40)) < chances).astype(np.int8)
@@ -39,7 +39,7 @@ def attributes(count: int = COUNT, seed: int = 0) -> np.ndarray:
 
 
 def split(count: int = COUNT) -> np.ndarray:
-    """The first seven tenths are for training, the last 15 in a hundred for testing."""
+    """The first 70 % are for training, the last 15 % for testing."""
     return np.searchsorted([0.7 * count, 0.85 * count], np.arange(count), side="right")
 
 
@@ -49,7 +49,7 @@ def names(count: int = COUNT) -> list[str]:
 
 
 def face(row: np.ndarray) -> Image.Image:
-    """A grey image, 178 x 218, with a coloured spot in the middle square for each attribute."""
+    """A grey image, 178 x 218, with a coloured disc in the middle square for each attribute."""
     image = Image.new("RGB", (178, 218), (90, 90, 90))
     draw = ImageDraw.Draw(image)
     for number, there in enumerate(row):

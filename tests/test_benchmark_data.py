@@ -1,4 +1,4 @@
-"""tools/benchmark_data: what it compares is the same, and it runs."""
+"""tools/benchmark_data: all ways of reading give the same images, and the tool runs."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ def test_files_hold_the_same_images(tmp_path, channels):
         np.testing.assert_array_equal(files[i], images[i], strict=True)
 
 
-def test_what_differs_is_told():
+def test_differences_are_reported():
     index = np.arange(40)
     one, same, other = (
         benchmark_data.from_arrays(images, index, batch=8, threads=0)
@@ -34,7 +34,7 @@ def test_what_differs_is_told():
         benchmark_data.check(one, other)
 
 
-def test_rates_count_images_and_not_the_beginning():
+def test_rates_count_images_after_start_up():
     def begin(start):
         assert start == benchmark_data.FAR
         for batch in itertools.count():

@@ -1,6 +1,7 @@
-"""Images with factors as tfds record files: what drawn and downloaded data sets have in common."""
+"""The common tfds builder of all data sets: numbered images with factors, in record files."""
 
 import abc
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -19,14 +20,14 @@ from cdis.data.progress import Progress
 
 SPLITS = ("train", "validation", "test")
 _SHARES = (0.70, 0.15)
-_SHARD_BYTES = 2**28  # of decoded images in a record file; tfds keeps one file's records in memory
+_SHARD_BYTES = 2**28  # of decoded images per record file; tfds holds one file's records in memory
 
 
 _Examples = Callable[[], Iterator[tuple[int, dict[str, Any]]]]
 
 
 class Chunk(NamedTuple):
-    """Some images: their numbers within the data set, pixels, factors and physical values."""
+    """Some images: their numbers within the data set, pixels, factor indices, physical values."""
 
     index: Int64[np.ndarray, " b"]
     images: UInt8[np.ndarray, "b h w c"]
@@ -34,10 +35,11 @@ class Chunk(NamedTuple):
     values: Float32[np.ndarray, "b f"]
 
 
-def split_of(count: int, seed: int) -> np.ndarray:
-    """The split of each of `count` images, as its place in `SPLITS`: uint8 [n], 70/15/15.
+def split_of(count: int, seed: int) -> UInt8[np.ndarray, " n"]:
+    """The split of each of `count` images, as its position in `SPLITS`; 70/15/15.
 
-    Ordered by raw Philox output, which NumPy promises never to change: a split is for ever.
+    Ordered by raw Philox output, which NumPy promises never to change, so that splits are
+    permanent.
     """
     order = np.argsort(np.random.Philox(key=seed).random_raw(count), kind="stable")
     ends = np.cumsum([round(share * count) for share in _SHARES])
@@ -46,52 +48,66 @@ def split_of(count: int, seed: int) -> np.ndarray:
     return split
 
 
-class ImageBuilder(tfds.core.ShardBasedBuilder):
-    """A tfds builder of numbered images, split by a fixed seed unless `split` says otherwise.
+class ImageBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """A tfds builder of numbered images, split by a fixed seed unless `split` is overridden.
 
-    Records are written in the order of the images. tfds would shuffle them if it were let, and for
-    that needs TensorFlow from a gigabyte on; batches are drawn at random anyway.
+    Records are written in the order of the images. tfds would shuffle them by default, which needs
+    TensorFlow beyond a gigabyte; batches are sampled at random anyway.
 
-    A data set derives from `GeneratedBuilder` or `DownloadedBuilder`, names its variants in
-    `BUILDER_CONFIGS` and defines `facts`. Features: image; factors, an int32 index per factor;
-    values, the float32 physical value of each; index, the image's own number, by which it is found
-    again.
+    Data sets derive from `GeneratedBuilder` or `DownloadedBuilder`, list their variants in
+    `BUILDER_CONFIGS` and define `facts`. Features of a record: image; factors, an int32 index per
+    factor; values, the float32 physical value of each; index, the image's number in the data set.
+
+    Raise `VERSION` when images or labels change: prepared data sets are kept per version.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     SPLIT_SEED: ClassVar[int] = 0
-    DONE: ClassVar[str]  # to images, in words: what is told while they are prepared
-    # Where tfds looks for checksums of its own downloads. There are none, and to find the place it
-    # would import importlib_resources, which it does not always install.
+    DONE: ClassVar[str]  # what preparation does to images, for progress messages: "rendered"
+    # Where tfds looks for checksums of its own downloads. There are none; and to find the place
+    # tfds would import importlib_resources, which it does not always install.
     code_path = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        # tfds keeps one global registry of names. cdis finds builders by module instead, so that
+        # data sets outside it may share a name with another, and be imported twice.
+        super().__init_subclass__(skip_registration=True, **options)
 
     @classmethod
     @abc.abstractmethod
     def facts(cls, config: Any) -> Info:
-        """What the variant is; known without a builder, and so without a data directory."""
+        """Facts about a variant; needs no builder instance and no data directory."""
+
+    @classmethod
+    def info_of(cls, config: Any) -> Info:
+        """`facts`, named as `cdis.data.load` takes it: MODULE:NAME outside cdis."""
+        facts = cls.facts(config)
+        if cls.__module__.startswith("cdis.data."):
+            return facts
+        return dataclasses.replace(facts, name=f"{cls.__module__}:{facts.name}")
 
     @classmethod
     def mechanism(cls, config: Any) -> Mechanism | None:
-        """How the images come about, for a data set whose factors cause one another."""
+        """The causal mechanism, for a data set whose factors cause one another."""
         del config
         return None
 
     @classmethod
     def stored(cls, config: Any) -> Any:
-        """The variant in whose record files this one's images are, with these and more factors."""
+        """The variant whose record files hold this one's images, with at least its factors."""
         return config
 
     @abc.abstractmethod
     def fetch(self, downloads: Path, manual_dir: Path | None) -> None:
-        """Gets hold of the files that images are read from, before any of `chunks` is asked for.
+        """Get the files that images are read from; called before `split` and `chunks`.
 
         Args:
-          downloads: where files are downloaded to.
-          manual_dir: a folder in which the user has put them.
+          downloads: where downloaded files are kept.
+          manual_dir: a folder of files that the user downloaded.
 
         Raises:
-          UserError: they cannot be had, or are not what they should be.
-          OSError: `downloads` cannot be written to.
+          UserError: a file cannot be downloaded, or has the wrong content.
+          OSError: `downloads` is not writable.
         """
 
     @abc.abstractmethod
@@ -99,7 +115,7 @@ class ImageBuilder(tfds.core.ShardBasedBuilder):
         """The images numbered `index`, which is sorted, each once."""
 
     def split(self) -> UInt8[np.ndarray, " n"]:
-        """The split of each image, as its place in `SPLITS`; asked for after `fetch`."""
+        """The split of each image, as its position in `SPLITS`."""
         return split_of(self.facts(self.builder_config).num_images, self.SPLIT_SEED)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -121,14 +137,14 @@ class ImageBuilder(tfds.core.ShardBasedBuilder):
 
     def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, list[_Examples]]:
         del dl_manager  # `fetch` has been called.
-        facts = self.facts(self.builder_config)
+        info = self.info_of(self.builder_config)
         split = self.split()
-        progress = Progress(facts.name, facts.num_images, self.DONE)
-        most = max(1, _SHARD_BYTES // math.prod(facts.image_shape))
+        progress = Progress(info.name, info.num_images, self.DONE)
+        most = max(1, _SHARD_BYTES // math.prod(info.image_shape))
         shards = {}
         for number, name in enumerate(SPLITS):
             index = np.flatnonzero(split == number)
-            # One pass over the images of a split: each file goes on where the last one ended.
+            # One pass over a split's images: each file continues where the previous one ended.
             examples = self._examples(index, progress)
             count = -(-len(index) // most)
             sizes = [len(part) for part in np.array_split(index, count)]

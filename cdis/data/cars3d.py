@@ -1,4 +1,4 @@
-"""Cars3D, read from the MATLAB files of its authors, within the archive as they published it."""
+"""Cars3D, read from the MATLAB files in the archive of its authors."""
 
 import dataclasses
 import io
@@ -30,15 +30,15 @@ class Variant(tfds.core.BuilderConfig):
 
 
 class Cars3d(DownloadedBuilder):
-    """A car on white, by elevation and azimuth of the view, and type.
+    """A car on white; factors are the elevation and azimuth of the view, and the type of car.
 
     The archive has a file per type, with an array "im" [row, column, channel, azimuth, elevation];
-    types are numbered in the order of the files' names. Its other data sets are not read. Azimuth
-    is in degrees from the first view, of which there are 24 around the car; elevation by number,
-    since its angles are not told.
+    types are numbered in the order of file names. Other data sets in the archive are not read. The
+    azimuth is in degrees from the first of 24 views around the car; elevations are numbered, since
+    their angles are not published.
 
-    Images are stored at 128 x 128. cars3d has them at 64 x 64, as trained on in the literature,
-    resized by Pillow's antialiased bilinear filter; cars3d/128 as they are.
+    The published images have 128 x 128 pixels. cars3d resizes them to 64 x 64, the size used in the
+    literature, by Pillow's antialiased bilinear filter; cars3d/128 keeps them.
     """
 
     name = "cars3d"
@@ -69,11 +69,11 @@ class Cars3d(DownloadedBuilder):
             image_shape=(config.side, config.side, 3),
             licence="not stated",
             citation=(
-                "Reed, Zhang, Zhang and Lee, Deep Visual Analogy-Making, NIPS 2015; the models are "
-                "those of Fidler, Dickinson and Urtasun, NIPS 2012"
+                "Reed, Zhang, Zhang and Lee, Deep Visual Analogy-Making, NIPS 2015; 3D models by "
+                "Fidler, Dickinson and Urtasun, NIPS 2012"
             ),
             description=(
-                "A car on white, seen from each direction; every combination of the factors once."
+                "A car on white, seen from all directions; every combination of the factors once."
             ),
             unordered=("type",),
         )
@@ -83,7 +83,7 @@ class Cars3d(DownloadedBuilder):
         del index
         elevations, azimuths, types = cls.SIZES
         shape = (cls.STORED, cls.STORED, 3, azimuths, elevations)
-        # Of one car, as the images are taken out: by azimuth, elevation fastest.
+        # The views of a car in the order of its images: by azimuth, elevation varying fastest.
         azimuth, elevation = grid_columns((azimuths, elevations))
         views = len(azimuth)
         with tarfile.open(paths[0], "r:gz") as archive:
@@ -95,7 +95,7 @@ class Cars3d(DownloadedBuilder):
                     continue
                 content = archive.extractfile(member)
                 if content is None:
-                    raise ValueError(f"{member.name} is no file")
+                    raise ValueError(f"{member.name} is not a file")
                 images = scipy.io.loadmat(io.BytesIO(content.read()))["im"]
                 expect(f"the shape of im in {member.name}", images.shape, shape)
                 expect(f"the type of im in {member.name}", images.dtype, np.dtype(np.uint8))

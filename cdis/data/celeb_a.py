@@ -1,6 +1,6 @@
-"""CelebA: photographs of faces with forty binary attributes, from files fetched by hand.
+"""CelebA: photographs of faces with forty binary attributes, from files that the user downloads.
 
-Attributes are not a grid: of the 2**40 combinations few are there, and some of them many times.
+Attributes do not form a grid: few of the 2**40 combinations occur, and some occur many times.
 """
 
 import dataclasses
@@ -66,25 +66,25 @@ ATTRIBUTES = (
     "Young",
 )
 
-SIDE = 64  # pixels, of an image as it is stored here
+SIDE = 64  # pixels, of a stored image
 _ORIGINAL = (178, 218)  # width and height of an original
-# The face. As in much published VAE code for CelebA, such as the collection PyTorch-VAE: the middle
-# square of 148 pixels, resized to 64.
+# The face: the middle square of 148 pixels, resized to 64, as in much published VAE code for
+# CelebA, such as PyTorch-VAE.
 _CROP = (15, 35, 163, 183)  # left, upper, right, lower
 
 _PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 _FOLDER = "img_align_celeba"
-# The md5 sums are those that torchvision states (torchvision/datasets/celeba.py, seen 2026-11). We
-# had none of these files, and so could not see for ourselves that the sums are right.
+# The md5 sums are those of torchvision (torchvision/datasets/celeba.py, as of 2026-11). We did not
+# have these files, so we could not check the sums.
 IMAGES = File(f"{_FOLDER}.zip", (_PAGE,), md5="00d2c5bc6d35e252742224ab0c1e8fcb")
 LABELS = File("list_attr_celeba.txt", (_PAGE,), md5="75e246fa4810816ffd6ee81facbd244c")
 PARTITION = File("list_eval_partition.txt", (_PAGE,), md5="d32c9cbf5e040fd4025c592c306e6668")
-# Where on that page's Google Drive or Baidu folders they are.
+# Where they are in the Google Drive or Baidu folders linked from that page.
 _PLACES = {IMAGES.name: "in Img", LABELS.name: "in Anno", PARTITION.name: "in Eval"}
 
 
 class Graph(NamedTuple):
-    """Attributes in topological order, and who causes whom (an empty one: nobody knows)."""
+    """Attributes in topological order, and the causes of each; no causes at all if unknown."""
 
     factors: tuple[str, ...]
     causes: Mapping[str, tuple[str, ...]]
@@ -110,7 +110,7 @@ _AGE_FACTORS = ("Young", "Male", "Receding_Hairline", "Heavy_Makeup", "Chubby", 
 
 #: Selections of attributes, by the name of the variant.
 GRAPHS = {
-    # Those between which CT-VAE takes its transitions (arXiv 2302.00869).
+    # The attributes whose transitions CT-VAE uses (arXiv 2302.00869).
     "first_10": Graph(ATTRIBUTES[:10], {}),
     # As in DEAR: Shen et al., "Weakly Supervised Disentangled Generative Causal Representation
     # Learning" (2022); "age" too.
@@ -131,8 +131,8 @@ GRAPHS = {
         },
     ),
     "age": Graph(_AGE_FACTORS, _AGE),
-    # Ours. The second task of CauF-VAE has the name, but its graph could not be read: we let all of
-    # "age" cause Attractive.
+    # Ours, named after the second task of CauF-VAE, whose published graph is illegible: all factors
+    # of "age" cause Attractive.
     "attractive": Graph((*_AGE_FACTORS, "Attractive"), _AGE | {"Attractive": _AGE_FACTORS}),
 }
 
@@ -144,16 +144,16 @@ class Variant(tfds.core.BuilderConfig):
     graph: Graph
 
 
-class CelebA(ImageBuilder, skip_registration=True):  # tfds has one of this name
-    """Faces at 64 x 64: the middle 148 x 148 pixels of originals, resized, bilinear, antialiased.
+class CelebA(ImageBuilder):
+    """Faces at 64 x 64: the middle 148 x 148 pixels of the originals, resized with antialiasing.
 
-    celeb_a/64 has all attributes as factors, and its record files serve the other variants too,
-    which are selections. A factor and its value are 1 where the attribute is there, else 0. Splits
-    are the official ones. An image's number is its place in list_attr_celeba.txt.
+    celeb_a/64 has all attributes as factors; the other variants are selections of factors and use
+    its record files. A factor and its value are 1 if the attribute is present, else 0. Splits are
+    the official ones. An image's number is its position in list_attr_celeba.txt.
     """
 
     name = "celeb_a"
-    DONE = "stored"
+    DONE = "converted"
     BUILDER_CONFIGS: ClassVar = [
         Variant(name="64", graph=Graph(ATTRIBUTES, {})),
         *(Variant(name=name, graph=graph) for name, graph in GRAPHS.items()),
@@ -162,7 +162,7 @@ class CelebA(ImageBuilder, skip_registration=True):  # tfds has one of this name
     @classmethod
     def facts(cls, config: Variant) -> Info:
         factors, graph = config.graph.factors, config.graph.adjacency
-        # As values that are standardised, attributes are -1 and 1, however rare.
+        # Standardised attributes are then -1 and 1, however rare they are.
         half = None if graph is None else (0.5,) * len(factors)
         return Info(
             name=f"{cls.name}/{config.name}",
@@ -170,13 +170,13 @@ class CelebA(ImageBuilder, skip_registration=True):  # tfds has one of this name
             factor_sizes=(2,) * len(factors),
             circular=(False,) * len(factors),
             image_shape=(SIDE, SIDE, 3),
-            licence="for non-commercial research, by the terms on the data set's page",
+            licence="non-commercial research only; see the terms on the data set's page",
             citation=(
                 "Liu, Luo, Wang and Tang, Deep Learning Face Attributes in the Wild, ICCV 2015"
             ),
             description=(
-                "Photographs of celebrities' faces, aligned, with binary attributes of which not "
-                "every combination is there, and some are many times."
+                "Aligned photographs of celebrities' faces with binary attributes. Not every "
+                "combination of attributes occurs, and some occur many times."
             ),
             count=COUNT,
             graph=graph,
@@ -201,17 +201,17 @@ class CelebA(ImageBuilder, skip_registration=True):  # tfds has one of this name
                 for file in missing
             )
             raise UserError(
-                f"{self.name} has to be fetched by hand, since the servers that have it ask for a "
-                f"log-in or are over their quota. Put into {folder}, or into another folder that "
-                f"you name with cdis data prepare {self.name}/64 --manual_dir FOLDER, from the "
-                f"Google Drive or Baidu folders linked at {_PAGE}: {listed}."
+                f"You must download {self.name} yourself, because its servers require a log-in or "
+                "have exceeded their quota. From the Google Drive or Baidu folders linked at "
+                f"{_PAGE}, download: {listed}. Put the files into {folder}, or into any FOLDER and "
+                f"run cdis data prepare {self.name}/64 --manual_dir FOLDER."
             )
         for file in wanted:
             if fault := file.fault(folder / file.name):
                 raise UserError(
-                    f"{folder / file.name} is not the file that {self.name} is made from: {fault}. "
-                    f"Delete it and fetch it again, {_PLACES[file.name]} of the folders linked at "
-                    f"{_PAGE}."
+                    f"{folder / file.name} is not the published file of {self.name}: {fault}. "
+                    f"Delete it and download it again, {_PLACES[file.name]} of the folders linked "
+                    f"at {_PAGE}."
                 )
         files, self._attributes = read_attributes(folder / LABELS.name)
         self._split = read_partition(folder / PARTITION.name, files)
@@ -231,8 +231,9 @@ class CelebA(ImageBuilder, skip_registration=True):  # tfds has one of this name
 def read_attributes(path: Path) -> tuple[list[str], Int8[np.ndarray, "n 40"]]:
     """File names and attributes (0 or 1) of list_attr_celeba.txt.
 
-    A line with the number of images, one with the names of attributes, then for each image its file
-    name and -1 or 1 for each attribute. Raises `UserError` for anything else.
+    The file has a line with the number of images, a line with the names of the attributes, then for
+    each image a line with its file name and -1 or 1 for each attribute. Raises `UserError` for
+    anything else.
     """
     lines = _lines(path)
     names = tuple(lines[1].split()) if len(lines) > 1 else ()
@@ -240,22 +241,22 @@ def read_attributes(path: Path) -> tuple[list[str], Int8[np.ndarray, "n 40"]]:
         raise _damaged(path, f"its second line does not name the {len(ATTRIBUTES)} attributes")
     files, cells = _table(path, lines[2:], len(ATTRIBUTES))
     if lines[0].split() != [str(len(files))] or len(files) != COUNT:
-        said = f"its first line says {lines[0].strip()!r} and it has {len(files)} images"
-        raise _damaged(path, f"{said}, where both should be {COUNT}")
+        counts = f"its first line says {lines[0].strip()!r} and it has {len(files)} images"
+        raise _damaged(path, f"{counts}; both should be {COUNT}")
     if not np.isin(cells, (-1, 1)).all():
         raise _damaged(path, "an attribute is neither -1 nor 1")
     return files, (cells > 0).astype(np.int8)
 
 
 def read_partition(path: Path, files: list[str]) -> UInt8[np.ndarray, " n"]:
-    """The split of each of `files`, as its place in `SPLITS`, by list_eval_partition.txt.
+    """The split of each of `files` in list_eval_partition.txt, as its position in `SPLITS`.
 
-    A line for each image: its file name and 0 for training, 1 for validation or 2 for testing.
-    Raises `UserError` for anything else.
+    The file has a line for each image: its file name and 0 for training, 1 for validation or 2 for
+    testing. Raises `UserError` for anything else.
     """
     names, cells = _table(path, _lines(path), 1)
     if names != files:
-        raise _damaged(path, f"it does not list the images of {LABELS.name}, in the same order")
+        raise _damaged(path, f"it does not list the images of {LABELS.name} in the same order")
     if not np.isin(cells, range(len(SPLITS))).all():
         raise _damaged(path, "the split of an image is not 0, 1 or 2")
     return cells[:, 0].astype(np.uint8)
@@ -264,10 +265,10 @@ def read_partition(path: Path, files: list[str]) -> UInt8[np.ndarray, " n"]:
 def open_images(
     folder: Path, files: list[str]
 ) -> Callable[[str], UInt8[np.ndarray, "side side 3"]]:
-    """What gives a file's image, cropped and resized, from the unpacked folder or the archive.
+    """A function from file names to images, cropped and resized, in the archive or its folder.
 
-    Raises `UserError` if a file is missing; so does what is returned, for an image that is damaged
-    or no aligned original.
+    Raises `UserError` if a file is missing; the function does for an image that is damaged or is
+    not an aligned original.
     """
     place = folder / _FOLDER
     if place.is_dir():
@@ -302,8 +303,8 @@ def open_images(
 
 
 def shrink(image: Image.Image) -> UInt8[np.ndarray, "side side 3"]:
-    """The face of an original, 64 x 64."""
-    # Cropped first, so that nothing of what is cut off comes in by the filter.
+    """The face in an original, 64 x 64."""
+    # Cropped first, so that the filter sees nothing from outside the crop.
     face = image.crop(_CROP).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return np.asarray(face)
 
@@ -316,7 +317,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _table(path: Path, lines: list[str], width: int) -> tuple[list[str], Int8[np.ndarray, "n w"]]:
-    """The first word of each line, and the `width` whole numbers after it."""
+    """The first word of each line, and the `width` integers after it."""
     rows = [line.split(maxsplit=1) for line in lines]
     if not rows or min(map(len, rows)) < 2:
         raise _damaged(path, "a line lacks a file name or numbers")
@@ -325,12 +326,12 @@ def _table(path: Path, lines: list[str], width: int) -> tuple[list[str], Int8[np
     except ValueError as error:
         raise _damaged(path, str(error)) from error
     if cells.shape[1] != width:
-        raise _damaged(path, f"lines have {cells.shape[1]} numbers and not {width}")
+        raise _damaged(path, f"lines have {cells.shape[1]} numbers, not {width}")
     return [row[0] for row in rows], cells
 
 
 def _damaged(path: Path, why: str) -> UserError:
     return UserError(
-        f"{path} cannot be what {CelebA.name} is made from: {why}. Delete it, fetch it again from "
-        f"the folders linked at {_PAGE}, and run: cdis data prepare {CelebA.name}/64"
+        f"{path} is damaged or not a file of {CelebA.name}: {why}. Delete it, download it again "
+        f"from the folders linked at {_PAGE}, and run: cdis data prepare {CelebA.name}/64"
     )

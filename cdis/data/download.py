@@ -1,13 +1,11 @@
-"""Files as their authors published them: downloaded once, or fetched by hand; verified either way.
+"""Files as their authors published them: downloaded once, or provided by the user; then verified.
 
-A download goes on where an earlier one broke off, if the server tells that the file is still the
-same (If-Range, RFC 9110), and is begun anew otherwise. It has its name only when it is whole and
-verified.
+An interrupted download resumes if the server confirms that the file has not changed (If-Range, RFC
+9110), and restarts otherwise. A file gets its final name only when it is complete and verified.
 """
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import http.client
 import os
@@ -16,17 +14,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cdis.data.progress import Progress
 from cdis.errors import UserError
-from cdis.files import write_bytes
+from cdis.files import locked, write_bytes
 
 _BLOCK = 1 << 20
 _TIMEOUT = 60.0  # seconds without a byte
-_ATTEMPTS = 4  # at each address, each going on where the last one broke off
+_ATTEMPTS = 4  # at each address, each resuming where the previous one stopped
 _PAUSE = 2.0  # seconds between them
 
 
@@ -34,12 +31,12 @@ class File(NamedTuple):
     """A published file.
 
     Attributes:
-      name: what it is called here, whatever its address.
-      urls: where it is, the authors' own address first.
-      size: in bytes, if it is known.
-      sha256: in hexadecimal; None if it is not known.
-      md5: likewise; looked at if there is no sha256. With neither, nothing can be verified, which
-        is told whenever the file is used.
+      name: its file name on this machine.
+      urls: where to download it, the authors' own address first.
+      size: in bytes; None if unknown.
+      sha256: in hexadecimal; None if unknown.
+      md5: likewise; checked if `sha256` is None. With neither, the file cannot be verified, and
+        each use prints a warning.
     """
 
     name: str
@@ -50,17 +47,17 @@ class File(NamedTuple):
 
     @property
     def about(self) -> str:
-        """Name, size and hash, as far as they are known."""
+        """Name, and size and hash if known."""
         size = "" if self.size is None else f"{self.size:,} bytes, "
         kind, digest = self._digest
-        return f"{self.name} ({size}{f'{kind} {digest}' if digest else 'no hash of it is known'})"
+        return f"{self.name} ({size}{f'{kind} {digest}' if digest else 'its hash is unknown'})"
 
     @property
     def _digest(self) -> tuple[str, str | None]:
         return ("md5", self.md5) if self.md5 and not self.sha256 else ("sha256", self.sha256)
 
     def fault(self, path: Path) -> str | None:
-        """Why the file at `path` is not this one; None if it is, or if no hash is known."""
+        """How the file at `path` differs from this one; None if it does not as far as is known."""
         size = path.stat().st_size
         if self.size is not None and size != self.size:
             return f"it has {size:,} bytes, not {self.size:,}"
@@ -72,43 +69,43 @@ class File(NamedTuple):
 
 
 class _Refused(Exception):
-    """An address does not give the file."""
+    """A server does not send the file."""
 
 
 class _Broken(Exception):
-    """A transfer ended too early; what has come is kept."""
+    """A transfer ended too early; the received part is kept."""
 
 
 def fetch(
     files: tuple[File, ...], data_set: str, home: Path, manual_dir: Path | None, by_hand: Path
 ) -> tuple[Path, ...]:
-    """Where the files are, verified: by hand, from an earlier download, or downloaded now.
+    """Paths of the verified files: provided by the user, downloaded earlier, or downloaded now.
 
     Args:
-      files: what is wanted.
-      data_set: for whom, as errors and progress name it.
-      home: where downloads are kept. Two processes may ask for it at once: one waits.
-      manual_dir: a folder named by the user, which must hold all files; nothing is downloaded then.
-      by_hand: where files are looked for first if no folder is named; it need not exist.
+      files: the files to get.
+      data_set: the name of the data set, for errors and progress messages.
+      home: where downloads are kept. Of two processes that download into it, one waits.
+      manual_dir: a folder that must hold all files; then nothing is downloaded.
+      by_hand: without `manual_dir`, where files are looked for first; it need not exist.
 
     Raises:
-      UserError: a file is not what it should be, or cannot be had; says what to put where.
-      OSError: `home` cannot be written to.
+      UserError: a file has the wrong content or cannot be downloaded; says what to put where.
+      OSError: `home` is not writable.
     """
     folder = by_hand if manual_dir is None else manual_dir
     given = {file: folder / file.name for file in files if (folder / file.name).is_file()}
     missing = [file for file in files if file not in given]
     if missing and manual_dir is not None:
         raise UserError(
-            f"{data_set} is made from files that the folder {manual_dir} does not hold: "
-            f"{_listed(missing)}. Put them there, unpacked no further and under these names."
+            f"The folder {manual_dir} lacks files of {data_set}: {_listed(missing)}. Put them "
+            "there under these names, without unpacking them."
         )
     for file, path in given.items():
         _check(file, path, data_set)
-        _tell_unverified(file, path, home)
+        _warn_if_unverifiable(file, path, home)
     if not missing:
         return tuple(given[file] for file in files)
-    with _locked(home):
+    with locked(home / ".lock"):
         for number, file in enumerate(missing):
             path = home / file.name
             if path.exists():
@@ -118,11 +115,11 @@ def fetch(
                 if reasons:
                     raise UserError(
                         f"{data_set}: {file.name} could not be downloaded: {'; '.join(reasons)}. "
-                        "The same command tries again. Or fetch by hand and put into the folder "
-                        f"{by_hand}, or into another that you name with cdis data prepare "
-                        f"{data_set} --manual_dir FOLDER: {_listed(missing[number:])}."
+                        "Run the same command to try again. Or download these files yourself: "
+                        f"{_listed(missing[number:])}. Put them into {by_hand}, or into any "
+                        f"FOLDER and run cdis data prepare {data_set} --manual_dir FOLDER."
                     )
-            _tell_unverified(file, path, home)
+            _warn_if_unverifiable(file, path, home)
             given[file] = path
     return tuple(given[file] for file in files)
 
@@ -135,24 +132,24 @@ def _check(file: File, path: Path, data_set: str) -> None:
     try:
         fault = file.fault(path)
     except OSError as error:
-        raise UserError(f"{data_set}: {path} cannot be read ({error}). Mend that.") from error
+        raise UserError(f"{data_set}: {path} cannot be read ({error}). Check it.") from error
     if fault:
         raise UserError(
-            f"{path} is not the file that {data_set} is made from: {fault}. Delete it; then fetch "
-            f"it again from {' or '.join(file.urls)} and put it there, or run cdis data prepare "
+            f"{path} is not the published file of {data_set}: {fault}. Delete it; then download "
+            f"it again from {' or '.join(file.urls)} to this place, or run cdis data prepare "
             f"{data_set}, which downloads it."
         )
 
 
-def _tell_unverified(file: File, path: Path, home: Path) -> None:
-    """Records the hash of a file of which none is known, so that it can be compared later."""
+def _warn_if_unverifiable(file: File, path: Path, home: Path) -> None:
+    """Record the hash of a file without a published one, for later comparison, and warn."""
     if file.sha256 or file.md5:
         return
     digest, record = _hash(path, "sha256"), home / f"{file.name}.sha256"
     write_bytes(record, f"{digest}  {file.name}\n".encode())
     print(
-        f"Warning: no hash of {file.name} is known to cdis, so {path} is used unverified. Its "
-        f"sha256 is {digest}, as is noted in {record}.",
+        f"Warning: the correct hash of {file.name} is unknown, so {path} is used unverified. Its "
+        f"sha256 is {digest}, recorded in {record}.",
         file=sys.stderr,
         flush=True,
     )
@@ -166,7 +163,7 @@ def _hash(path: Path, kind: str) -> str:
 
 
 def _download(file: File, path: Path, data_set: str) -> list[str]:
-    """Downloads from the first address that has the file; else says why each of them has not."""
+    """Download from the first address that sends the right file. Returns why each one failed."""
     partial, reasons = path.with_name(f"{path.name}.partial"), []
     for url in file.urls:
         try:
@@ -179,9 +176,9 @@ def _download(file: File, path: Path, data_set: str) -> list[str]:
         if fault is None:
             os.replace(partial, path)
             return []
-        # Nothing to go on from: the next attempt starts anew.
+        # Nothing to resume from: the next attempt restarts.
         partial.unlink()
-        reasons.append(f"{url}: what it sent is another file: {fault}")
+        reasons.append(f"{url}: it sent another file: {fault}")
     return reasons
 
 
@@ -191,15 +188,15 @@ def _transfer(url: str, partial: Path, data_set: str) -> None:
             return _receive(url, partial, data_set)
         except _Broken as error:
             if attempt == _ATTEMPTS - 1:
-                raise _Refused(f"{error}; what has come is kept") from error
+                raise _Refused(f"{error}; the received part is kept") from error
             time.sleep(_PAUSE)
 
 
 def _receive(url: str, partial: Path, data_set: str) -> None:
-    """Completes `partial` from one response."""
+    """Complete `partial` with one reply."""
     mark = _mark(partial)
     have = partial.stat().st_size if partial.exists() and mark.exists() else 0
-    # Without compression on the way, so that lengths are those of the file.
+    # Without compression in transit, so that lengths are those of the file.
     headers = {"User-Agent": "cdis", "Accept-Encoding": "identity"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": mark.read_text()}
@@ -209,12 +206,12 @@ def _receive(url: str, partial: Path, data_set: str) -> None:
     with contextlib.closing(reply):
         if reply.headers.get_content_type() == "text/html":
             raise _Refused(
-                "it sent a web page and not the file, as servers do that ask for a log-in or whose "
+                "it sent a web page instead of the file; perhaps it requires a log-in, or its "
                 "quota is used up"
             )
         resumed = reply.status == http.client.PARTIAL_CONTENT
         if resumed and not reply.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            raise _Refused("it sent another part of the file than was asked for")
+            raise _Refused("it sent another part of the file than requested")
         if not resumed:
             partial.unlink(missing_ok=True)
             _write_mark(mark, reply.headers)
@@ -222,11 +219,12 @@ def _receive(url: str, partial: Path, data_set: str) -> None:
 
 
 def _append(reply: Any, partial: Path, have: int, data_set: str) -> None:
-    """Writes what a reply holds behind the `have` bytes of `partial`."""
+    """Append the content of a reply to the `have` bytes of `partial`."""
     length = reply.headers.get("Content-Length")
     coming = None if length is None else int(length)
     if coming is not None and coming > (free := shutil.disk_usage(partial.parent).free):
-        reason = f"{os.strerror(errno.ENOSPC)}: {coming:,} bytes are to come, {free:,} are free"
+        need = f"{coming:,} bytes remain to be downloaded, but only {free:,} are free"
+        reason = f"{os.strerror(errno.ENOSPC)}: {need}"
         raise OSError(errno.ENOSPC, reason, str(partial))
     progress = Progress(data_set, (coming or 0) / 1e6, "downloaded", "MB")
     received = 0
@@ -241,17 +239,17 @@ def _append(reply: Any, partial: Path, have: int, data_set: str) -> None:
 
 
 def _open(request: urllib.request.Request, partial: Path) -> Any:
-    """The server's answer; None if `partial` is whole already."""
+    """The server's reply; None if `partial` is already complete."""
     try:
         return urllib.request.urlopen(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and partial.exists():
-            # Either all of it has come, or what has come is of another version.
+            # Either the file is complete, or the received part is of another version.
             if error.headers.get("Content-Range") == f"bytes */{partial.stat().st_size}":
                 return None
             partial.unlink()
-            raise _Broken("it has less of the file than has come") from error
+            raise _Broken("its file is shorter than the part received earlier") from error
         raise _Refused(f"HTTP {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
         raise _Refused(str(getattr(error, "reason", error)) or type(error).__name__) from error
@@ -265,7 +263,7 @@ def _read(reply: Any) -> bytes:
 
 
 def _mark(partial: Path) -> Path:
-    """Holds what tells one version of the file from another, in the words of the server."""
+    """Holds the server's identifier of the version of the file (ETag or Last-Modified)."""
     return partial.with_name(f"{partial.name}.version")
 
 
@@ -275,11 +273,3 @@ def _write_mark(mark: Path, headers: Any) -> None:
     mark.unlink(missing_ok=True)
     if version:
         mark.write_text(version)
-
-
-@contextlib.contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    home.mkdir(parents=True, exist_ok=True)
-    with open(home / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -17,14 +17,14 @@ _FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.hdf5"
 
 
 class Dsprites(DownloadedBuilder):
-    """A white shape on black, by shape, scale, orientation and place.
+    """A white shape on black; factors are its shape, scale, orientation and position.
 
-    The file has a sixth factor, colour, with one value; it is left out. Pixels are 0 and 1 there,
-    0 and 255 here. Values are those stored: shapes by number (square, ellipse, heart), scale from
-    0.5 to 1, orientation from 0 to 2 pi, x and y from 0 to 1.
+    The file has a sixth factor, colour, with only one value, which is left out. Pixels are 0 and 1
+    in the file, 0 and 255 here. Values are those of the file: shapes by number (square, ellipse,
+    heart), scale from 0.5 to 1, orientation from 0 to 2 pi, x and y from 0 to 1.
 
-    Orientation does not count as circular: the 40 angles are evenly spaced with both ends, 0 and
-    2 pi, among them, so a step from the last to the first would change nothing in the picture.
+    Orientation is not circular here: its 40 evenly spaced angles include both 0 and 2 pi, so a step
+    from the last to the first would not change the image.
     """
 
     name = "dsprites"

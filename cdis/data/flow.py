@@ -1,15 +1,15 @@
-"""Flow: a ball raises the water in a cup, and a jet leaves the cup by a hole. Drawn.
+"""Flow: a ball raises the water in a cup, and a jet leaves the cup through a hole. Rendered.
 
-The geometry is that of CausalVAE (Yang, Liu, Chen, Shen, Hao and Wang, CVPR 2021). In its plane,
+The geometry is that of CausalVAE (Yang, Liu, Chen, Shen, Hao and Wang, CVPR 2021). In the plane
 [0, 20] by [0, 20], y up: a cup from x = 3 to x = 8 with walls 19 high; a ball of radius R; water of
-height h = R^3 + what was poured in; a hole in the right wall at height d; a jet
+height h = R^3 + the amount poured in; a hole in the right wall at height d; a jet
 x(y) = 8 + sqrt(2 (0.98 + e) h (d - y)) from the hole down to y = 0.5, with a little noise e.
 
-Departures: what was published drew unseeded noise and had images in two splits at once.
-  height        the surface is drawn at y = 5 + h, which is above every hole
+Departures, beside seeded noise and disjoint splits, which the published data set lacks:
+  height        the surface is at y = 5 + h, which is above every hole
   jet_reach     measured from the cup's wall: x(0.5) - 8
-  jet           as thick at every place, measured upright, as the hole is wide (1.2): a stream that
-                keeps its flux; it goes on to the bottom of the picture, and is measured at y = 0.5
+  jet           its vertical thickness is the hole's (1.2) everywhere, so that its flux is constant;
+                it continues to the bottom of the image, and is measured at y = 0.5
   strokes       walls 0.625 thick; the ball hangs 0.6 above the bottom; all antialiased, on white
   e             Gaussian with standard deviation 0.02, seeded
 """
@@ -26,26 +26,31 @@ from jaxtyping import Array, Float, Num, UInt8
 
 from cdis.data.generated import GeneratedBuilder
 from cdis.data.info import Info
-from cdis.data.mechanism import (
+from cdis.data.mechanism import Mechanism
+from cdis.data.rendering import (
     WHITE,
-    Mechanism,
     brightness,
     centroid,
     gaussian,
-    in_chunks,
     over,
+    render_all,
     solid,
     span,
-    spread,
+    value_statistics,
 )
 
 NAMES = ("ball_radius", "water_height", "hole_height", "jet_reach")
 GRAPH = ((0, 0, 0, 0), (1, 0, 0, 0), (0, 0, 0, 0), (0, 1, 1, 0))
 
-_FRAME, _DRAWN_UP_TO = 20, 12.5  # above is nothing but the walls
+_FRAME, _WALLS_ONLY_ABOVE = 20, 12.5
 _LEFT, _RIGHT, _WALL, _RIM, _BASE = 3.0, 8.0, 0.625, 19.0, 5.0
 _BALL_X, _BALL_GAP = 5.5, 0.6
-_HOLE, _LANDING, _PUSH, NOISE = 0.6, 0.5, 0.98, 0.02  # half the hole; where reach is measured
+_HOLE, _LANDING, _PUSH, NOISE = (
+    0.6,
+    0.5,
+    0.98,
+    0.02,
+)  # half the hole; the height at which reach is measured
 _BLACK, _RED = (0.0, 0.0, 0.0), (178.0, 34.0, 34.0)
 _WATER, _JET = (135.0, 206.0, 250.0), (30.0, 144.0, 255.0)
 
@@ -79,14 +84,14 @@ def _counterfactual(
 @functools.partial(jax.jit, static_argnames="side")
 def _render(values: Float[Array, "b 4"], *, side: int) -> UInt8[Array, "b side side 3"]:
     scale = side / _FRAME
-    above = side - int(_DRAWN_UP_TO * scale)
+    above = side - int(_WALLS_ONLY_ABOVE * scale)
     radius, height, hole, reach = values.T[:, :, None]
 
-    def columns(low, high) -> Array:
+    def columns(low: Array | float, high: Array | float) -> Array:
         return span(low * scale, high * scale, 0, side)
 
-    def rows(low, high) -> Array:
-        """[..., rows], of the rows that are not all alike."""
+    def rows(low: Array | float, high: Array | float) -> Array:
+        """Coverage of the rows below `_WALLS_ONLY_ABOVE`: [..., rows]."""
         return span((_FRAME - high) * scale, (_FRAME - low) * scale, above, side - above)
 
     x = (jnp.arange(side) + 0.5) / scale
@@ -100,7 +105,7 @@ def _render(values: Float[Array, "b 4"], *, side: int) -> UInt8[Array, "b side s
         _RIGHT - _WALL, _RIGHT
     )
     bottom = rows(0.0, _WALL)[:, None] * columns(_LEFT + _WALL, _RIGHT - _WALL)
-    # The stream lies between two parabolas: below the upper, less what is below the lower.
+    # The stream lies between two parabolas: the area below the upper minus that below the lower.
     fall = (hole - _LANDING) / reach**2  # [b, 1]
     out = x - _RIGHT
     steep = scale / jnp.sqrt(1 + (2 * fall * out) ** 2)
@@ -109,26 +114,26 @@ def _render(values: Float[Array, "b 4"], *, side: int) -> UInt8[Array, "b side s
     stream = jnp.clip(below + half + 0.5, 0, 1) - jnp.clip(below - half + 0.5, 0, 1)
     stream = stream * columns(_RIGHT, float(_FRAME))
 
-    drawn = WHITE
+    scene = WHITE
     for coverage, colour in (
         (water, _WATER),
         (ball, _RED),
         (jnp.clip(walls + bottom, 0, 1), _BLACK),
         (stream, _JET),
     ):
-        drawn = over(drawn, coverage, colour)
+        scene = over(scene, coverage, colour)
     both = columns(_LEFT, _LEFT + _WALL) + columns(_RIGHT - _WALL, _RIGHT)
     rim = span((_FRAME - _RIM) * scale, float(side), 0, above)[:, None]
     empty = over(WHITE, rim * both, _BLACK)
     empty = jnp.broadcast_to(jnp.round(empty).astype(jnp.uint8), (len(values), *empty.shape))
-    return jnp.concatenate([empty, jnp.round(drawn).astype(jnp.uint8)], axis=1)
+    return jnp.concatenate([empty, jnp.round(scene).astype(jnp.uint8)], axis=1)
 
 
 @jax.jit
 def _referee(images: Num[Array, "b side side 3"]) -> Float[Array, "b 4"]:
-    """Ball by its red area in the water, water by its height beside, hole by the gap in the wall.
+    """Reads the ball by its red area, the water by its height, the hole by the gap in the wall.
 
-    The jet's reach is read in the lowest rows: its middle there as the root mean square of its two
+    The jet's reach is read in the lowest rows: the jet's middle, the root mean square of its two
     edges, interpolated to the height at which reach is measured.
     """
     red, green, blue = jnp.moveaxis(brightness(images), -1, 0)
@@ -151,14 +156,14 @@ def _referee(images: Num[Array, "b side side 3"]) -> Float[Array, "b 4"]:
 
     shade = solid((_WATER[1] - green) / (_WATER[1] - _RED[1]), 0.04)
     area = (shade * cells(4.0, 7.0) * rows(_WALL + 0.25, 3.75)[:, None]).sum((1, 2))
-    # The soft edge of a disc makes it a twelfth of pi pixels larger.
+    # The antialiased edge enlarges the area of a disc by pi / 12 pixels.
     radius = jnp.sqrt(jnp.maximum(area / jnp.pi - 1 / 12, 0)) / scale
 
     whole = (cells(_RIGHT - _WALL, _RIGHT) > 0.99).astype(jnp.float32)
     light = (blue * whole).sum(2) / whole.sum() / _WATER[2]
     hole = centroid(solid(light, 0.1) * rows(_WALL + 0.25, 6.0), y)
 
-    lowest = y[-int(scale) :]  # up to y = 1, so that reach is measured in their middle
+    lowest = y[-int(scale) :]  # up to y = 1, so that they are centred on the height of measurement
     run = solid((255 - red[:, -len(lowest) :]) / (255 - _JET[0]), 0.04) * cells(8.35, 20.0)
     middle, width = centroid(run, x - _RIGHT), run.sum(-1) / scale
     offset = lowest - lowest.mean()
@@ -187,8 +192,8 @@ class Variant(tfds.core.BuilderConfig):
 class Flow(GeneratedBuilder):
     """This module as tfds data sets, flow/default and flow/default_96.
 
-    Values are in units of the plane: the ball's radius, the height of the water over y = 5, the
-    height of the hole's middle, and how far from the wall the jet is at y = 0.5.
+    Values are in units of the plane: the ball's radius, the height of the water above y = 5, the
+    height of the hole's middle, and the distance of the jet from the wall at y = 0.5.
     """
 
     name = "flow"
@@ -206,19 +211,19 @@ class Flow(GeneratedBuilder):
             factor_sizes=(0,) * 4,
             circular=(False,) * 4,
             image_shape=(config.side, config.side, 3),
-            licence="Apache-2.0 (drawn by cdis; no third-party material)",
+            licence="Apache-2.0 (rendered by cdis; no third-party material)",
             citation=(
-                "Drawn by cdis. Geometry and ranges are those of CausalVAE (Yang, Liu, Chen, Shen, "
-                "Hao and Wang, CVPR 2021); its pictures are not."
+                "Rendered by cdis with the geometry and ranges of CausalVAE (Yang, Liu, Chen, "
+                "Shen, Hao and Wang, CVPR 2021), not with its images."
             ),
             description=(
-                "A ball in a cup raises the water, which leaves by a hole in a jet. Every size of "
-                "the ball with every amount of water and every height of the hole; a little noise "
+                "A ball raises the water in a cup, which leaves through a hole in a jet. Every "
+                "combination of ball size, amount of water and height of the hole; a little noise "
                 "on the jet."
             ),
             count=len(values),
             graph=GRAPH,
-            **spread(values),
+            **value_statistics(values),
         )
 
     @classmethod
@@ -235,5 +240,5 @@ class Flow(GeneratedBuilder):
         cls, config: Variant, index: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         values = _table()[index]
-        images = in_chunks(cls.mechanism(config).render, values, 256)
+        images = render_all(cls.mechanism(config).render, values)
         return images, np.zeros(values.shape, np.int32), values

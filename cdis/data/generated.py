@@ -1,4 +1,4 @@
-"""Data sets that are drawn, not downloaded: the tfds builder they have in common."""
+"""The common tfds builder of data sets that are rendered, not downloaded."""
 
 import abc
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ _CHUNK = 4096
 class GeneratedBuilder(ImageBuilder):
     """A tfds builder whose examples are functions of their index.
 
-    A data set derives from it, names its variants in `BUILDER_CONFIGS` and defines `facts` and
+    Data sets derive from it, list their variants in `BUILDER_CONFIGS` and define `facts` and
     `examples`.
     """
 
-    DONE = "drawn"
+    DONE = "rendered"
 
     @classmethod
     @abc.abstractmethod
@@ -31,8 +31,8 @@ class GeneratedBuilder(ImageBuilder):
         del downloads  # Nothing is downloaded.
         if manual_dir is not None:
             raise UserError(
-                f"{self.facts(self.builder_config).name} is drawn by cdis, not read from files: "
-                "leave --manual_dir out."
+                f"{self.info_of(self.builder_config).name} is rendered, not read from files: leave "
+                "--manual_dir out."
             )
 
     def chunks(self, index: np.ndarray) -> Iterator[Chunk]:

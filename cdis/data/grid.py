@@ -1,4 +1,4 @@
-"""Data sets that hold every combination of their factors' values once."""
+"""Grids of factors: data sets with every combination of their factors' values once."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from jaxtyping import Float32, Int32
 
 
 class Factor(NamedTuple):
-    """One factor: the physical value at each index, whether its ends meet, whether order counts."""
+    """One factor: the physical value at each index, whether it is circular, whether ordered."""
 
     name: str
     values: tuple[float, ...]
@@ -16,19 +16,19 @@ class Factor(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """All images of a variant: the product of its factors, the last one running fastest."""
+    """All images of a variant: the product of its factors, the last one varying fastest."""
 
     factors: tuple[Factor, ...]
     image_shape: tuple[int, int, int]
 
 
 def grid_columns(sizes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    """A column per factor over the product of all, the last one running fastest."""
+    """The index of each factor over the product of all, the last one varying fastest."""
     return np.unravel_index(np.arange(np.prod(sizes)), sizes)
 
 
 def grid_factors(grid: Grid, index: np.ndarray) -> Int32[np.ndarray, "n f"]:
-    """Factor indices of the images numbered `index`, the last factor running fastest: int32."""
+    """Factor indices of the images numbered `index`."""
     sizes = [len(factor.values) for factor in grid.factors]
     return np.stack(np.unravel_index(index, sizes), axis=1).astype(np.int32)
 

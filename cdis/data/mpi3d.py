@@ -27,17 +27,17 @@ class Variant(tfds.core.BuilderConfig):
 
 
 class Mpi3d(DownloadedBuilder):
-    """A robot's arm that holds an object, drawn simply (toy) or realistically, or photographed.
+    """A robot arm holding an object: a simple rendering, a realistic one, or photographs.
 
-    The archive has one array, "images", and no labels: its order is that of the factors, the last
-    one running fastest, as its authors document. Values are indices: colour (white, green, red,
-    blue, brown, olive), shape (cone, cube, cylinder, hexagonal, pyramid, sphere), size (small,
+    The archive has one array, "images", and no labels: its authors document that images are in the
+    order of the factors, the last one varying fastest. Values are indices: colour (white, green,
+    red, blue, brown, olive), shape (cone, cube, cylinder, hexagonal, pyramid, sphere), size (small,
     large), camera height (top, centre, bottom), background (purple, sea green, salmon), and the
-    places of the arm along two axes. All three have 6 colours and 6 shapes; MPI3D-complex, which
-    has 4 and 4, is another set.
+    positions of the arm along two axes. All three variants have 6 colours and 6 shapes; the data
+    set MPI3D-complex, with 4 and 4, is not included.
 
-    No hash is known of the present file of mpi3d/real, which its authors uploaded anew in April
-    2025. Those of toy and realistic are of files as they were before they moved.
+    There is no hash of the present file of mpi3d/real, which its authors uploaded again in April
+    2025. The hashes of toy and realistic were published before the files moved.
     """
 
     name = "mpi3d"
@@ -92,7 +92,7 @@ class Mpi3d(DownloadedBuilder):
                 "Real World: a New Disentanglement Dataset, NeurIPS 2019"
             ),
             description=(
-                "A robot's arm moves one of 36 objects; every combination of the factors once."
+                "A robot arm moves one of 36 objects; every combination of the factors once."
             ),
             unordered=("object_color", "object_shape", "background_color"),
         )
@@ -103,7 +103,7 @@ class Mpi3d(DownloadedBuilder):
         facts = cls.facts(config)
         count, size = facts.num_images, int(np.prod(facts.image_shape))
         factors = np.stack(grid_columns(cls.SIZES), axis=1).astype(np.int32)
-        # Streamed: as an array, the images would be 12.7 GB.
+        # Streamed: all images together would take 12.7 GB.
         with zipfile.ZipFile(paths[0]) as archive, archive.open("images.npy") as member:
             version = np.lib.format.read_magic(member)
             read_header = {

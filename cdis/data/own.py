@@ -1,32 +1,30 @@
-"""The user's own data, read where they lie: `own:FOLDER` in the place of a data set's name.
+"""A folder of the user's own images: `own:FOLDER` in place of a data set's name.
 
-A folder holds, in one of three forms, images and the factors of each:
+The folder holds images and their factors in one of three forms:
 
   images.npy, factors.npy    uint8 [n, H, W, C] and integers [n, F]
   data.npz                   the same two arrays, named images and factors
-  factors.csv                a header line, then a line per image; a column "image" names image
-                             files by their path within the folder, or images.npy lies beside it
-                             and the lines are in its order
+  factors.csv                a header line, then one line per image. A column "image" gives the path
+                             of each image file within the folder; or images.npy holds the images,
+                             in the order of the lines
 
-and, if wanted, about.json: {"factors": [names, in the order wanted; of a CSV file, the columns to
+and optionally about.json: {"factors": [names, in the desired order; of a CSV file, the columns to
 use], "circular": [names], "order": {name: [values, first to last]}, "licence": "...", "citation":
-"...", "description": "..."}. Without it, the factors of arrays are factor_0, factor_1 and so on,
-and those of a CSV file all columns but "image".
+"...", "description": "..."}. Without it, the factors of arrays are called factor_0, factor_1, ...,
+and those of a CSV file are all columns but "image".
 
-A factor's values are sorted, as numbers if all are, else as text by Unicode, unless "order" says
-otherwise; the index of a value is its place in that order, and a step leads to the next value that
-occurs. `Dataset.values` holds the number, or the index of a text. Combinations of values may be
-missing, but no two images may have the same: a transition needs one image for a row of factors.
+A factor's values are sorted, as numbers if all of them are, else as text by Unicode, unless "order"
+says otherwise; a value's index is its position in that order, and a step leads to the next value
+that occurs. `Dataset.values` holds the number, or the index of a text. Combinations of values may
+be missing, but no two images may share one: a transition needs one image for each row of factors.
 
-Height and width are multiples of 4. Images are split 70/15/15 by a fixed seed, by their place in
-the arrays or in the CSV file. images.npy is mapped into memory; data.npz is read into it at every
-start. Image files are decoded once, to one array in the data directory, which is mapped, and made
-anew if a file has changed.
+Height and width are multiples of 4. Images are split 70/15/15 by a fixed seed and by their position
+in the arrays or in the CSV file. images.npy is memory-mapped; data.npz is read into memory at every
+start. Image files are decoded once, into one array in the data directory that is memory-mapped, and
+again when a file changes.
 """
 
 import csv
-import difflib
-import fcntl
 import hashlib
 import json
 import math
@@ -39,20 +37,21 @@ from PIL import Image, UnidentifiedImageError
 
 from cdis.data.builder import SPLITS, split_of
 from cdis.data.info import Dataset, Info
+from cdis.data.lookup import OWN
 from cdis.data.progress import Progress
-from cdis.errors import UserError
+from cdis.errors import UserError, near_miss
+from cdis.files import locked
 
-PREFIX = "own:"
 _TEXTS = ("licence", "citation", "description")
 _LISTS = ("factors", "circular")
-# Cells of the grid of factors: finding transitions takes 8 bytes for each.
+# Combinations of factor values; the search for transitions takes 8 bytes for each.
 _MOST_CELLS = 50_000_000
-# What networks halve twice; told here, and not after a long training, when it is measured.
+# Networks halve height and width twice. Checked here, before a long training.
 _MULTIPLE = 4
 
 
 class _Column(NamedTuple):
-    """A factor: index and physical value for each image, and how many values there are."""
+    """A factor: index and physical value of each image, and the number of distinct values."""
 
     index: np.ndarray
     values: np.ndarray
@@ -60,15 +59,15 @@ class _Column(NamedTuple):
 
 
 class Own:
-    """One folder of the user's. What is wrong with it is told when it is made, as `UserError`."""
+    """A folder of the user's own images. The constructor raises `UserError` for a faulty folder."""
 
-    def __init__(self, name: str, data_dir: Path):
+    def __init__(self, name: str, data_dir: Path) -> None:
         self._name, self._data_dir = name, data_dir
-        self._folder = Path(name.removeprefix(PREFIX)).expanduser()
-        if name == PREFIX or not self._folder.is_dir():
+        self._folder = Path(name.removeprefix(OWN)).expanduser()
+        if name == OWN or not self._folder.is_dir():
             raise self._error(
-                f"there is no folder {self._folder.absolute()}",
-                f"Give the path of a folder as {PREFIX}PATH.",
+                f"the folder {self._folder.absolute()} does not exist",
+                f"Give the path of a folder as {OWN}PATH.",
             )
         about = self._about()
         self._files: list[Path] = []
@@ -92,23 +91,23 @@ class Own:
         )
 
     def prepare(self) -> None:
-        """Decodes image files, unless that has been done."""
+        """Decode the image files, unless that has been done."""
         self.load()
 
     def prepared(self) -> Dataset:
-        """The data set: what it lacks, it makes as it loads."""
+        """The data set, decoded first if need be."""
         return self.load()
 
     def load(self, feed: str = "auto") -> Dataset:
-        """The data set. Raises `UserError` for an image that cannot be read or does not fit."""
+        """The data set. Raises `UserError` for an image that is unreadable or of another size."""
         if feed == "records":
-            raise self._error("there are no record files to feed from", "Leave --feed out.")
+            raise self._error("a folder of images has no record files to read", "Leave --feed out.")
         images = self._decoded() if self._images is None else self._images
         split = split_of(len(self._factors), 0)
         splits = {name: np.flatnonzero(split == number) for number, name in enumerate(SPLITS)}
         return Dataset(self.info, images, self._factors, splits, self._values)
 
-    # What the folder holds
+    # Contents of the folder
 
     def _about(self) -> dict[str, Any]:
         path = self._folder / "about.json"
@@ -117,16 +116,16 @@ class Own:
         try:
             about = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise self._error(f"about.json cannot be read ({error})", "Mend it.") from error
+            raise self._error(f"about.json cannot be read ({error})", "Fix its JSON.") from error
         if not isinstance(about, dict):
             raise self._error("about.json is not a JSON object", "Write {...} in it.")
         known = (*_LISTS, "order", *_TEXTS)
         for key, value in about.items():
-            self._known(key, known, "about.json has a field")
+            self._known(key, known, "about.json has an unknown field")
             if key in _LISTS and not _is_list_of_text(value):
                 raise self._error(f"{key!r} in about.json is not a list of names", "Make it one.")
             if key in _TEXTS and not isinstance(value, str):
-                raise self._error(f"{key!r} in about.json is not a text", "Put it in quotes.")
+                raise self._error(f"{key!r} in about.json is not a string", "Put it in quotes.")
         order = about.get("order", {})
         if not (isinstance(order, dict) and all(isinstance(v, list) for v in order.values())):
             raise self._error(
@@ -136,7 +135,7 @@ class Own:
         return about
 
     def _table(self, about: dict[str, Any]) -> dict[str, Any]:
-        """The cells of each factor's column; finds the images too."""
+        """The cells of each factor's column. Sets `_images` or `_files`, too."""
         folder = self._folder
         here = {
             n for n in ("data.npz", "images.npy", "factors.npy", "factors.csv") if _is(folder, n)
@@ -148,14 +147,14 @@ class Own:
                 self._images = self._read_npy("images.npy")
             elif "image" not in table:
                 raise self._error(
-                    "factors.csv has no column 'image', and there is no images.npy",
-                    "Add the column, with the path of each image file within the folder.",
+                    "factors.csv has no column 'image', and images.npy is missing",
+                    "Add the column, with the path of each image file relative to the folder.",
                 )
             else:
                 self._files = self._find_files(table.pop("image"))
             wanted = about.get("factors", list(table))
             for name in wanted:
-                self._known(name, tuple(table), "about.json names a factor", "columns")
+                self._known(name, tuple(table), "about.json names an unknown factor", "columns")
             table = {name: table[name] for name in wanted}
         elif here == {"data.npz"} or here == {"images.npy", "factors.npy"}:
             self._images, factors = (
@@ -168,16 +167,16 @@ class Own:
             )
             table = self._array_columns(factors, about)
         else:
-            found = " and ".join(sorted(here)) or "none of the files that are looked for"
+            found = " and ".join(sorted(here)) or "no data"
             raise self._error(
                 f"the folder holds {found}",
-                "Put images.npy and factors.npy there, or data.npz, or factors.csv with image "
-                "files or images.npy, and no other of these.",
+                "It must hold exactly one of: images.npy and factors.npy; data.npz; factors.csv "
+                "and image files; factors.csv and images.npy.",
             )
         self._check_arrays(table)
         return table
 
-    def _read_csv(self, path: Path) -> dict[str, list]:
+    def _read_csv(self, path: Path) -> dict[str, list[str]]:
         try:
             with open(path, newline="", encoding="utf-8-sig") as file:
                 lines = [(n, row) for n, row in enumerate(csv.reader(file, strict=True), 1) if row]
@@ -188,8 +187,8 @@ class Own:
         header = [cell.strip() for cell in lines[0][1]] if lines else []
         if len(set(header)) < len(header) or not all(header):
             raise self._error(
-                "the first line of factors.csv has an empty or a repeated name",
-                "Name each column once.",
+                "the first line of factors.csv has an empty or repeated name",
+                "Give each column a name of its own.",
             )
         rows = []
         for number, row in lines[1:]:
@@ -197,27 +196,29 @@ class Own:
             if len(cells) != len(header) or not all(cells):
                 raise self._error(
                     f"line {number} of factors.csv has {len(cells)} cells, "
-                    f"{cells.count('')} of them empty, and not {len(header)} filled ones",
+                    f"{cells.count('')} of them empty, instead of {len(header)} filled ones",
                     "Give every image a value in each column.",
                 )
             rows.append(cells)
         if not rows:
-            raise self._error("factors.csv names no images", "Write a line for each image.")
+            raise self._error("factors.csv lists no images", "Write one line per image.")
         return {
             name: list(cells) for name, cells in zip(header, zip(*rows, strict=True), strict=True)
         }
 
-    def _find_files(self, names: list) -> list[Path]:
+    def _find_files(self, names: list[str]) -> list[Path]:
         files = [self._folder / name for name in names]
         missing = [name for name, file in zip(names, files, strict=True) if not file.is_file()]
         if missing:
             raise self._error(
                 f"{len(missing)} of {len(names)} image files are missing, {missing[0]!r} first",
-                "The column 'image' gives paths within the folder; mend it or add the files.",
+                "Add them, or correct the column 'image': its paths are relative to the folder.",
             )
         if len(set(files)) < len(files):
             twice = next(name for name in names if names.count(name) > 1)
-            raise self._error(f"factors.csv names {twice!r} twice", "Give each image one line.")
+            raise self._error(
+                f"factors.csv lists {twice!r} twice", "Give each image exactly one line."
+            )
         return files
 
     def _read_npy(self, name: str) -> np.ndarray:
@@ -244,38 +245,38 @@ class Own:
         if factors.ndim != 2 or not whole:
             raise self._error(
                 f"factors are {factors.dtype} {list(factors.shape)}, not integers [n, F]",
-                "Save whole numbers, a row per image, or write a factors.csv, where any number or "
-                "text is a value.",
+                "Save integers, one row per image, or write a factors.csv, whose values may be any "
+                "numbers or text.",
             )
         names = about.get("factors", [f"factor_{i}" for i in range(factors.shape[1])])
         if len(names) != factors.shape[1] or len(set(names)) < len(names):
             raise self._error(
                 f"about.json has {len(set(names))} names for {factors.shape[1]} factors",
-                "Name each column of factors once.",
+                "Give each column of factors a name of its own.",
             )
         return dict(zip(names, factors.T, strict=True))
 
     def _check_arrays(self, table: dict[str, Any]) -> None:
         if not table:
-            raise self._error("there are no factors", "Give each image at least one.")
+            raise self._error("the data has no factors", "Give each image at least one.")
         images, rows = self._images, len(next(iter(table.values())))
         if images is None:
             return
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
             raise self._error(
                 f"images are {images.dtype} {list(images.shape)}, not uint8 [n, H, W, 1 or 3]",
-                "Save levels from 0 to 255 as numpy.uint8, channels last, grey ones with a last "
-                "axis of 1.",
+                "Save levels from 0 to 255 as numpy.uint8, channels last; a greyscale image has "
+                "one channel.",
             )
         if len(images) != rows:
             raise self._error(
-                f"there are {len(images):,} images and {rows:,} rows of factors",
-                "Give a row of factors for each image, in the same order.",
+                f"it has {len(images):,} images but {rows:,} rows of factors",
+                "Give each image one row of factors, in the same order.",
             )
 
     # Factors
 
-    def _column(self, name: str, cells: list | np.ndarray, about: dict[str, Any]) -> _Column:
+    def _column(self, name: str, cells: list[str] | np.ndarray, about: dict[str, Any]) -> _Column:
         array = np.asarray(cells)
         numbers = _as_numbers(array)
         keys = array if numbers is None else numbers
@@ -289,9 +290,9 @@ class Own:
                 wanted = np.asarray([str(value) for value in order])
             if sorted(wanted.tolist()) != kinds.tolist():
                 raise self._error(
-                    f"the order of {name!r} in about.json is not one of its values, which are "
+                    f"the order of {name!r} in about.json does not list its values, which are "
                     f"{_some(kinds)}",
-                    "List each of them once.",
+                    "List each of them exactly once.",
                 )
             place = np.empty(len(kinds), np.int64)
             place[np.searchsorted(kinds, wanted)] = np.arange(len(kinds))
@@ -299,7 +300,7 @@ class Own:
         if len(kinds) < 2:
             raise self._error(
                 f"the factor {name!r} has one value, {_some(kinds)}, in all images",
-                "Leave it out: a factor needs two values to be varied.",
+                "Leave it out: a factor needs at least two values.",
             )
         return _Column(index, index if numbers is None else numbers, len(kinds))
 
@@ -308,13 +309,15 @@ class Own:
     ) -> tuple[bool, ...]:
         for key in ("circular", "order"):
             for name in about.get(key, ()):
-                self._known(name, names, f"{key!r} in about.json names a factor", "factors")
+                self._known(
+                    name, names, f"{key!r} in about.json names an unknown factor", "factors"
+                )
         circular = tuple(name in about.get("circular", ()) for name in names)
         for name, size, turns in zip(names, sizes, circular, strict=True):
             if turns and size < 3:
                 raise self._error(
-                    f"the factor {name!r} has two values and so cannot be circular",
-                    "Take it out of 'circular' in about.json.",
+                    f"the factor {name!r} has only two values, so it cannot be circular",
+                    "Remove it from 'circular' in about.json.",
                 )
         return circular
 
@@ -322,10 +325,10 @@ class Own:
         if math.prod(sizes) > _MOST_CELLS:
             most = max(range(len(sizes)), key=sizes.__getitem__)
             raise self._error(
-                f"the factors have {math.prod(sizes):,} combinations of values, and at most "
-                f"{_MOST_CELLS:,} can be searched for transitions; {names[most]!r} alone has "
+                f"the factors have {math.prod(sizes):,} combinations of values, but transitions "
+                f"can be found among at most {_MOST_CELLS:,}; {names[most]!r} alone has "
                 f"{sizes[most]:,} values",
-                'Round its values to fewer, or leave it out ("factors" in about.json).',
+                'Round its values, or leave it out ("factors" in about.json).',
             )
         cell = np.asarray(np.ravel_multi_index(tuple(self._factors.T), sizes))
         order = np.argsort(cell, kind="stable")
@@ -333,9 +336,9 @@ class Own:
         if len(same):
             one, other = (self._called(int(order[same[0] + i])) for i in (0, 1))
             raise self._error(
-                f"{one} and {other} have the same factors, as have {len(same) - 1:,} pairs more",
-                "A transition needs one image for each row of factors: add a factor that tells "
-                "them apart, or keep one of them.",
+                f"{one} and {other} have the same factors, and so do {len(same) - 1:,} more pairs",
+                "A transition needs one image for each row of factors: add a factor in which they "
+                "differ, or keep only one of them.",
             )
 
     # Images
@@ -349,7 +352,7 @@ class Own:
         if not height or not width or height % _MULTIPLE or width % _MULTIPLE:
             raise self._error(
                 f"images are {height} x {width}",
-                f"Height and width must be multiples of {_MULTIPLE}: scale or pad the images.",
+                f"Height and width must be multiples of {_MULTIPLE}: resize or pad the images.",
             )
         return height, width, channels
 
@@ -364,10 +367,10 @@ class Own:
                 mode = file.mode
         except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
             raise self._error(
-                f"the image {path} cannot be read ({error})", "Mend it or take out its line."
+                f"the image {path} cannot be read ({error})", "Replace it or remove its line."
             ) from error
         raise self._error(
-            f"the image {path} has the mode {mode}", "Save images as 8-bit RGB or greyscale."
+            f"the image {path} has mode {mode}", "Save images as 8-bit RGB or greyscale."
         )
 
     def _decoded(self) -> np.ndarray:
@@ -378,17 +381,15 @@ class Own:
         shape = (len(self._files), *self.info.image_shape)
         if not path.exists():
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with open(path.parent / f"{place}.lock", "w") as lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX)
+                with locked(path.parent / f"{place}.lock"):
                     if not path.exists():
                         for old in path.parent.glob(f"{place}-*"):
                             old.unlink()
                         self._decode(path, shape)
             except OSError as error:
                 raise self._error(
-                    f"its images could not be decoded into {path.parent}: {error}",
-                    "Make room there or make it writable, or choose another folder with "
+                    f"its images could not be decoded into {path.parent} ({error})",
+                    "Free disk space or make the folder writable, or choose another with "
                     "--data_dir or the environment variable CDIS_DATA_DIR.",
                 ) from error
         try:
@@ -400,7 +401,7 @@ class Own:
         return images
 
     def _decode(self, path: Path, shape: tuple[int, ...]) -> None:
-        """Written beside and renamed, so that what is there is whole."""
+        """Decode all image files into one array, written atomically."""
         progress = Progress(self._name, len(self._files), "decoded")
         draft = path.with_suffix(".incomplete")
         try:
@@ -413,7 +414,7 @@ class Own:
                         raise self._error(
                             f"the image {image_file} is {_size(image.shape)}, but "
                             f"{self._files[0]} is {_size(shape[1:])}",
-                            "Make all images of one size, and all grey or all coloured.",
+                            "Give all images one size, and make all of them greyscale or all RGB.",
                         )
                     file.write(image.tobytes())
                     progress.advance(1)
@@ -426,11 +427,10 @@ class Own:
     # Errors
 
     def _known(self, name: str, names: tuple[str, ...], what: str, kind: str = "fields") -> None:
+        """Raise an error unless `name` is one of `names`."""
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise self._error(
-                f"{what} {name!r} that there is not{hint}", f"The {kind} are {', '.join(names)}."
+                f"{what}, {name!r}{near_miss(name, names)}", f"The {kind} are {', '.join(names)}."
             )
 
     def _error(self, what: str, advice: str) -> UserError:
@@ -446,7 +446,7 @@ def _is_list_of_text(value: Any) -> bool:
 
 
 def _as_numbers(cells: np.ndarray) -> np.ndarray | None:
-    """float64, if every cell is a finite number; else None."""
+    """The cells as float64 if all are finite numbers, else None."""
     try:
         numbers = cells.astype(np.float64)
     except ValueError:

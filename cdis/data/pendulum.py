@@ -1,18 +1,18 @@
-"""Pendulum: a sun, a pendulum and the shadow that they cause. Drawn, nothing to download.
+"""Pendulum: a sun, a pendulum and the shadow that they cause. Rendered; nothing to download.
 
 The geometry is that of CausalVAE (Yang, Liu, Chen, Shen, Hao and Wang, "CausalVAE: Disentangled
 Representation Learning via Neural Structural Causal Models", CVPR 2021). In its plane, y up: the
-pivot is at (10, 10.5); a ball of radius 1.5 hangs from it by a rod of length 8; the sun, of radius
-3, stands at y = 20.5; the shadow lies on y = -0.5 between the projections, from the sun's middle
-through the pivot, of the pivot and of the pendulum's far end, 9.5 below it. A shadow is at least 3
-long.
+pivot is at (10, 10.5); a ball of radius 1.5 hangs from it on a rod of length 8; the sun, of radius
+3, is at y = 20.5. All light is parallel to the line from the sun's centre to the pivot; the shadow
+lies on y = -0.5, between the projections of the pivot and of the pendulum's far end, at distance
+9.5 from it. A shadow is at least 3 long.
 
-Departures: what was published lost label precision and let things leave the picture.
-  frame         x in [-5, 27] and y in [-4, 28] for x in [0, 20] and y in [-1, 21]: the sun is
-                whole, and so is a shadow of any length that occurs at any position that occurs
-                in "clean" and "mixed"
-  light         labelled by the x of the sun's middle, not by its angle; and its angle in steps of
-                0.9 degrees has no gap where it is upright, which makes 7,392 images of 7,308
+Departures from the published data set, whose labels are rounded and whose objects are cut off:
+  frame         x in [-5, 27] and y in [-4, 28] instead of x in [0, 20] and y in [-1, 21]: the whole
+                sun is visible, and in "clean" and "mixed" so is a shadow of any length that occurs
+                at any position that occurs
+  light         labelled by the x of the sun's centre, not by its angle; its angle, in steps of 0.9
+                degrees, has no gap at the vertical, which makes 7,392 images instead of 7,308
   strokes       rod 0.5 wide, shadow 1 thick with square ends, all antialiased, on white
   noisy, mixed  ours: see `_table`
 """
@@ -30,18 +30,18 @@ from jaxtyping import Array, Float, Num, UInt8
 
 from cdis.data.generated import GeneratedBuilder
 from cdis.data.info import Info
-from cdis.data.mechanism import (
+from cdis.data.mechanism import Mechanism
+from cdis.data.rendering import (
     WHITE,
-    Mechanism,
     brightness,
     centroid,
     gaussian,
-    in_chunks,
     over,
+    render_all,
     solid,
     span,
-    spread,
     uniform,
+    value_statistics,
 )
 
 NAMES = ("pendulum_angle", "light_position", "shadow_length", "shadow_position")
@@ -56,11 +56,11 @@ _ORANGE, _DARK_RED, _BLACK = (255.0, 165.0, 0.0), (139.0, 0.0, 0.0), (0.0, 0.0, 
 _ANGLES, _LIGHT_ANGLES = (-40, 43), (60, 147)  # in steps of pi / 200
 NOISE = 0.5
 INDEPENDENT = 0.3
-_DRAWN = 20_000
+_SAMPLED = 20_000
 
 
 def shadow(angle: Any, light: Any, xp: ModuleType) -> tuple[Any, Any]:
-    """Length and position of the shadow that its causes make; `xp` is numpy or jax.numpy."""
+    """Length and position of the shadow, given its causes; `xp` is numpy or jax.numpy."""
     slant = (light - _PIVOT_X) / (_SUN_Y - _PIVOT_Y)  # of the light: dx / dy
     far = _ROD + _BALL
     pivot = _PIVOT_X - slant * (_PIVOT_Y - _GROUND)
@@ -72,29 +72,29 @@ def shadow(angle: Any, light: Any, xp: ModuleType) -> tuple[Any, Any]:
 def _table(kind: str) -> Float[np.ndarray, "n 4"]:
     """The values of every image, float32, in the order of their indices.
 
-    clean: every angle of a grid (84) with every light (88), the light running fastest.
-    noisy: 20,000 angles and lights drawn uniformly from the same ranges; Gaussian noise of standard
-      deviation 0.5 on the shadow's length and, independently, on its position.
-    mixed: as many, without noise; but each shadow is, with probability 0.3, independent of its
-      causes: length and position are then drawn uniformly from [3, 12] and [3, 18].
+    clean: every angle of a grid (84) with every light (88), the light varying fastest.
+    noisy: 20,000 angles and lights sampled uniformly from the same ranges; Gaussian noise of
+      standard deviation 0.5 on the shadow's length and, independently, on its position.
+    mixed: the same angles and lights without noise; but with probability 0.3 a shadow is
+      independent of its causes: its length and position are uniform in [3, 12] and [3, 18].
     """
     if kind == "clean":
         steps = [np.arange(low, high + 1) for low, high in (_ANGLES, _LIGHT_ANGLES)]
         turn, light_turn = (grid.ravel() for grid in np.meshgrid(*steps, indexing="ij"))
     else:
-        draws = uniform(0, 2 * _DRAWN).reshape(2, -1)
+        samples = uniform(0, 2 * _SAMPLED).reshape(2, -1)
         turn, light_turn = (
-            low + (high - low) * draw
-            for draw, (low, high) in zip(draws, (_ANGLES, _LIGHT_ANGLES), strict=True)
+            low + (high - low) * sample
+            for sample, (low, high) in zip(samples, (_ANGLES, _LIGHT_ANGLES), strict=True)
         )
     angle = turn * np.pi / 200
     light = _PIVOT_X + (_SUN_Y - _PIVOT_Y) / np.tan(light_turn * np.pi / 200)
     length, position = shadow(angle, light, np)
     if kind == "noisy":
-        noise = NOISE * gaussian(1, 2 * _DRAWN).reshape(2, -1)
+        noise = NOISE * gaussian(1, 2 * _SAMPLED).reshape(2, -1)
         length, position = length + noise[0], position + noise[1]
     if kind == "mixed":
-        which, long, where = uniform(2, 3 * _DRAWN).reshape(3, -1)
+        which, long, where = uniform(2, 3 * _SAMPLED).reshape(3, -1)
         length = np.where(which < INDEPENDENT, 3 + 9 * long, length)
         position = np.where(which < INDEPENDENT, 3 + 15 * where, position)
     return np.stack([angle, light, length, position], axis=1).astype(np.float32)
@@ -111,13 +111,13 @@ def _counterfactual(
     noise = values[:, 2:] - before
     effects = after + noise
     if kind == "mixed":
-        # What is not as its causes make it is independent of them, and stays.
+        # A shadow that differs from what its causes imply is independent of them, and stays.
         effects = jnp.where((jnp.abs(noise) > 1e-3).any(-1, keepdims=True), values[:, 2:], after)
     return changed.at[:, 2:].set(effects)
 
 
 def _y(high: float, low: float, side: int) -> tuple[int, Array]:
-    """The first row and the middles of the rows between two heights: [rows, 1], in the plane."""
+    """The first row between two heights, and the y of all row centres: [rows, 1]."""
     scale = side // _FRAME
     first = int((_TOP - high) * scale)
     rows = jnp.arange(first, int((_TOP - low) * scale))
@@ -126,7 +126,7 @@ def _y(high: float, low: float, side: int) -> tuple[int, Array]:
 
 @functools.partial(jax.jit, static_argnames="side")
 def _render(values: Float[Array, "b 4"], *, side: int) -> UInt8[Array, "b side side 3"]:
-    """Strip by strip, since no two of sun, pendulum and shadow ever share a row."""
+    """Renders strip by strip, since sun, pendulum and shadow never share a row."""
     scale = side // _FRAME
     angle, light, length, position = values.T[:, :, None, None]
     x = _LEFT + (jnp.arange(side) + 0.5) / scale
@@ -160,7 +160,7 @@ def _render(values: Float[Array, "b 4"], *, side: int) -> UInt8[Array, "b side s
 
 @jax.jit
 def _referee(images: Num[Array, "b side side 3"]) -> Float[Array, "b 4"]:
-    """Sun by its lack of blue, ball by its lack of green beyond that of red, shadow by darkness."""
+    """Reads the sun by its lack of blue, the ball by red minus green, the shadow by darkness."""
     red, green, blue = jnp.moveaxis(brightness(images), -1, 0)
     side = red.shape[-1]
     scale = side // _FRAME
@@ -173,7 +173,7 @@ def _referee(images: Num[Array, "b side side 3"]) -> Float[Array, "b 4"]:
     angle = jnp.arctan2(
         centroid(ball.sum(1), x) - _PIVOT_X, _PIVOT_Y - centroid(ball.sum(2), y[above])
     )
-    # Summed over rows before what is faint is left out, so that blur upwards costs no length.
+    # Summed over rows before thresholding, so that vertical blur does not shorten the shadow.
     dark = 1 - red[:, 28 * scale - 1 : 30 * scale] / 255
     ground = solid(dark.sum(1) / (_SHADOW_HEIGHT * scale), 0.04)
     return jnp.stack(
@@ -199,7 +199,7 @@ class Variant(tfds.core.BuilderConfig):
 
 
 _DESCRIPTIONS = {
-    "clean": "Every angle of a grid with every light; the shadow is a function of both.",
+    "clean": "A grid of angles and lights; the shadow is a function of both.",
     "noisy": "Random angles and lights; Gaussian noise on the shadow's length and position.",
     "mixed": "Random angles and lights; 30 % of the shadows are independent of their causes.",
 }
@@ -208,8 +208,8 @@ _DESCRIPTIONS = {
 class Pendulum(GeneratedBuilder):
     """The variants of this module as tfds data sets, pendulum/clean, pendulum/clean_96 and so on.
 
-    Values: pendulum_angle in radians, counter-clockwise from hanging down (so the ball is on the
-    right where it is positive); the others in units of the plane, x to the right.
+    Values: pendulum_angle in radians, counter-clockwise from hanging down, so that the ball is on
+    the right for positive angles; the others in units of the plane, x to the right.
     """
 
     name = "pendulum"
@@ -228,15 +228,15 @@ class Pendulum(GeneratedBuilder):
             factor_sizes=(0,) * 4,
             circular=(False,) * 4,
             image_shape=(config.side, config.side, 3),
-            licence="Apache-2.0 (drawn by cdis; no third-party material)",
+            licence="Apache-2.0 (rendered by cdis; no third-party material)",
             citation=(
-                "Drawn by cdis. Geometry and ranges are those of CausalVAE (Yang, Liu, Chen, Shen, "
-                "Hao and Wang, CVPR 2021); its pictures are not."
+                "Rendered by cdis with the geometry and ranges of CausalVAE (Yang, Liu, Chen, "
+                "Shen, Hao and Wang, CVPR 2021), not with its images."
             ),
             description=f"A sun, a pendulum and its shadow. {_DESCRIPTIONS[config.kind]}",
             count=len(values),
             graph=GRAPH,
-            **spread(values),
+            **value_statistics(values),
         )
 
     @classmethod
@@ -253,5 +253,5 @@ class Pendulum(GeneratedBuilder):
         cls, config: Variant, index: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         values = _table(config.kind)[index]
-        images = in_chunks(cls.mechanism(config).render, values, 256)
+        images = render_all(cls.mechanism(config).render, values)
         return images, np.zeros(values.shape, np.int32), values

@@ -1,9 +1,9 @@
 """Batches as a Grain source whose order is a pure function of (seed, step).
 
-Nothing is remembered from one batch to the next, so a run may start at any step, at no cost, and
-several processes may each take their part of the same batches. Arrays are gathered from by threads.
-Images that must be decoded first (`cdis.data.records`) are read by processes, and by threads for
-the seconds in which those start. The batches are the same.
+The source is stateless: a run may start at any step at no cost, and several processes may each take
+their share of the same batches. Threads gather rows of arrays. Images that must be decoded first
+(`cdis.data.records`) are read by worker processes, and by threads for the seconds until these have
+started. The batches are the same.
 """
 
 import functools
@@ -39,12 +39,12 @@ def _keys(seed: int, epoch: int) -> np.ndarray:
 def _permute(
     position: Int64[np.ndarray, " b"], size: int, seed: int, epoch: int
 ) -> Int64[np.ndarray, " b"]:
-    """Where a pseudo-random permutation of range(size), chosen by (seed, epoch), sends positions.
+    """Positions under a pseudo-random permutation of range(size), chosen by (seed, epoch).
 
-    A Feistel network permutes the smallest power of two that holds `size`: the two halves of a
-    number's bits are changed in turn, each by a hash of the other. A number that falls outside is
-    sent through again until it falls inside (cycle walking; Black and Rogaway, "Ciphers with
-    Arbitrary Finite Domains", 2002). No table of the permutation is ever made.
+    A Feistel network permutes range(p), where p is the smallest power of two that is at least
+    `size`: the two halves of a number's bits are changed in turn, each by a hash of the other. A
+    result outside range(size) is permuted again until it falls inside (cycle walking; Black and
+    Rogaway, "Ciphers with Arbitrary Finite Domains", 2002). No table of the permutation is stored.
     """
     bits = max(2, int(size - 1).bit_length())
     low_bits, high_bits = np.uint64(bits // 2), np.uint64(bits - bits // 2)
@@ -71,7 +71,7 @@ def _ones(bits: np.uint64) -> np.uint64:
 def order(size: int, *, seed: int, start: int, count: int) -> Int64[np.ndarray, " count"]:
     """Elements `start` to `start + count` of an endless stream over range(size).
 
-    Each run of `size` elements from a multiple of `size` on (an epoch) is a fresh permutation.
+    Each epoch, `size` elements from a multiple of `size` on, is a new permutation.
     """
     position = np.arange(start, start + count)
     epoch, within = position // size, position % size
@@ -94,18 +94,18 @@ class BatchSource:
         num_batches: int,
         process_index: int = 0,
         process_count: int = 1,
-    ):
+    ) -> None:
         if examples.count == 0:
             raise UserError(
-                "There is nothing to make batches of: the split holds no images, or no pairs of "
-                "images one step apart. Use a larger data set."
+                "There are no examples to make batches of: the split holds no images, or no pairs "
+                "of images one step apart. Use a larger data set."
             )
         if batch_size % process_count:
             raise UserError(
                 f"A batch of {batch_size} cannot be shared equally by {process_count} processes. "
-                "Choose a batch_size that the number of processes divides."
+                "Choose a batch_size that is a multiple of the number of processes."
             )
-        # A plain view: indexing a np.memmap builds a np.memmap, slowly.
+        # A plain view: indexing a np.memmap makes another np.memmap, which is slow.
         self._columns = {
             name: column if isinstance(column, Records) else np.asarray(column)
             for name, column in columns.items()
@@ -149,20 +149,20 @@ def batches(
     """Batches `start`, ..., `num_batches - 1` of an endless, seeded, reshuffled stream.
 
     Args:
-      columns: arrays over all images of the data set, such as {"image": images}; rows are
-        gathered from them, so they may be memory maps.
-      examples: what to draw batches from; `Examples` says what a batch looks like.
+      columns: arrays over all images of the data set, such as {"image": images}. Only the rows of
+        a batch are read, so they may be memory maps.
+      examples: the examples to sample batches from; see `Examples` for the form of a batch.
       batch_size: B over all processes; each process gets B / process_count, in order.
       seed: chooses the order. Batch `step` depends on (seed, step) alone.
       num_batches: length of the whole run, whatever `start` is.
       start: the first step wanted.
-      process_index: which share of each batch is this process's.
-      process_count: in how many shares each batch is cut.
-      threads: that gather batches ahead; 0 gathers in the caller's own.
-      prefetch: how many batches they keep ready.
-      workers: processes that make the batches, in place of threads; 0 for none. By default one a
-        core, at most eight, if a column is of `Records` and so must be decoded. Starting them takes
-        seconds, in which threads make the first batches; close the iterator to end them.
+      process_index: this process's share of each batch.
+      process_count: the number of shares of each batch.
+      threads: the number of threads that gather batches ahead; 0 gathers in the caller's thread.
+      prefetch: the number of batches they keep ready.
+      workers: the number of processes that make batches instead of threads; 0 for none. By default,
+        if a column is of `Records` and so must be decoded, one per core but at most eight. They
+        take seconds to start, during which threads make batches; close the iterator to stop them.
 
     Raises:
       UserError: there are no examples, or process_count does not divide batch_size.
@@ -184,7 +184,7 @@ def batches(
     handover = start + _BEFORE_WORKERS
     if not workers or handover >= num_batches:
         return steps.slice(slice(start, None)).to_iter_dataset(reading)
-    # Grain asks for flags of its own, which nobody has parsed if Abseil did not start us.
+    # Grain reads Abseil flags, which are unparsed unless absl.app started the program.
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
     _start_tracker_silently()
@@ -197,26 +197,26 @@ def batches(
 
 
 class _InTurn:
-    """The batches of one data set and then those of another, which gets ready meanwhile."""
+    """The batches of one Grain data set, then those of another, which starts up meanwhile."""
 
-    def __init__(self, first: grain.IterDataset, second: grain.IterDataset):
+    def __init__(self, first: grain.IterDataset, second: grain.IterDataset) -> None:
         self._first, self._second = first, second
 
     def __iter__(self) -> Generator[dict[str, Any], None, None]:
         with closing(iter(self._first)) as first, closing(iter(self._second)) as second:
-            second.get_state()  # makes the iterators that it is to start
+            second.get_state()  # creates the iterators that start_prefetch starts
             second.start_prefetch()
             yield from first
             yield from second
 
 
 def _start_tracker_silently() -> None:
-    """Starts the process that frees shared memory when this one ends.
+    """Start the process that frees shared memory when this one ends.
 
-    It would warn of each batch that is in use then, as on Ctrl-C, though freeing those is its task.
+    By default it warns about each batch still in use at that time, as on Ctrl-C.
     """
     option = "ignore:resource_tracker"
-    sys.warnoptions.append(option)  # handed down
+    sys.warnoptions.append(option)  # inherited by the process
     try:
         resource_tracker.ensure_running()
     finally:

@@ -1,9 +1,10 @@
-"""PNG images as the record files hold them: rows unfiltered and lightly compressed.
+"""PNG images in record files: unfiltered rows, lightly compressed.
 
-Decoding is what feeding from records costs. A PNG's rows may be filtered, each byte predicted from
-its neighbours, which has to be undone byte by byte; drawn images are flat and gain little by it (a
-tenth in size). Without filters an image is unpacked by zlib alone, in 38 microseconds (64x64x3)
-where Pillow took 107 for what it had itself encoded. Any other PNG is left to Pillow.
+Decoding dominates the cost of reading records. The rows of a PNG may be filtered, each byte
+predicted from its neighbours, which must be undone byte by byte; rendered images have flat colours
+and gain little from it (a tenth in size). Without filters, zlib alone unpacks an image in 38
+microseconds (64x64x3), where Pillow takes 107 for an image that it has encoded itself. Pillow
+decodes all other PNGs.
 """
 
 import functools
@@ -20,18 +21,18 @@ _END_BYTES = 4 + 12  # the checksum of the pixels, and an empty chunk
 
 
 def encode(image: UInt8[np.ndarray, "h w c"]) -> bytes:
-    """An image of one channel or three as PNG (ISO/IEC 15948)."""
+    """An image of one or three channels as PNG (ISO/IEC 15948)."""
     height, width, channels = image.shape
-    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each led by its filter: none
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each starts with its filter: none
     rows[:, 1:] = image.reshape(height, -1)
     pixels = _chunk(b"IDAT", zlib.compress(rows.tobytes(), 1))
     return _head(height, width, channels) + pixels + _chunk(b"IEND", b"")
 
 
 def decode(content: bytes, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w c"]:
-    """The pixels of a grey or coloured PNG; of a grey one with an axis for its one channel.
+    """The pixels of a greyscale (c = 1) or RGB (c = 3) PNG.
 
-    Raises what zlib, Pillow or NumPy make of damaged content or another shape.
+    For damaged content or another shape, raises various errors of zlib, Pillow, struct or NumPy.
     """
     height, width, channels = shape
     head = _head(*shape)
@@ -51,7 +52,7 @@ def decode(content: bytes, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h 
 
 @functools.lru_cache
 def _head(height: int, width: int, channels: int) -> bytes:
-    kind = (8, _COLOUR_TYPE[channels], 0, 0, 0)  # eight bits; nothing that is optional
+    kind = (8, _COLOUR_TYPE[channels], 0, 0, 0)  # eight bits; no optional features
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">2I5B", width, height, *kind))
 
 

@@ -1,4 +1,4 @@
-"""How far a long preparation has come."""
+"""Progress messages of long preparations."""
 
 import sys
 import time
@@ -7,15 +7,15 @@ _SECONDS = 5.0
 
 
 class Progress:
-    """Tells on stderr, every five seconds, how much is done and how long the rest takes."""
+    """Prints to stderr, every five seconds, how much is done and how long the rest will take."""
 
-    def __init__(self, name: str, count: float, done: str, unit: str = "images"):
+    def __init__(self, name: str, count: float, done: str, unit: str = "images") -> None:
         self._name, self._count, self._word, self._unit = name, count, done, unit
         self._done = 0.0
         self._begun = self._told = time.monotonic()
 
     def advance(self, amount: float) -> None:
-        """Counts `amount` more as done."""
+        """Count `amount` more as done."""
         self._done += amount
         now = time.monotonic()
         if now - self._told < _SECONDS:

@@ -1,4 +1,4 @@
-"""Images of record files, decoded when they are asked for."""
+"""Images in record files, decoded when they are indexed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +13,8 @@ from cdis.errors import UserError
 class Records:
     """Indexed like an array of images, uint8 [n, H, W, C], but read and decoded at every access.
 
-    It keeps nothing in memory but where each image lies, and takes no open file along when it is
-    sent to another process. Raises `UserError` if the files are damaged.
+    Only the position of each image is kept in memory, and open files are not pickled. Indexing
+    raises `UserError` if the files are damaged.
     """
 
     dtype = np.dtype(np.uint8)
@@ -26,11 +26,11 @@ class Records:
         split: UInt8[np.ndarray, " n"],
         place: Int64[np.ndarray, " n"],
         image_shape: tuple[int, int, int],
-    ):
-        """Images of the data set `name`: number i is element `place[i]` of split `split[i]`.
+    ) -> None:
+        """Images of the data set `name`: image i is element `place[i]` of split `split[i]`.
 
-        `open_split` can be pickled; of the number of a split it makes what reads its elements at
-        given places, each a PNG.
+        `open_split` can be pickled. It takes the number of a split and returns a function that
+        reads the PNGs at given positions.
         """
         self._name = name
         self._open_split, self._split, self._place = open_split, split, place
@@ -45,7 +45,7 @@ class Records:
         return self.__dict__ | {"_readers": {}}
 
     def __getitem__(self, index: Any) -> UInt8[np.ndarray, "..."]:
-        """The images that an integer, a slice, or an array of integers names."""
+        """The images at an integer, a slice, or an array of integers."""
         rows = np.arange(len(self))[index]
         flat = rows.ravel()
         images = np.empty((len(flat), *self.shape[1:]), np.uint8)
@@ -56,7 +56,7 @@ class Records:
         return images.reshape(*rows.shape, *self.shape[1:])
 
     def _read(self, number: int, rows: np.ndarray) -> list[np.ndarray]:
-        # Riegeli, protobuf and Pillow each have errors of their own for damaged files.
+        # For damaged files, Riegeli, protobuf and Pillow each raise errors of their own.
         try:
             if number not in self._readers:
                 self._readers[number] = self._open_split(number)

@@ -1,19 +1,19 @@
-"""Rooms: an object on the floor of a room. A generated stand-in for Shapes3D, and not Shapes3D.
+"""Rooms: an object on the floor of a room. A rendered stand-in for Shapes3D, but not Shapes3D.
 
 Factors, their sizes and their order are those of Shapes3D (Burgess and Kim, "3D Shapes Dataset",
-2018); the pictures are our own, and numbers measured on the two must not be compared.
+2018); the images are our own, so results on the two are not comparable.
 
 The scene, y up. The floor is y = 0, two walls are x = -4 and z = -4, meeting in a corner. The
 object stands on the floor at the origin: a cube of edge 1.6, a cylinder of radius 0.8 and height
 1.7, a sphere of radius 1 or an upright capsule of radius 0.6 and height 2.4, times the scale. A
 square lamp hangs at (5, 8, 1). The camera is 7 from the axis of the object and 3.4 above the
-floor, and looks at (0, 0.8, 0); at orientation 0 the corner is right behind the object, and
-orientation turns the camera about the object's axis. So corner, lamp and shadow turn in the
-picture, and orientations of round objects differ too.
+floor, and looks at (0, 0.8, 0). At orientation 0 the corner is right behind the object;
+orientation turns the camera about the object's axis. Corner, lamp and shadow turn with it in the
+image, so orientations of round objects differ too.
 
-The colours enter a picture linearly, and the rest of the scene is one of few geometries (480 in
-the full grid). So rays are cast once per geometry, for the weight that each of the three colours,
-and the white of the highlight, has in each pixel; an image is a product of weights and colours.
+An image is linear in the colours, and the rest of the scene has few geometries (480 in the full
+grid). Rays are therefore cast once per geometry, for the weight of each of the three colours, and
+of the white highlight, in each pixel; an image is a product of weights and colours.
 """
 
 import colorsys
@@ -27,6 +27,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Array, Bool, Float, UInt8
 
+from cdis.chunks import in_chunks
 from cdis.data.generated import GeneratedBuilder
 from cdis.data.grid import Factor, Grid, grid_factors, grid_values
 from cdis.data.info import Info
@@ -40,7 +41,7 @@ _SIDE = 64
 
 
 def _grid(hues: slice, scales: slice, orientations: slice) -> Grid:
-    """Hues in turns, scales as factors of length, orientations in degrees, shapes by number."""
+    """Hues in turns, scales as multiples of length, orientations in degrees, shapes by number."""
     return Grid(
         (
             Factor("floor_hue", _HUES[hues], circular=True),
@@ -64,11 +65,11 @@ _CUBE, _TUBE, _TUBE_TOP, _CAPSULE, _CAPSULE_TOP = 0.8, 0.8, 1.7, 0.6, 2.4
 _LAMP, _LAMP_HALF = (5.0, 8.0, 1.0), 0.9
 _DISTANCE, _HEIGHT, _AIM, _LENS = 7.0, 3.4, 0.8, 0.4
 _AMBIENT, _DIFFUSE, _HIGHLIGHT, _GLOSS = 0.3, 0.7, 0.4, 32
-_RAYS = 4  # across a pixel, and down it
+_RAYS = 4  # per pixel, horizontally and vertically
 
 Vectors = Float[Array, "3 rays"]
 Scalars = Float[Array, " rays"]
-Interval = tuple[Scalars, Scalars]  # along each ray, where it enters and leaves; empty: inf, -inf
+Interval = tuple[Scalars, Scalars]  # where each ray enters and leaves; inf, -inf if it misses
 
 
 def _dot(a: Vectors, b: Vectors) -> Scalars:
@@ -116,7 +117,7 @@ def _both(intervals: list[Interval]) -> Interval:
 def _meet(shape: Array, start: Vectors, direction: Vectors) -> Interval:
     """Where rays enter and leave an object of scale 1."""
     low, high = _CAPSULE, _CAPSULE_TOP - _CAPSULE
-    # Of parts whose union is convex, the union's interval is the hull of theirs.
+    # The union of these parts is convex, so its interval is the hull of theirs.
     parts = [
         _tube(start, direction, _CAPSULE, low, high),
         _ball(start, direction, low, _CAPSULE),
@@ -158,7 +159,7 @@ def _normal(shape: Array, point: Vectors) -> Vectors:
 
 
 def _camera(orientation: Array) -> tuple[Vectors, Vectors]:
-    """Where rays start and their unit directions, the rays of a pixel running fastest."""
+    """Starting points and unit directions of rays, the rays of a pixel varying fastest."""
     turn = jnp.deg2rad(45 + orientation)
     start = jnp.stack([_DISTANCE * jnp.sin(turn), _HEIGHT, _DISTANCE * jnp.cos(turn)])
     forward = jnp.array([0, _AIM, 0]) - start
@@ -175,7 +176,7 @@ def _camera(orientation: Array) -> tuple[Vectors, Vectors]:
 
 
 def _lamp() -> Vectors:
-    """The point of the lamp that each ray of a pixel sees: each another, all of them evenly."""
+    """The point of the lamp that each ray of a pixel sees: all different, evenly spaced."""
     cell = np.arange(_RAYS**2) * 5 % _RAYS**2
     row, column = ((2 * np.array(np.divmod(cell, _RAYS)) + 1) / _RAYS - 1) * _LAMP_HALF
     points = np.array(_LAMP)[:, None] + np.stack([column, 0 * row, row])
@@ -184,7 +185,7 @@ def _lamp() -> Vectors:
 
 @jax.jit
 def _cast(scale: Array, shape: Array, orientation: Array) -> Float[Array, "4 pixels"]:
-    """Weights in each pixel of the colours of floor, wall and object, and of white."""
+    """Weights of the colours of floor, wall and object, and of white, in each pixel."""
     start, direction = _camera(orientation)
     lamp = _lamp()
 
@@ -207,7 +208,7 @@ def _cast(scale: Array, shape: Array, orientation: Array) -> Float[Array, "4 pix
     normal = jnp.where(body, _normal(shape, point / scale), room_normal)
     to_lamp = _unit(lamp - point)
     cosine = jnp.maximum(_dot(normal, to_lamp), 0)
-    # A convex body never shadows a point of its own that faces the lamp.
+    # A convex body never shadows those of its own points that face the lamp.
     enter, leave = _meet(shape, point / scale, to_lamp)
     dark: Bool[Array, " rays"] = ~body & (enter < leave) & (leave > 0)
     light = _AMBIENT + _DIFFUSE * jnp.where(dark, 0, cosine)
@@ -233,29 +234,28 @@ _CHUNK = 128
 
 
 def render(values: Float[np.ndarray, "n 6"]) -> UInt8[np.ndarray, "n 64 64 3"]:
-    """Draws one image per row of physical values, in the order of the factors.
+    """Render one image per row of physical values, in the order of the factors.
 
-    Hues in turns (colours fully saturated), scale, shape as its place in `SHAPES`, orientation in
-    degrees. Sixteen rays a pixel, each seeing another point of the lamp: edges and the shadow are
-    soft. Two kinds of processor may round a pixel to neighbouring levels.
+    Hues are in turns (colours fully saturated), shape is the position in `SHAPES`, orientation is
+    in degrees. Each pixel has sixteen rays, each seeing a different point of the lamp, so that
+    edges and shadows are soft. Different processors may round a pixel to neighbouring levels.
     """
     hues, which = np.unique(values[:, :3], return_inverse=True)
     colours = np.array([colorsys.hsv_to_rgb(h, 1, 1) for h in hues], np.float32)
     colours = colours[which.reshape(-1, 3)]
     geometries, geometry = np.unique(values[:, 3:], axis=0, return_inverse=True)
     weights = np.stack([_weights(*map(float, row)) for row in geometries])
-    images = np.empty((len(values), _SIDE, _SIDE, 3), np.uint8)
-    for start in range(0, len(values), _CHUNK):
-        # The last chunk is padded, so that only one shape is ever compiled.
-        rows = np.minimum(np.arange(start, start + _CHUNK), len(values) - 1)
-        chunk = np.asarray(_paint(weights[geometry.ravel()[rows]], colours[rows]))
-        images[start : start + _CHUNK] = chunk.reshape(-1, _SIDE, _SIDE, 3)[: len(values) - start]
-    return images
+    pixels = in_chunks(
+        lambda rows: _paint(weights[geometry.ravel()[rows]], colours[rows]),
+        len(values),
+        size=_CHUNK,
+    )
+    return pixels.reshape(-1, _SIDE, _SIDE, 3)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Variant(tfds.core.BuilderConfig):
-    """A tfds configuration that is one grid."""
+    """A tfds configuration with a grid."""
 
     grid: Grid
 
@@ -281,14 +281,14 @@ class Rooms3d(GeneratedBuilder):
             circular=tuple(factor.circular for factor in factors),
             unordered=tuple(factor.name for factor in factors if not factor.ordered),
             image_shape=config.grid.image_shape,
-            licence="Apache-2.0 (drawn by cdis; no third-party material)",
+            licence="Apache-2.0 (rendered by cdis; no third-party material)",
             citation=(
-                "Drawn by cdis as a stand-in for Shapes3D (Burgess and Kim, 2018): the factors of "
-                "the full grid are those of Shapes3D; the pictures are not."
+                "Rendered by cdis as a stand-in for Shapes3D (Burgess and Kim, 2018). The full "
+                "grid has the factors of Shapes3D, but not its images."
             ),
             description=(
-                f"A {', '.join(SHAPES[:-1])} or {SHAPES[-1]} on the floor of a room, ray-cast; "
-                "every combination of the factors once. Not Shapes3D."
+                f"A {', '.join(SHAPES[:-1])} or {SHAPES[-1]} in a room, ray-cast; every "
+                "combination of the factors once. Not Shapes3D."
             ),
         )
 

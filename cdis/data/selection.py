@@ -1,4 +1,4 @@
-"""Some of the factors of another data set, whose files serve both."""
+"""A data set with some of the factors of another, read from the same files."""
 
 import dataclasses
 
@@ -9,19 +9,19 @@ from cdis.data.store import Store
 
 
 class Selection:
-    """The images of `whole`, with the factors that `info` names, in its order."""
+    """The images of `whole` with the factors of `info`, in that order."""
 
-    def __init__(self, whole: Store, info: Info):
+    def __init__(self, whole: Store, info: Info) -> None:
         self.info, self._whole = info, whole
         names = whole.info.factor_names
         self._columns = np.array([names.index(name) for name in info.factor_names])
 
     def prepare(self) -> None:
-        """Prepares the data set that it is a selection of; see `Store.prepare`."""
+        """Prepare `whole`; see `Store.prepare`."""
         self._whole.prepare()
 
     def prepared(self) -> Dataset | None:
-        """The data set if it is prepared already."""
+        """The data set if it is already prepared, else None."""
         whole = self._whole.prepared()
         return None if whole is None else self._of(whole)
 

@@ -17,10 +17,10 @@ NAMES = ("floor_hue", "wall_hue", "object_hue", "scale", "shape", "orientation")
 
 
 class Shapes3d(DownloadedBuilder):
-    """An object in a room, by floor, wall and object hue, scale, shape and orientation.
+    """An object in a room; factors are floor, wall and object hue, scale, shape and orientation.
 
-    Values are those stored: hues in turns from 0 to 0.9, so that a step up from the last leads to
-    the first; scale from 0.75 to 1.25; shapes by number (cube, cylinder, sphere, capsule);
+    Values are those of the file: hues in turns from 0 to 0.9, so that a step up from the last leads
+    to the first; scale from 0.75 to 1.25; shapes by number (cube, cylinder, sphere, capsule);
     orientation from -30 to 30 degrees.
     """
 

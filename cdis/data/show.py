@@ -1,6 +1,6 @@
-"""A sheet that shows what a data set is: samples, traversals, tables and counts."""
+"""A sheet about a data set: samples, traversals, tables and counts."""
 
-import os
+import io
 import textwrap
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from cdis.data import transitions
 from cdis.data.info import Dataset
 from cdis.data.mechanism import Mechanism
 from cdis.errors import UserError
+from cdis.files import write_bytes
 
 _SAMPLE_ROWS, _SAMPLE_COLUMNS = 5, 20
 _MOST_STEPS = 20
@@ -21,29 +22,29 @@ _GAP = 2
 
 
 def write_sheet(name: str, data_dir: str | None, path: str) -> None:
-    """Writes a PNG sheet about a data set, preparing the data set if need be.
+    """Write a PNG sheet about a data set, preparing the data set if need be.
 
-    It holds a grid of samples, a row per factor in which that factor alone runs through its
-    values, the factors with their sizes, the size of each split, the number of transitions of each
-    action in each split, and the licence. Where images repeat factors, a row shows transitions of a
-    factor, and the table how often each of its values is there. Where factors are continuous and
-    cause one another, a row shows one image under do(factor = value), with the effects that follow;
-    ranges stand for sizes, and histograms of the values for the table of transitions.
+    It shows a grid of samples, a row per factor that traverses its values, the factors with their
+    sizes, the size of each split, the number of transitions of each action in each split, and the
+    licence. If several images share factors, a row shows transitions of a factor instead, and the
+    table adds the frequency of each of its values. If factors are continuous and cause one another,
+    a row shows one image under do(factor = value) with the resulting effects; ranges replace sizes,
+    and histograms of values replace the table of transitions.
 
     Raises:
-      UserError: an unknown or damaged data set, or a path that cannot be written to.
+      UserError: the data set is unknown or damaged, or the path is not writable.
     """
     figure = _sheet(data.load(name, data_dir), data.mechanism(name))
-    # Written beside and renamed: an old sheet is never left half overwritten.
-    draft = Path(f"{path}.incomplete")
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=100, format="png")
     try:
-        figure.savefig(draft, dpi=100, format="png")
-        os.replace(draft, path)
+        if not Path(path).parent.is_dir():
+            raise FileNotFoundError("the folder does not exist")
+        write_bytes(Path(path), picture.getvalue())
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise UserError(
             f"The sheet could not be written to {path}: {error}. Choose a file in a folder that "
-            "exists and may be written to."
+            "exists and is writable."
         ) from error
 
 
@@ -60,10 +61,10 @@ def _sheet(dataset: Dataset, mechanism: Mechanism | None) -> Figure:
     ]
 
     count = _SAMPLE_ROWS * _SAMPLE_COLUMNS
-    drawn = np.random.default_rng(0).choice(len(dataset.images), count)
-    rows = np.split(dataset.images[drawn], _SAMPLE_ROWS)
+    sampled = np.random.default_rng(0).choice(len(dataset.images), count)
+    rows = np.split(dataset.images[sampled], _SAMPLE_ROWS)
     picture = np.concatenate([_side_by_side(list(row)) for row in rows])
-    _picture(samples.subplots(), picture, "drawn at random")
+    _picture(samples.subplots(), picture, "random sample")
 
     pairs = None
     if info.repeats:
@@ -99,13 +100,13 @@ def _picture(axes: Axes, picture: np.ndarray, label: str) -> None:
 
 
 def _side_by_side(images: list[np.ndarray]) -> np.ndarray:
-    """Images in one row, each with a grey line to its right and below."""
+    """Images in one row, each with a grey line to its right and below it."""
     border = ((0, _GAP), (0, _GAP), (0, 0))
     return np.concatenate([np.pad(i, border, constant_values=96) for i in images], axis=1)
 
 
 def _traversal(dataset: Dataset, factor: int, steps: np.ndarray) -> np.ndarray:
-    """The images that differ from one near the middle of the grid by this factor alone."""
+    """Images that differ only in this factor, starting from one near the middle of the grid."""
     middle = np.array(dataset.info.factor_sizes) // 2
     wanted = dataset.factors[np.abs(dataset.factors - middle).sum(axis=1).argmin()].copy()
     images = []
@@ -120,9 +121,9 @@ def _traversal(dataset: Dataset, factor: int, steps: np.ndarray) -> np.ndarray:
 def _transitions(
     dataset: Dataset, pairs: transitions.Transitions, factor: int
 ) -> tuple[np.ndarray, str]:
-    """Some pairs of training images between which the factor goes one step up, and what they are.
+    """A row of pairs of training images between which the factor goes one step up, and its label.
 
-    Where images repeat factors, nothing but the factors need be the same in both.
+    The images of a pair share all other factors, but may differ in everything else.
     """
     found = np.flatnonzero(pairs.action == factor)
     some = found[np.linspace(0, len(found) - 1, min(len(found), _MOST_STEPS // 2)).astype(int)]
@@ -134,10 +135,10 @@ def _transitions(
 
 
 def _interventions(dataset: Dataset, mechanism: Mechanism, factor: int) -> tuple[np.ndarray, str]:
-    """One training image under do(factor = value), drawn anew, and what the row shows.
+    """A row of renderings of one training image under do(factor = value), and its label.
 
-    The image is the one nearest the middle of all values; where something would leave the frame,
-    the cell is grey.
+    The image is the one nearest the mean of all values. If something leaves the frame, the cell is
+    grey.
     """
     info, values = dataset.info, dataset.values[dataset.splits["train"]]
     low, high = values[:, factor].min(), values[:, factor].max()
@@ -152,7 +153,7 @@ def _interventions(dataset: Dataset, mechanism: Mechanism, factor: int) -> tuple
 
 
 def _histograms(grid: np.ndarray, dataset: Dataset) -> None:
-    """The values of each factor, and in the title its parents."""
+    """A histogram of the values of each factor, titled with its parents."""
     info = dataset.info
     for factor, axes in enumerate(grid.flat):
         if factor >= info.num_factors:

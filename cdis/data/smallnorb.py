@@ -14,7 +14,7 @@ from cdis.data.download import File
 from cdis.data.downloaded import CHUNK, DownloadedBuilder, expect, shrink
 from cdis.data.info import Info
 
-# What the first four bytes of a matrix say of its elements.
+# Element types by the first four bytes of a matrix.
 _TYPES = {0x1E3D4C55: np.dtype("u1"), 0x1E3D4C54: np.dtype("<i4")}
 
 _HASHES = {
@@ -53,15 +53,15 @@ class Variant(tfds.core.BuilderConfig):
 
 
 class Smallnorb(DownloadedBuilder):
-    """Grey toys, by category, instance, elevation, azimuth and lighting.
+    """Grey toys; factors are category, instance, elevation, azimuth and lighting.
 
-    Training and test files are read as one set, in this order: with the ten instances of each
-    category, five in either, all factors are crossed. Images are those of the first of the two
-    cameras. Values: category (four-legged animal, human figure, airplane, truck, car), instance and
-    lighting by number; elevation from 30 to 70 and azimuth from 0 to 340, in degrees.
+    Training files, then test files, are read as one data set: each holds five of the ten instances
+    of each category, and only together do they cross all factors. Images are those of the first of
+    two cameras. Values: category (four-legged animal, human figure, airplane, truck, car), instance
+    and lighting by number; elevation from 30 to 70 and azimuth from 0 to 340, in degrees.
 
-    Images are stored at 96 x 96. smallnorb has them at 64 x 64, as trained on in the literature,
-    resized by Pillow's antialiased bilinear filter; smallnorb/96 as they are.
+    The published images have 96 x 96 pixels. smallnorb resizes them to 64 x 64, the size used in
+    the literature, by Pillow's antialiased bilinear filter; smallnorb/96 keeps them.
     """
 
     name = "smallnorb"
@@ -97,10 +97,7 @@ class Smallnorb(DownloadedBuilder):
                 "LeCun, Huang and Bottou, Learning Methods for Generic Object Recognition with "
                 "Invariance to Pose and Lighting, CVPR 2004"
             ),
-            description=(
-                "Photographs of fifty uniformly grey toys by one camera; every combination of the "
-                "factors once."
-            ),
+            description=("Photographs of fifty grey toys; every combination of the factors once."),
             unordered=("category", "instance", "lighting"),
         )
 
@@ -113,7 +110,7 @@ class Smallnorb(DownloadedBuilder):
             count = len(categories)
             expect(f"the shape of {labels[0].name}", categories.shape, (count,))
             expect(f"the shape of {labels[1].name}", rows.shape, (count, 4))
-            # Azimuths are numbered 0, 2, ..., in tens of degrees.
+            # Azimuths are numbered 0, 2, ..., 34, in tens of degrees.
             factors = np.column_stack([categories, rows // [1, 1, 2, 1]])
             values = np.column_stack([categories, rows * [1, 5, 10, 1] + [0, 30, 0, 0]])
             for first, images in cls._pictures(pictures, count):
@@ -128,7 +125,7 @@ class Smallnorb(DownloadedBuilder):
 
     @classmethod
     def _pictures(cls, path: Path, count: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Where a chunk begins and its images of the first camera, uint8 [b, 96, 96, 1]."""
+        """The start of each chunk, and its images of the first camera, uint8 [b, 96, 96, 1]."""
         with gzip.open(path) as file:
             type_, shape = _header(file)
             wanted = (np.dtype("u1"), (count, 2, cls.STORED, cls.STORED))
@@ -139,10 +136,10 @@ class Smallnorb(DownloadedBuilder):
 
 
 def _header(file: gzip.GzipFile) -> tuple[np.dtype, tuple[int, ...]]:
-    """Type and shape of a matrix: a magic number, how many sizes, and three sizes or more."""
+    """Type and shape of a matrix: a magic number, the rank, and three or more sizes."""
     magic, rank = (int(number) for number in _elements(file, np.dtype("<i4"), (2,)))
     if magic not in _TYPES:
-        raise ValueError(f"a matrix begins with {magic:#x}, which is no type expected")
+        raise ValueError(f"a matrix begins with {magic:#x}, which is not a known element type")
     sizes = _elements(file, np.dtype("<i4"), (max(rank, 3),))
     return _TYPES[magic], tuple(int(size) for size in sizes[:rank])
 
@@ -151,7 +148,7 @@ def _elements(file: gzip.GzipFile, type_: np.dtype, shape: tuple[int, ...]) -> n
     size = int(np.prod(shape)) * type_.itemsize
     content = file.read(size)
     if len(content) < size:
-        raise ValueError("a matrix is cut short")
+        raise ValueError("a matrix is truncated")
     return np.frombuffer(content, type_).reshape(shape)
 
 

@@ -1,4 +1,4 @@
-"""Sprites: characters of a video game, put together from the sheets that are published."""
+"""Sprites: characters of a video game, composed from the published sprite sheets."""
 
 import io
 import zipfile
@@ -18,28 +18,28 @@ from cdis.data.info import Info
 # The folders of the archive in the order of the factors.
 PARTS = ("bottomwear", "topwear", "hair", "eyes", "shoes", "body")
 NAMES = (*PARTS, "action", "rotation", "frame")
-# From the one that is drawn first, and may be hidden, to the last.
+# From the bottom layer to the top one.
 LAYERS = ("body", "shoes", "bottomwear", "topwear", "eyes", "hair")
 
 _COMMIT = "3ce4048c5227802bd8f1888e293fd3afdba91c0c"
 _SIDE = 64
 _COLUMNS, _ROWS = 13, 21  # of a sheet, in tiles
-_DIRECTIONS = 4  # rows of a sheet per action: seen from behind, the left, the front, the right
-_OPAQUE = 128  # a layer covers what is below where its alpha is larger
+_DIRECTIONS = 4  # rows of a sheet per action: view from behind, the left, the front, the right
+_OPAQUE = 128  # a layer covers those below it where its alpha is larger
 
 
 class Sprites(DownloadedBuilder):
-    """A character by clothes, hair, eyes, body, action, rotation and frame of the action.
+    """A character; factors are clothes, hair, eyes, body, action, rotation and frame of the action.
 
-    The archive has a folder per part and in it a sheet for each of its values, NUMBER.png: 21 rows
-    of 13 tiles of 64 x 64 pixels. An action (spellcast, thrust, walk, slash, shoot) is four rows,
-    one for each direction; the first six tiles of a row are its frames. A character is the parts'
-    tiles of one place, body first and hair last, on black. Seen from behind it hides its eyes, and
-    those rows are left out, as in the data the literature trains on. Values are indices.
+    The archive has a folder per part, with a sheet NUMBER.png for each of its values: 21 rows of 13
+    tiles of 64 x 64 pixels. An action (spellcast, thrust, walk, slash, shoot) takes four rows, one
+    per direction; the first six tiles of a row are its frames. A character is a stack of one tile
+    per part, body first and hair last, on black. Rows seen from behind, where the eyes are hidden,
+    are left out, as in the literature. Values are indices.
 
-    The archive is the repository's tree at one commit, packed by GitHub, which does not promise to
-    pack it in the same way for ever: no hash of it is known. A hash that others give for "Sprites"
-    is of a file that their library puts together on the user's machine.
+    The archive is the repository's tree at one commit, packed by GitHub, which does not guarantee
+    identical bytes: no hash of it is published. Hashes of "Sprites" in other libraries are of files
+    that those libraries generate on the user's machine.
     """
 
     name = "sprites"
@@ -64,15 +64,15 @@ class Sprites(DownloadedBuilder):
             factor_sizes=cls.SIZES,
             circular=(False,) * 9,
             image_shape=(_SIDE, _SIDE, 3),
-            licence="CC-BY-SA-3.0 and GPL-3.0 (the art is that of the Liberated Pixel Cup)",
+            licence="CC-BY-SA-3.0 and GPL-3.0 (art of the Liberated Pixel Cup)",
             citation=(
                 "Li and Mandt, Disentangled Sequential Autoencoder, ICML 2018, "
                 "https://github.com/YingzhenLi/Sprites; art: Liberated Pixel Cup, "
                 "http://lpc.opengameart.org"
             ),
             description=(
-                "Characters of a video game; every combination of the factors once. Decoded, the "
-                "images take 57 GB."
+                "Characters of a video game; every combination of the factors once. Decoded images "
+                "take 57 GB."
             ),
             unordered=(*PARTS, "action"),
         )

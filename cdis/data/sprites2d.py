@@ -1,8 +1,8 @@
-"""Sprites on a grid of factors, drawn by our own antialiased renderer: nothing to download.
+"""Sprites on a grid of factors, from an antialiased renderer of our own; nothing to download.
 
-One shape of one colour on black. The factors of a variant, and so its images, are one `Grid`.
-They are named shape, hue (turns), scale (circumradius, pixels), orientation (turns), and x and y
-(centre, pixels from the top left corner). What a grid does not vary is held at `_FIXED`.
+One shape of one colour on black. Each variant is a `Grid` of these factors: shape, hue (turns),
+scale (circumradius, pixels), orientation (turns), and x and y (centre, pixels from the top left
+corner). Factors that a grid does not vary have the values in `_FIXED`.
 """
 
 import colorsys
@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Array, Float, UInt8
 
+from cdis.chunks import in_chunks
 from cdis.data.generated import GeneratedBuilder
 from cdis.data.grid import Factor, Grid, grid_factors, grid_values
 from cdis.data.info import Info
@@ -52,19 +53,19 @@ GRIDS: dict[str, Grid] = {
 }
 
 _DESCRIPTION = (
-    "One arrow, L or bowl on black, antialiased; every combination of the factors once. No shape "
-    "has a rotational symmetry, so all orientations differ."
+    "An arrow, an L or a bowl on black, antialiased; every combination of the factors once. No "
+    "shape is rotationally symmetric, so all orientations differ."
 )
 
 _CITATION = (
-    "Drawn by cdis. The factors and sizes of dsprites_grid are those of dSprites (Matthey, "
-    "Higgins, Hassabis and Lerchner, 2017); its pictures are not."
+    "Rendered by cdis. dsprites_grid has the factors and sizes of dSprites (Matthey, Higgins, "
+    "Hassabis and Lerchner, 2017), but not its images."
 )
 
 _FIXED = {"hue": 0.0, "orientation": 0.0}
 
-# The three shapes, none of which a turn by less than a whole one maps onto itself, as polygons
-# inside the unit circle.
+# The three shapes as polygons inside the unit circle. No rotation by less than a full turn maps any
+# of them onto itself.
 _ARROW = [
     (1.0, 0.0),
     (0.05, 0.95),
@@ -81,8 +82,8 @@ _BOWL = [
 ]
 
 
-def _edges(polygons: list) -> np.ndarray:
-    """Polygons as [shape, edge, (from, to), (x, y)], padded to one length by repeated points."""
+def _edges(polygons: list[list[tuple[float, float]]]) -> Float[np.ndarray, "s e 2 2"]:
+    """Polygons as [shape, edge, (from, to), (x, y)], padded to equal length by repeated points."""
     length = max(map(len, polygons))
     points = np.array([polygon + [polygon[-1]] * (length - len(polygon)) for polygon in polygons])
     return np.stack([points, np.roll(points, -1, axis=1)], axis=2).astype(np.float32)
@@ -91,7 +92,7 @@ def _edges(polygons: list) -> np.ndarray:
 _EDGES = _edges([_ARROW, _ELL, _BOWL])
 
 
-def _draw(
+def _coverage(
     shape: Array, scale: Array, orientation: Array, x: Array, y: Array, height: int, width: int
 ) -> Float[Array, "h w"]:
     """Coverage of each pixel by one shape: half a pixel minus the signed distance, clipped."""
@@ -120,8 +121,8 @@ def _render(
     values: dict[str, Array], height: int, width: int, channels: int
 ) -> UInt8[Array, "b h w c"]:
     geometry = {name: values[name] for name in ("shape", "scale", "orientation", "x", "y")}
-    draw = functools.partial(_draw, height=height, width=width)
-    coverage = jax.vmap(lambda row: draw(**row))(geometry)[..., None]
+    coverage_of = functools.partial(_coverage, height=height, width=width)
+    coverage = jax.vmap(lambda row: coverage_of(**row))(geometry)[..., None]
     if channels == 3:
         coverage = coverage * values["colour"][:, None, None, :]
     return jnp.round(255 * coverage).astype(jnp.uint8)
@@ -134,10 +135,10 @@ _CHUNK = 512
 def render(
     values: Float[np.ndarray, "n f"], names: tuple[str, ...], image_shape: tuple[int, int, int]
 ) -> UInt8[np.ndarray, "n h w c"]:
-    """Draws one image per row of physical values, whose columns are `names`.
+    """Render one image per row of physical values, whose columns are `names`.
 
-    Antialiased by the signed distance to the shape's outline. Colours are fully saturated. Two
-    kinds of processor may round a pixel on an edge to neighbouring grey levels.
+    Antialiased by the signed distance to the shape's outline. Colours are fully saturated.
+    Different processors may round a pixel on an edge to neighbouring grey levels.
     """
     count = len(values)
     columns: dict[str, np.ndarray] = {
@@ -147,17 +148,15 @@ def render(
     hues, which = np.unique(columns.pop("hue"), return_inverse=True)
     columns["colour"] = np.array([colorsys.hsv_to_rgb(h, 1, 1) for h in hues], np.float32)[which]
     columns["shape"] = columns["shape"].astype(np.int32)
-    images = np.empty((count, *image_shape), np.uint8)
-    for start in range(0, count, _CHUNK):
-        # The last chunk is padded, so that only one shape is ever compiled.
-        rows = np.minimum(np.arange(start, start + _CHUNK), count - 1)
-        chunk = _render_jitted({k: v[rows] for k, v in columns.items()}, *image_shape)
-        images[start : start + _CHUNK] = np.asarray(chunk)[: count - start]
-    return images
+    return in_chunks(
+        lambda rows: _render_jitted({k: v[rows] for k, v in columns.items()}, *image_shape),
+        count,
+        size=_CHUNK,
+    )
 
 
 def grid_examples(grid: Grid, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Draws rows of factor indices: (images uint8 [b, H, W, C], values float32 [b, F])."""
+    """Render rows of factor indices: (images uint8 [b, H, W, C], values float32 [b, F])."""
     values = grid_values(grid, factors)
     names = tuple(factor.name for factor in grid.factors)
     return render(values, names, grid.image_shape), values
@@ -173,7 +172,7 @@ def grid_images(variant: str) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Variant(tfds.core.BuilderConfig):
-    """A tfds configuration that is one grid."""
+    """A tfds configuration with a grid."""
 
     grid: Grid
 
@@ -194,7 +193,7 @@ class Sprites2d(GeneratedBuilder):
             circular=tuple(factor.circular for factor in factors),
             unordered=tuple(factor.name for factor in factors if not factor.ordered),
             image_shape=config.grid.image_shape,
-            licence="Apache-2.0 (drawn by cdis; no third-party material)",
+            licence="Apache-2.0 (rendered by cdis; no third-party material)",
             citation=_CITATION,
             description=_DESCRIPTION,
         )

@@ -1,17 +1,16 @@
-"""Prepared data on disk: tfds record files, and beside them a decoded, memory-mapped copy.
+"""Prepared data on disk: tfds record files, and a decoded, memory-mapped copy of them.
 
-A data set is prepared under a temporary name and renamed when whole, and so is the decoded copy;
-a lock keeps two processes from doing either at once. What was killed half-way is swept up by the
-next preparation.
+Record files and the decoded copy are both written atomically: under a temporary name, then renamed.
+A lock keeps two processes from writing at once. The next preparation removes what a killed one left
+behind.
 
-Images are fed in one of two ways (`FEEDS`), which give the same bytes: "decoded", from that copy,
-or "records", from the record files, whose images are decoded when they are needed; beside these
-then lies a copy of the labels alone. "auto" is "decoded" if the copy is there, or would fit.
+Images are read in one of two ways (`FEEDS`), which give the same bytes: "decoded", from that copy;
+or "records", from the record files, decoding images when they are needed, with a copy of the labels
+alone. "auto" means "decoded" if the copy exists or would fit.
 """
 
 import contextlib
 import errno
-import fcntl
 import functools
 import io
 import json
@@ -34,10 +33,11 @@ from cdis.data.info import Dataset
 from cdis.data.progress import Progress
 from cdis.data.records import Records
 from cdis.errors import UserError
+from cdis.files import locked
 
-#: How images are fed; see above.
+#: Where images are read from; see above.
 FEEDS = ("auto", "decoded", "records")
-# Of every image: factors, values, its split, and its place in the records of that split.
+# For every image: factors, values, its split, and its position in the records of that split.
 _Labels = dict[str, np.ndarray]
 _DECODED, _LABELS = "decoded", "labels"
 _FILES = {
@@ -45,7 +45,7 @@ _FILES = {
     _LABELS: ("factors", "values", "split", "place"),
 }
 _ENCODED = {"image": tfds.decode.SkipDecoding()}
-# What is left of the free disk if a decoded copy is said to fit.
+# A decoded copy fits if it leaves this many bytes of the disk free.
 _SPARE = 2**30
 _SAMPLED = 1024
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -60,8 +60,8 @@ class Store:
         config: Any,
         data_dir: Path,
         manual_dir: Path | None = None,
-    ):
-        self.info = builder_class.facts(config)
+    ) -> None:
+        self.info = builder_class.info_of(config)
         self._builder_class = builder_class
         self._config = config
         self._data_dir, self._manual_dir = data_dir, manual_dir
@@ -69,36 +69,36 @@ class Store:
         self._path = self._home / str(builder_class.VERSION)
 
     def prepare(self) -> None:
-        """Draws or downloads the data set and decodes it, unless that has been done."""
+        """Render or download the data set and decode it, unless that has been done."""
         try:
             self._ready("auto")
         except OSError as error:
             raise self._unwritable(error) from error
 
     def load(self, feed: str = "auto") -> Dataset:
-        """The data set, prepared if need be; decoded into memory where nothing may be written."""
+        """The data set, prepared if need be; decoded into memory if the directory is read-only."""
         try:
             return self._ready(feed)
         except OSError as error:
             if not (self._path.exists() and error.errno in _READ_ONLY):
                 raise self._unwritable(error) from error
         logging.getLogger(__name__).warning(
-            "%s cannot be written to, so %s is decoded at every start.", self._path, self.info.name
+            "%s is not writable, so %s is decoded at every start.", self._path, self.info.name
         )
         if feed == "records" or (feed == "auto" and self._bytes > _memory()):
-            return self._from_records(self._decode(None), "nothing can be written there")
+            return self._from_records(self._decode(None), "its folder is not writable")
         images = np.empty((self._count, *self.info.image_shape), np.uint8)
         return self._dataset(images, self._decode(images.__setitem__), "decoded into memory")
 
     def prepared(self) -> Dataset | None:
-        """The data set if it is prepared already."""
+        """The data set if it is already prepared, else None."""
         return self._read("auto", self._why_records("auto"))
 
     def _ready(self, feed: str) -> Dataset:
         why = self._why_records(feed)
         dataset = self._read(feed, why)
         if dataset is None:
-            with self._locked():
+            with locked(self._home / ".lock"):
                 if not self._path.exists():
                     self._generate()
                     why = self._why_records(feed)
@@ -106,11 +106,11 @@ class Store:
                     self._write_copy(_LABELS if why else _DECODED)
             dataset = self._read(feed, why)
         if dataset is None:
-            raise self._broken("what was decoded cannot be read back")
+            raise self._broken("the decoded copy cannot be read back")
         return dataset
 
     def _read(self, feed: str, why: str) -> Dataset | None:
-        """What is there already, if it can be fed like that; see `_why_records`."""
+        """The data set if the copy for `feed` exists; `why` is the result of `_why_records`."""
         if feed != "records" and (copy := self._read_copy(_DECODED)) is not None:
             images, labels = copy
             assert images is not None
@@ -119,26 +119,18 @@ class Store:
         return None if copy is None else self._from_records(copy[1], why)
 
     def _why_records(self, feed: str) -> str:
-        """Why images are fed from record files; "" if they are not."""
+        """Why images are read from record files; "" if they are not."""
         if feed != "auto":
-            return "as asked" if feed == "records" else ""
+            return "as requested" if feed == "records" else ""
         copy = f"a decoded copy would take {_gb(self._bytes)},"
         if self._bytes > _memory():
-            return f"{copy} of {_gb(_memory())} memory"
+            return f"{copy} but the machine has {_gb(_memory())} of memory"
         free = shutil.disk_usage(self._data_dir).free if self._data_dir.exists() else math.inf
         if self._bytes > free - _SPARE:
-            return f"{copy} of {_gb(free)} free in {self._data_dir}"
+            return f"{copy} but {self._data_dir} has {_gb(free)} free"
         return ""
 
     # Preparation
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Holds the data set's lock; the system lets go of it when a process dies."""
-        self._home.mkdir(parents=True, exist_ok=True)
-        with open(self._home / ".lock", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
     def _generate(self) -> None:
         print(f"Preparing {self.info.name} in {self._data_dir}", file=sys.stderr, flush=True)
@@ -154,12 +146,12 @@ class Store:
                     download_config=tfds.download.DownloadConfig(try_download_gcs=False),
                 )
         except RuntimeError as error:
-            # How ArrayRecord reports a write that failed: the error names the file.
+            # ArrayRecord reports a failed write like this; the error names the file.
             if f"writing {self._home}" in str(error):
                 raise OSError(str(error)) from error
             raise
 
-    def _builder(self) -> Any:  # tfds's own annotations are too loose to check against
+    def _builder(self) -> Any:  # the annotations of tfds are too loose to check
         return self._builder_class(data_dir=self._data_dir, config=self._config)
 
     @property
@@ -168,11 +160,11 @@ class Store:
 
     @property
     def _bytes(self) -> int:
-        """Of all images, decoded."""
+        """Size of all decoded images."""
         return self._count * math.prod(self.info.image_shape)
 
     def _from_records(self, labels: _Labels, why: str) -> Dataset:
-        # By its name, if it has one: tfds takes a copy, such as another process has, for another.
+        # By name if it has one: tfds takes an unpickled copy for another configuration.
         known = any(self._config is config for config in self._builder_class.BUILDER_CONFIGS)
         config = self._config.name if known else self._config
         source = functools.partial(_open_split, self._builder_class, config, self._data_dir)
@@ -185,13 +177,13 @@ class Store:
         splits = {name: np.flatnonzero(labels["split"] == n) for n, name in enumerate(SPLITS)}
         return Dataset(self.info, images, labels["factors"], splits, labels["values"], feeding)
 
-    # The decoded copy, and that of labels alone
+    # The decoded copy, and the copy of the labels
 
     def _records(self) -> dict[str, int]:
         return {path.name: path.stat().st_size for path in self._path.glob("*.array_record-*")}
 
     def _read_copy(self, kind: str) -> tuple[np.ndarray | None, _Labels] | None:
-        """Images and labels, or None if no such copy belongs to the record files as they are."""
+        """Images and labels, or None if there is no copy of the present record files."""
         folder = self._path / kind
         try:
             about = json.loads((folder / "about.json").read_text())
@@ -238,7 +230,7 @@ class Store:
             np.lib.format.write_array_header_1_0(file, header)
             start = file.tell()
 
-            # Written, not stored through a map: a full disk is then an error, not a crash.
+            # Written, not memory-mapped: a full disk then raises an error instead of a crash.
             def write(index: int, image: np.ndarray) -> None:
                 file.seek(start + index * image.nbytes)
                 file.write(image.tobytes())
@@ -249,19 +241,19 @@ class Store:
         return labels
 
     def _decode(self, keep: Callable[[int, np.ndarray], object] | None) -> _Labels:
-        """Reads every record and calls keep(index, image); without `keep`, the labels alone."""
+        """Read every record, calling keep(index, image); without `keep`, only the labels."""
         factors = np.full((self._count, self.info.num_factors), -1, np.int32)
         values = np.full(factors.shape, np.nan, np.float32)
         split = np.full(self._count, len(SPLITS), np.uint8)
         place = np.zeros(self._count, np.int64)
-        progress = Progress(self.info.name, self._count, "decoded" if keep else "looked at")
+        progress = Progress(self.info.name, self._count, "decoded" if keep else "read")
         for number, name in enumerate(SPLITS):
             for at, example in enumerate(self._examples(name, images=keep is not None)):
                 index, image, row = int(example["index"]), example["image"], example["factors"]
                 if not (0 <= index < self._count and split[index] == len(SPLITS)):
-                    raise self._broken(f"image {index} is there twice or should not be")
+                    raise self._broken(f"image {index} occurs twice or has an impossible number")
                 if row.shape != factors[index].shape:
-                    raise self._broken(f"image {index} has other factors")
+                    raise self._broken(f"image {index} has another number of factors")
                 if keep is not None:
                     if image.shape != self.info.image_shape:
                         raise self._broken(f"image {index} has another shape")
@@ -275,8 +267,7 @@ class Store:
         return {"factors": factors, "values": values, "split": split, "place": place}
 
     def _examples(self, split: str, *, images: bool) -> Iterator[dict[str, Any]]:
-        # Whatever a reader makes of damaged files (Riegeli, protobuf, Pillow and JSON each have
-        # errors of their own), it means the same to the user.
+        # For damaged files, Riegeli, protobuf, Pillow and JSON each raise errors of their own.
         try:
             with _quiet():
                 source = self._builder().as_data_source(
@@ -305,14 +296,14 @@ class Store:
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(
             f"{self.info.name} could not be prepared in {self._data_dir}: "
-            f"{_one_line(error.strerror or str(error))}. Nothing half-made is left in use. "
-            "Make room there or make it writable, or choose another folder with --data_dir or the "
+            f"{_one_line(error.strerror or str(error))}. No partial files remain in use. Free disk "
+            "space or make the folder writable, or choose another with --data_dir or the "
             "environment variable CDIS_DATA_DIR."
         )
 
 
 def _checksum(images: np.ndarray | None, labels: _Labels) -> int:
-    """Of all labels and of some thousand images, evenly spaced: quick even for a large set."""
+    """Of all labels and about a thousand evenly spaced images: fast even for large data sets."""
     total = 0
     for column in labels.values():
         total = zlib.crc32(column.tobytes(), total)
@@ -324,14 +315,14 @@ def _checksum(images: np.ndarray | None, labels: _Labels) -> int:
 def _open_split(
     builder_class: type[ImageBuilder], config: Any, data_dir: Path, number: int
 ) -> Callable[[list[int]], list[bytes]]:
-    """What reads the PNGs of a split's records at given places."""
+    """A function that reads the PNGs at given positions in the records of a split."""
     builder: Any = builder_class(data_dir=data_dir, config=config)
     raw = tfds.decode.DeserializeMethod.RAW_BYTES
     source = builder.as_data_source(SPLITS[number], deserialize_method=raw)
 
-    # A record is a tf.train.Example. To take the image alone out of it is far quicker than to have
-    # tfds make arrays of all that it holds, which takes a quarter as long as decoding the image.
-    # (The class is made when its module is imported, where a type checker cannot see it.)
+    # A record is a tf.train.Example. Reading only its image is much faster than letting tfds turn
+    # all its features into arrays, which takes a quarter as long as decoding the image. (The class
+    # is created when its module is imported, where a type checker cannot see it.)
     def png(record: bytes) -> bytes:
         example: Any = tf_example_pb2.Example.FromString(record)  # type: ignore[attr-defined]
         return example.features.feature["image"].bytes_list.value[0]
@@ -340,7 +331,7 @@ def _open_split(
 
 
 def _memory() -> int:
-    """Of this machine, in bytes."""
+    """Memory of this machine in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
@@ -354,9 +345,9 @@ def _one_line(text: str) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps tfds from printing banners, progress bars and advice about TensorFlow and OpenCV.
+    """Suppress banners, progress bars and advice about TensorFlow and OpenCV that tfds prints.
 
-    It changes what the whole process prints, and so is not for what several threads do.
+    Redirects the output of the whole process, so it must not be used by several threads at once.
     """
     logger = logging.getLogger("absl")
     level = logger.level

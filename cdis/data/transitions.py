@@ -1,11 +1,10 @@
 """Transitions: pairs of images between which one factor moves by one step.
 
-Where each combination of values is there once, every such pair is a transition. Where images repeat
-them (photographs and their attributes, `Info.repeats`), there are far too many, some millions
-between two crowded combinations: then a sample is, drawn without replacement. Two images are
-candidates for a factor if they agree in all others, that is, in the row of factors with this one
-masked, and are one step apart in it. Of the candidates of two neighbouring combinations as many
-pairs are made as the smaller has images, at random, each image in one of them.
+If each combination of values occurs once, every such pair is a transition. If several images share
+a combination (photographs and their attributes, `Info.repeats`), there are too many pairs, millions
+between two frequent combinations; transitions are then a sample without replacement: the images of
+two combinations one step apart are matched one to one at random, until the smaller of the two runs
+out of images.
 """
 
 import functools
@@ -16,13 +15,14 @@ import numpy as np
 from jaxtyping import Int32, Int64, UInt64
 
 from cdis.data.info import Dataset, Info
+from cdis.ops import actions
 
 
 class Transitions(NamedTuple):
     """P directed pairs of images and the actions that lead from x to y.
 
-    `x` and `y` are indices of images (int64 [P]); `action` is int32 [P], with
-    index = factor + F * (direction < 0).
+    `x` and `y` are indices of images (int64 [P]); `action` is int32 [P], numbered as in
+    `cdis.ops.actions`.
     """
 
     x: Int64[np.ndarray, " p"]
@@ -39,15 +39,15 @@ def build(
 ) -> Transitions:
     """Directed one-step pairs with both ends in `index`, ordered by action, then as `index`.
 
-    Every one; or, if images repeat factors, the sample that `seed` draws, in which for each action
-    an image is at most once the first and at most once the second of a pair. Each pair has its
-    opposite. Non-circular factors do not step past their ends; circular ones wrap. Pairs of a split
-    never name an image of another split, because both ends are in `index`.
+    All such pairs; or, if images repeat factors, a sample that depends on `seed`, in which for each
+    action an image is at most once the first and at most once the second of a pair. For each pair,
+    the opposite one is included. Non-circular factors do not step past their ends; circular ones
+    wrap. Pairs never cross splits if `index` holds the images of one split.
 
     Raises:
       UserError: a factor is continuous, and so has no steps.
-      ValueError: a factor is out of range, or two images of `index` have the same factors, so
-        that a row of factors does not name one image, in a data set where that should not be.
+      ValueError: a factor is out of range, or two images of `index` have the same factors although
+        `info.repeats` is False.
     """
     num_actions, sizes = info.num_actions, np.array(info.factor_sizes)
     chosen = factors[index].astype(np.int64)
@@ -55,12 +55,12 @@ def build(
         raise ValueError(f"{info.name}: factor indices must lie in [0, {info.factor_sizes}).")
     strides = np.concatenate([np.cumprod(sizes[:0:-1])[::-1], [1]])
     cell = chosen @ strides
-    partner = _crowd(cell, info, index, seed) if info.repeats else _grid(cell, info, index)
+    partner = _matching(cell, info, index, seed) if info.repeats else _lookup(cell, info, index)
 
     pairs = []
     for action in range(num_actions):
-        factor, step = action % info.num_factors, 1 if action < info.num_factors else -1
-        value = chosen[:, factor] + step
+        factor = actions.factor_of(action, info.num_factors)
+        value = chosen[:, factor] + actions.direction_of(action, info.num_factors)
         wrapped = value % sizes[factor]
         allowed = info.circular[factor] | (value == wrapped)
         target = partner(cell + (wrapped - chosen[:, factor]) * strides[factor], factor)
@@ -70,13 +70,13 @@ def build(
     return Transitions(x.astype(np.int64), y, action)
 
 
-# (combinations wanted [m], one for each image of `index`; factor) -> images [m], or -1 for none
+# (combinations [m], one for each image of `index`; factor) -> images [m], or -1 for none
 _Partner = Callable[[np.ndarray, int], np.ndarray]
 
 
-def _grid(cell: np.ndarray, info: Info, index: np.ndarray) -> _Partner:
-    """The one image of a combination."""
-    # The row of an image is looked up, never computed: a data set may be stored in any order.
+def _lookup(cell: np.ndarray, info: Info, index: np.ndarray) -> _Partner:
+    """Finds the one image of a combination."""
+    # Images are looked up by their factors, since a data set may be stored in any order.
     image_at = np.full(np.prod(info.factor_sizes), -1, np.int64)
     image_at[cell] = index
     if not np.array_equal(image_at[cell], index):
@@ -84,18 +84,18 @@ def _grid(cell: np.ndarray, info: Info, index: np.ndarray) -> _Partner:
     return lambda wanted, factor: image_at[wanted]
 
 
-def _crowd(cell: np.ndarray, info: Info, index: np.ndarray, seed: int) -> _Partner:
-    """Of the images of a combination, the one of the same rank in an order drawn for each factor.
+def _matching(cell: np.ndarray, info: Info, index: np.ndarray, seed: int) -> _Partner:
+    """Finds the image of a combination that has the same rank in a random order for each factor.
 
-    So images of two combinations meet one to one, whichever of the two asks, until the smaller has
-    no more.
+    Images of two combinations are thus matched one to one, in both directions alike, until the
+    smaller one runs out.
     """
     cells, place, count = np.unique(cell, return_inverse=True, return_counts=True)
     first = np.cumsum(count) - count
 
-    @functools.cache  # for the way up and the way down
+    @functools.cache  # used for the step up and the step down
     def ranked(factor: int) -> tuple[np.ndarray, np.ndarray]:
-        order = np.lexsort((draws(seed, factor, info.num_images)[index], place))
+        order = np.lexsort((sampling_order(seed, factor, info.num_images)[index], place))
         rank = np.empty(len(cell), np.int64)
         rank[order] = np.arange(len(cell)) - first[place[order]]
         return order, rank
@@ -109,17 +109,18 @@ def _crowd(cell: np.ndarray, info: Info, index: np.ndarray, seed: int) -> _Partn
     return partner
 
 
-def draws(seed: int, factor: int, count: int) -> UInt64[np.ndarray, " count"]:
-    """A random number for each image, by which the images of a combination are put in order.
+def sampling_order(seed: int, factor: int, count: int) -> UInt64[np.ndarray, " count"]:
+    """A random number for each image, by which the images of a combination are ordered.
 
-    Raw Philox output, which NumPy promises never to change: a sample of transitions is for ever.
+    Raw Philox output, which NumPy promises never to change, so that samples are permanent.
     """
-    # The second word keeps them apart from the draws that order splits and make data sets.
+    # The second word of the key keeps them independent of the random numbers that order splits or
+    # generate data sets.
     return np.random.Philox(key=np.array([seed, 2 + factor], np.uint64)).random_raw(count)
 
 
 def counts(dataset: Dataset) -> dict[str, Int64[np.ndarray, " a"]]:
-    """How many transitions of each action a split has: split -> int64 [A]."""
+    """The number of transitions of each action in each split: split -> int64 [A]."""
     info = dataset.info
     return {
         split: np.bincount(build(dataset.factors, info, index).action, minlength=info.num_actions)
@@ -128,7 +129,7 @@ def counts(dataset: Dataset) -> dict[str, Int64[np.ndarray, " a"]]:
 
 
 def count_table(dataset: Dataset) -> list[str]:
-    """The lines of a table of `counts`, a row per action and a column per split."""
+    """The lines of a table of `counts`: a row per action, a column per split."""
     columns, names = counts(dataset), dataset.info.action_names
     width = max(16, *(len(name) + 1 for name in names))
     lines = [f"{'transitions':{width}}" + "".join(f"{split:>12}" for split in columns)]

@@ -7,12 +7,11 @@
     SMOKE                            (optional) {dotted field: value} that make a run tiny
 """
 
-import importlib
 import os
-import sys
 from types import ModuleType
 
 from cdis.errors import UserError
+from cdis.imports import import_user_module
 
 
 def module(name: str) -> ModuleType:
@@ -20,20 +19,13 @@ def module(name: str) -> ModuleType:
 
     Raises `UserError` if there is none, or if it has no function `make`.
     """
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)  # last: a file here never hides an installed package
-    try:
-        found = importlib.import_module(name)
-    except (ModuleNotFoundError, ValueError) as error:
-        missing = getattr(error, "name", None) or name
-        if not (name + ".").startswith(missing + "."):
-            raise  # the method is there; something that it imports is not
+    found = import_user_module(name)
+    if found is None:
         raise UserError(
             f"config.method names a module that does not exist, {name!r}. Name one of cdis, such "
             f'as "cdis.methods.ct_vae", or one of your own: NAME.py in the current folder '
-            f"({here}), in a folder on PYTHONPATH or in an installed package."
-        ) from error
+            f"({os.getcwd()}), in a folder on PYTHONPATH or in an installed package."
+        )
     if not hasattr(found, "make"):
         raise UserError(
             f"config.method names {name!r} ({found.__file__}), which has no function "

@@ -4,12 +4,14 @@ Each of F factors can go one step up or down, which makes A = 2 F actions:
 `action = factor + F * (direction < 0)`, with a direction of +1 or -1.
 """
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import jax
 import numpy as np
 
-Numbers = TypeVar("Numbers", int, np.ndarray, jax.Array)
+if TYPE_CHECKING:  # `import cdis.data` must not wait for JAX
+    import jax
+
+Numbers = TypeVar("Numbers", int, np.ndarray, "jax.Array")
 
 
 def factor_of(action: Numbers, num_factors: int) -> Numbers:

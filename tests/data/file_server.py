@@ -1,4 +1,4 @@
-"""A server of files on this machine, with the habits and faults of real ones."""
+"""A local file server with the quirks and faults of real ones."""
 
 import contextlib
 import dataclasses
@@ -9,19 +9,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclasses.dataclass
 class Served:
-    """What is at an address, and how it is sent."""
+    """A file and how it is sent."""
 
     content: bytes
     version: dict[str, str] = dataclasses.field(default_factory=lambda: {"ETag": '"1"'})
     status: int = 200
     kind: str = "application/octet-stream"
-    ranges: bool = True  # whether parts may be asked for
-    sizes: list[int] = dataclasses.field(default_factory=list)  # the first replies break after them
-    hold: threading.Event | None = None  # what a reply waits for before it breaks
+    ranges: bool = True  # whether it serves parts of the file
+    sizes: list[int] = dataclasses.field(
+        default_factory=list
+    )  # the first replies break after so many bytes
+    hold: threading.Event | None = None  # a reply waits for it before it breaks
 
 
 class Server:
-    """Addresses, and the headers of all requests so far."""
+    """Files by path, and the path and headers of all requests so far."""
 
     def __init__(self, url: str):
         self.url = url

@@ -1,4 +1,4 @@
-"""Files as the authors of data sets publish them, with few random images: for tests."""
+"""Files in the format in which data sets are published, with a few random images."""
 
 import gzip
 import io
@@ -27,12 +27,12 @@ from cdis.data.sprites import LAYERS, PARTS, Sprites
 
 
 class Original(NamedTuple):
-    """A data set with fewer values of its factors, and how its files are written."""
+    """A data set with fewer values per factor, and how to write its files."""
 
     builder: type[DownloadedBuilder]
     variant: str
     sizes: tuple[int, ...]
-    write: Callable[[Path, tuple[int, ...]], Chunk]  # returns what is to be read, by number
+    write: Callable[[Path, tuple[int, ...]], Chunk]  # returns the images expected, by number
 
     @property
     def config(self) -> Any:
@@ -55,7 +55,7 @@ def _chunk(images: np.ndarray, factors: np.ndarray, values: np.ndarray) -> Chunk
 
 
 def write_shapes3d(folder: Path, sizes: tuple[int, ...]) -> Chunk:
-    """In no order at all, so that rows must be looked up."""
+    """In random order, so that rows must be looked up."""
     factors = rows(sizes, shuffled=True)
     images = noise(len(factors), 64, 64, 3)
     values = factors * [0.1, 0.1, 0.1, 0.07, 1, 4.3] + [0, 0, 0, 0.75, 0, -30]
@@ -79,7 +79,7 @@ def write_dsprites(folder: Path, sizes: tuple[int, ...]) -> Chunk:
 
 
 def write_cars3d(folder: Path, sizes: tuple[int, ...]) -> Chunk:
-    """Beside what is not read; files are in another order than their names."""
+    """With files that are not read; members are not in the order of their names."""
     elevations, azimuths, types = sizes
     images = noise(types, azimuths, elevations, 128, 128, 3)
     (name,) = (file.name for file in Cars3d.FILES)
@@ -138,7 +138,7 @@ def write_mpi3d(folder: Path, sizes: tuple[int, ...]) -> Chunk:
 
 
 def write_sprites(folder: Path, sizes: tuple[int, ...]) -> Chunk:
-    """Sheets of flat squares of eight pixels, some of them transparent in part."""
+    """Sheets of uniform 8 x 8 squares, some of them partly transparent."""
     sheets: dict[tuple[str, int], Image.Image] = {}
     (name,) = (file.name for file in Sprites.FILES)
     root = name.removesuffix(".zip")
@@ -153,12 +153,12 @@ def write_sprites(folder: Path, sizes: tuple[int, ...]) -> Chunk:
                     archive.writestr(f"{root}/{part}/{value}.png", file.getvalue())
                 sheets[part, value] = picture
     factors = rows(sizes, shuffled=False)
-    images = [_draw_character(sheets, row) for row in factors.tolist()]
+    images = [_paste_character(sheets, row) for row in factors.tolist()]
     return _chunk(np.stack(images), factors, factors)
 
 
-def _draw_character(sheets: dict[tuple[str, int], Image.Image], row: list[int]) -> np.ndarray:
-    """Layer upon layer, by Pillow."""
+def _paste_character(sheets: dict[tuple[str, int], Image.Image], row: list[int]) -> np.ndarray:
+    """Layer upon layer, with Pillow."""
     action, rotation, frame = row[6:]
     left, top = 64 * frame, 64 * (4 * action + 1 + rotation)
     character = Image.new("RGB", (64, 64))

@@ -24,7 +24,7 @@ LABELS, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
 
 @pytest.fixture(scope="module", autouse=True)
 def stand_in():
-    """There are fewer images, and other files than those whose hashes are known."""
+    """Fewer images than CelebA, in files of unknown hashes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(celeb_a, "COUNT", COUNT)
         for name in ("IMAGES", "LABELS", "PARTITION"):
@@ -51,7 +51,7 @@ def folder(originals, tmp_path) -> Path:
     return Path(shutil.copytree(originals, tmp_path / "folder"))
 
 
-# What is read
+# Reading
 
 
 def test_images_labels_and_official_splits(data_dir):
@@ -64,7 +64,7 @@ def test_images_labels_and_official_splits(data_dir):
         np.testing.assert_array_equal(dataset.splits[name], expected)
     assert dataset.images.shape == (COUNT, 64, 64, 3)
     for i in (0, 17, COUNT - 1):
-        # JPEG changes pixels a little; another image or another crop would differ much more.
+        # JPEG changes pixels a little; another image or crop would differ much more.
         difference = dataset.images[i].astype(int) - celeb_a.shrink(face(attributes()[i]))
         assert np.abs(difference).mean() < 2
     assert np.abs(dataset.images[0].astype(int) - dataset.images[1]).mean() > 3
@@ -84,7 +84,7 @@ def test_the_middle_square_is_kept_and_antialiased():
     pixels[35:183, 15:163] = 255  # all of the middle square of 148 pixels
     assert (celeb_a.shrink(Image.fromarray(pixels)) == 255).all()
     stripes = np.tile((np.arange(178) % 2 * 255).astype(np.uint8)[None, :, None], (218, 1, 3))
-    # Without antialiasing, stripes of a pixel come out as black and white.
+    # Without antialiasing, stripes one pixel wide would stay black and white.
     assert abs(celeb_a.shrink(Image.fromarray(stripes)).astype(int) - 127).max() < 30
 
 
@@ -156,7 +156,7 @@ def test_pairs_differ_in_one_attribute_and_leak_nothing(data_dir):
     assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
 
 
-def test_show_tells_how_unequal_attributes_are(data_dir, tmp_path, capsys):
+def test_show_reports_how_unequal_attributes_are(data_dir, tmp_path, capsys):
     sheet = str(tmp_path / "sheet.png")
     name = "celeb_a/first_10"
     assert main(["data", "show", name, "--data_dir", data_dir, "--out", sheet]) == 0
@@ -183,7 +183,7 @@ def test_the_sheet_shows_pairs_and_shares(data_dir):
     first = np.flatnonzero(pairs.action == 2)[0]
     np.testing.assert_array_equal(cells[0], dataset.images[pairs.x[first]])
     np.testing.assert_array_equal(cells[1], dataset.images[pairs.y[first]])
-    # An attribute that no image has: no pairs, grey cells.
+    # No image has this attribute: no pairs, grey cells.
     row, label = show._transitions(dataset, pairs, 4)
     assert label == "Bald+1: 0 of 0 training pairs" and (row == 96).all()
     words = [text.get_text() for axes in show._sheet(dataset, None).axes for text in axes.texts]
@@ -191,14 +191,14 @@ def test_the_sheet_shows_pairs_and_shares(data_dir):
     assert f"{'Attractive':22}{1 - share:.3f}  {share:.3f}" in "\n".join(words)
 
 
-# What may be wrong with the files
+# Faulty files
 
 
 def test_missing_files_are_listed_with_where_they_are_published(tmp_path):
     with pytest.raises(UserError) as error:
         data.prepare("celeb_a/smile", str(tmp_path / "data"))
     for part in (
-        f"Put into {tmp_path / 'data' / 'downloads' / 'manual'}",
+        f"Put the files into {tmp_path / 'data' / 'downloads' / 'manual'}",
         "--manual_dir FOLDER",
         "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
         "list_attr_celeba.txt",
@@ -213,7 +213,9 @@ def test_missing_files_are_listed_with_where_they_are_published(tmp_path):
     (tmp_path / "mine" / PARTITION).touch()
     with pytest.raises(UserError, match="list_attr_celeba") as error:
         data.prepare("celeb_a/64", str(tmp_path / "data"), str(tmp_path / "mine"))
-    assert PARTITION not in str(error.value) and f"Put into {tmp_path / 'mine'}" in str(error.value)
+    assert PARTITION not in str(error.value) and f"Put the files into {tmp_path / 'mine'}" in str(
+        error.value
+    )
     assert not list((tmp_path / "data").rglob("*array_record*"))
 
 
@@ -234,7 +236,7 @@ def _swap(path: Path, old: str, new: str) -> None:
     [
         (
             lambda f: _swap(f / LABELS, "240\n", "241\n"),
-            "says '241' and it has 240 images, where both should be 240",
+            "says '241' and it has 240 images; both should be 240",
         ),
         (lambda f: _swap(f / LABELS, "Smiling", "Grinning"), "does not name the 40 attributes"),
         (lambda f: _swap(f / LABELS, " -1", " -2"), "neither -1 nor 1"),
@@ -254,18 +256,18 @@ def _swap(path: Path, old: str, new: str) -> None:
         ),
     ],
 )
-def test_damaged_files_are_told(harm, said, folder, tmp_path):
+def test_damaged_files_are_reported(harm, said, folder, tmp_path):
     harm(folder)
     with pytest.raises(UserError, match=said) as error:
         data.prepare("celeb_a/64", str(tmp_path / "data"), str(folder))
-    assert "fetch it again" in str(error.value)
+    assert "download it again" in str(error.value)
     assert not list((tmp_path / "data").rglob("*array_record*"))
 
 
-def test_a_damaged_archive_is_told(folder, tmp_path):
+def test_a_damaged_archive_is_reported(folder, tmp_path):
     shutil.rmtree(folder / "img_align_celeba")
     (folder / "img_align_celeba.zip").write_bytes(b"PK\x03\x04 and no more")
-    with pytest.raises(UserError, match=r"img_align_celeba.zip cannot be .* zip file"):
+    with pytest.raises(UserError, match=r"img_align_celeba.zip is damaged .* zip file"):
         data.prepare("celeb_a/64", str(tmp_path / "data"), str(folder))
 
 

@@ -1,4 +1,4 @@
-"""Downloading from a server on this machine that breaks off, refuses, lies and changes its mind."""
+"""Downloads from a local server that breaks off, refuses, or sends other content than before."""
 
 import hashlib
 import os
@@ -66,23 +66,21 @@ def test_any_of_size_and_hashes_may_be_known(known, server, tmp_path, capsys):
     assert _fetch(_file(server, **known), tmp_path).read_bytes() == CONTENT
     said = capsys.readouterr().err
     if "size" in known:
-        assert "no hash of set.bin is known to cdis" in said and SHA256 in said
+        assert "the correct hash of set.bin is unknown" in said and SHA256 in said
         assert (tmp_path / "home/set.bin.sha256").read_text() == f"{SHA256}  set.bin\n"
     else:
         assert said == "" and _left(tmp_path) == {"set.bin"}
 
 
-def test_a_broken_connection_is_taken_up_again(server, tmp_path):
+def test_a_broken_connection_resumes(server, tmp_path):
     server.files["/set.bin"].sizes = [1_000_000, 500_000]
     assert _fetch(_file(server), tmp_path).read_bytes() == CONTENT
     assert server.parts() == [None, "bytes=1000000-", "bytes=1500000-"]
 
 
-def test_a_later_command_goes_on(server, tmp_path):
+def test_a_later_command_resumes(server, tmp_path):
     server.files["/set.bin"].sizes = [1_000_000] + 3 * [0]
-    with pytest.raises(
-        UserError, match=r"broke after 1,000,000 of 3,000,000 bytes; what has come "
-    ):
+    with pytest.raises(UserError, match=r"broke after 1,000,000 of 3,000,000 bytes; the received "):
         _fetch(_file(server), tmp_path)
     assert _left(tmp_path) == {"set.bin.partial", "set.bin.partial.version"}
     assert _fetch(_file(server), tmp_path).read_bytes() == CONTENT
@@ -98,7 +96,7 @@ def test_a_later_command_goes_on(server, tmp_path):
     ],
 )
 @pytest.mark.parametrize("known", [{"sha256": SHA256}, {"size": len(CONTENT)}])
-def test_begun_anew_where_it_cannot_go_on(now, known, server, tmp_path):
+def test_a_download_that_cannot_resume_restarts(now, known, server, tmp_path):
     server.files["/set.bin"] = Served(CONTENT[::-1], sizes=[1_000_000] + 3 * [0])
     with pytest.raises(UserError):
         _fetch(_file(server, **known), tmp_path)
@@ -111,7 +109,7 @@ def test_begun_anew_where_it_cannot_go_on(now, known, server, tmp_path):
     [
         ({"Last-Modified": "Wed, 25 Nov 2026 10:00:00 GMT"}, "bytes=1000000-"),
         ({"ETag": 'W/"1"', "Last-Modified": "Wed, 25 Nov 2026 10:00:00 GMT"}, "bytes=1000000-"),
-        ({"ETag": 'W/"1"'}, None),  # of no use: two versions may have the same
+        ({"ETag": 'W/"1"'}, None),  # useless: two versions may share it
         ({}, None),
     ],
 )
@@ -121,7 +119,7 @@ def test_which_versions_are_trusted(version, asked, server, tmp_path):
     assert server.parts() == [None, asked]
 
 
-def test_what_came_whole_before_it_was_verified_is_not_asked_for_again(server, tmp_path):
+def test_a_complete_but_unverified_file_is_not_requested_again(server, tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home/set.bin.partial").write_bytes(CONTENT)
     (tmp_path / "home/set.bin.partial.version").write_text('"1"')
@@ -129,7 +127,7 @@ def test_what_came_whole_before_it_was_verified_is_not_asked_for_again(server, t
     assert server.parts() == ["bytes=3000000-"]
 
 
-def test_more_than_there_is_is_begun_anew(server, tmp_path):
+def test_a_partial_file_that_is_too_long_is_downloaded_anew(server, tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home/set.bin.partial").write_bytes(CONTENT + b"more")
     (tmp_path / "home/set.bin.partial.version").write_text('"1"')
@@ -153,7 +151,7 @@ def test_mirrors_are_tried_in_order(server, tmp_path):
     assert _left(tmp_path) == {"set.bin"}
 
 
-def test_every_refusal_is_told_and_what_to_put_where(server, tmp_path):
+def test_every_refusal_is_reported_and_what_to_put_where(server, tmp_path):
     server.files |= {
         "/refuses": Served(b"", status=429),
         "/other": Served(CONTENT[:-1] + b"?"),
@@ -167,10 +165,10 @@ def test_every_refusal_is_told_and_what_to_put_where(server, tmp_path):
     for words in (
         "a/set: set.bin could not be downloaded",
         "/refuses: HTTP 429 Too Many Requests",
-        f"/other: what it sent is another file: its sha256 is {other}, not {SHA256}",
-        "/page: it sent a web page and not the file",
+        f"/other: it sent another file: its sha256 is {other}, not {SHA256}",
+        "/page: it sent a web page instead of the file",
         "http://nowhere.invalid/set.bin: ",
-        f"put into the folder {tmp_path / 'manual'}",
+        f"Put them into {tmp_path / 'manual'}",
         "cdis data prepare a/set --manual_dir FOLDER",
         f"set.bin (3,000,000 bytes, sha256 {SHA256}) from {server.url}/refuses",
     ):
@@ -178,7 +176,7 @@ def test_every_refusal_is_told_and_what_to_put_where(server, tmp_path):
     assert "\n" not in str(caught.value) and _left(tmp_path) == set()
 
 
-def test_all_files_that_are_missing_are_named(server, tmp_path):
+def test_all_missing_files_are_named(server, tmp_path):
     server.files["/gone"] = Served(b"", status=404)
     files = (
         _file(server),
@@ -189,23 +187,25 @@ def test_all_files_that_are_missing_are_named(server, tmp_path):
         UserError, match=r"two.bin could not .*two.bin \(md5 \w+\) from .*three"
     ) as e:
         fetch(files, "set", tmp_path / "home", None, tmp_path / "manual")
-    assert "three.bin (no hash of it is known)" in str(e.value)
+    assert "three.bin (its hash is unknown)" in str(e.value)
     assert "set.bin (3" not in str(e.value)
 
 
-# By hand
+# Provided by the user
 
 
-def test_what_lies_in_the_folder_for_it_is_not_downloaded(server, tmp_path):
+def test_files_in_the_manual_folder_are_not_downloaded(server, tmp_path):
     (tmp_path / "manual").mkdir()
     (tmp_path / "manual/set.bin").write_bytes(CONTENT)
     assert _fetch(_file(server), tmp_path) == tmp_path / "manual/set.bin"
     assert not server.requests and not (tmp_path / "home").exists()
 
 
-def test_a_folder_that_is_named_must_hold_all(server, tmp_path):
+def test_a_folder_given_by_the_user_must_hold_all_files(server, tmp_path):
     (tmp_path / "mine").mkdir()
-    with pytest.raises(UserError, match=rf"{tmp_path}/mine does not hold: set.bin \(3,000,000 byt"):
+    with pytest.raises(
+        UserError, match=rf"{tmp_path}/mine lacks files of a/set: set.bin \(3,000,000 byt"
+    ):
         _fetch(_file(server), tmp_path, tmp_path / "mine")
     (tmp_path / "mine/set.bin").write_bytes(CONTENT)
     assert _fetch(_file(server), tmp_path, tmp_path / "mine") == tmp_path / "mine/set.bin"
@@ -226,7 +226,7 @@ def test_another_file_is_not_used(place, known, why, server, tmp_path):
     path.parent.mkdir()
     path.write_bytes(CONTENT[:-1])
     named = path.parent if place == "mine" else None
-    message = rf"^{path} is not the file that a/set is made from: {why}.* {server.url}/set.bin"
+    message = rf"^{path} is not the published file of a/set: {why}.* {server.url}/set.bin"
     with pytest.raises(UserError, match=message):
         _fetch(_file(server, **known), tmp_path, named)
     assert path.read_bytes() == CONTENT[:-1] and not server.requests
@@ -235,10 +235,12 @@ def test_another_file_is_not_used(place, known, why, server, tmp_path):
 # Where nothing can be written
 
 
-def test_a_disk_with_too_little_room_is_told_before(server, tmp_path, monkeypatch):
+def test_a_disk_that_is_too_small_is_reported_beforehand(server, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=2_999_999)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(OSError, match=r"3,000,000 bytes are to come, 2,999,999 are free"):
+    with pytest.raises(
+        OSError, match=r"3,000,000 bytes remain to be downloaded, but only 2,999,999 are free"
+    ):
         _fetch(_file(server), tmp_path)
 
 
@@ -298,7 +300,7 @@ def _program(tiny: Tiny, data_dir: Path) -> subprocess.Popen:
     )
 
 
-def test_downloaded_killed_and_gone_on_with(tiny, server, tmp_path):
+def test_a_killed_download_resumes(tiny, server, tmp_path):
     data_dir = tmp_path / "data"
     half = server.files["/3dshapes.h5"].content[: tiny.path.stat().st_size // 2]
     server.files["/3dshapes.h5"].sizes = [len(half)]
@@ -306,7 +308,7 @@ def test_downloaded_killed_and_gone_on_with(tiny, server, tmp_path):
     process = _program(tiny, data_dir)
     partial = data_dir / "downloads/shapes3d/3dshapes.h5.partial"
     deadline = time.monotonic() + 120
-    # What is in the process's own buffer is lost with it.
+    # The process loses what is still in its buffer.
     while not partial.exists() or partial.stat().st_size < len(half) - (2 << 20):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.05)
@@ -334,14 +336,14 @@ def test_commands_from_download_to_counts(tiny, server, tmp_path, capsys):
     server.files["/3dshapes.h5"].status = 403
     assert main(["data", "prepare", "shapes3d", *data_dir]) == 2
     said = capsys.readouterr().err
-    assert f"put into the folder {tmp_path / 'data/downloads/manual'}" in said
+    assert f"Put them into {tmp_path / 'data/downloads/manual'}" in said
     assert main(["data", "show", "shapes3d", *data_dir]) == 0
     said = capsys.readouterr().out
     assert "object_hue        3 values, circular\n" in said
     assert "shape             2 values, in no meaningful order\n" in said
     assert "counted after: cdis data prepare shapes3d" in said
     assert main(["data", "prepare", "shapes3d", *data_dir, "--manual_dir", str(tmp_path)]) == 2
-    assert "does not hold: 3dshapes.h5" in capsys.readouterr().err
+    assert "lacks files of shapes3d: 3dshapes.h5" in capsys.readouterr().err
 
     by_hand = ("--manual_dir", str(tiny.path.parent))
     assert main(["data", "prepare", "shapes3d", *data_dir, *by_hand]) == 0
@@ -354,12 +356,12 @@ def test_commands_from_download_to_counts(tiny, server, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["sprites2d/coloured", "own:."])
-def test_a_folder_for_what_is_not_downloaded_is_refused(name, tmp_path):
+def test_a_manual_folder_for_data_that_is_not_downloaded_is_refused(name, tmp_path):
     with pytest.raises(UserError, match="leave --manual_dir out"):
         data.prepare(name, str(tmp_path), str(tmp_path))
 
 
-def test_downloads_that_cannot_be_written_are_told(tiny, tmp_path):
+def test_a_download_folder_that_is_not_writable_is_reported(tiny, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/downloads").write_text("mine")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Every downloaded data set, made from small files of the original form."""
+"""Every downloaded data set, read from small files in the original format."""
 
 import gzip
 import shutil
@@ -14,19 +14,19 @@ import pytest
 from original_files import ORIGINALS, Original, noise, norb_matrix, rows
 
 from cdis import data
-from cdis.data import download, downloaded, mpi3d, smallnorb, sprites
+from cdis.data import download, downloaded, lookup, mpi3d, smallnorb, sprites
 from cdis.data.builder import SPLITS, Chunk, split_of
 from cdis.data.downloaded import shrink
 from cdis.data.store import Store
 from cdis.errors import UserError
 
-# Variants read the same files: what is wrong with those is told alike.
+# Variants read the same files, and report the same faults.
 NAMES = [name for name in ORIGINALS if "/" not in name or name == "mpi3d/toy"]
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> dict[str, tuple[Path, Chunk]]:
-    """The files of each data set, and what is in them."""
+    """The files of each data set, and their content."""
     found = {}
     for name, original in ORIGINALS.items():
         folder = tmp_path_factory.mktemp("original")
@@ -36,7 +36,7 @@ def written(tmp_path_factory) -> dict[str, tuple[Path, Chunk]]:
 
 @pytest.fixture
 def small(monkeypatch) -> None:
-    """Few images, read in chunks smaller than that."""
+    """Few images, but still more than a chunk."""
     for original in ORIGINALS.values():
         monkeypatch.setattr(original.builder, "SIZES", original.sizes)
     for module in (downloaded, mpi3d, smallnorb, sprites):
@@ -45,7 +45,7 @@ def small(monkeypatch) -> None:
 
 @pytest.fixture
 def unhashed(small, monkeypatch) -> None:
-    """And no hash is known of their files."""
+    """And files whose hashes are unknown."""
     for builder in {original.builder for original in ORIGINALS.values()}:
         monkeypatch.setattr(builder, "files", classmethod(_without_hashes(builder.files)))
 
@@ -82,12 +82,14 @@ def test_images_factors_values_and_splits(name, written, unhashed, tmp_path, cap
     for file in ORIGINALS[name].builder.files(ORIGINALS[name].config):
         note = tmp_path / "downloads" / ORIGINALS[name].builder.name / f"{file.name}.sha256"
         digest = note.read_text().split()[0]
-        assert f"no hash of {file.name} is known" in said and f"sha256 is {digest}" in said
+        assert (
+            f"the correct hash of {file.name} is unknown" in said and f"sha256 is {digest}" in said
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_files_are_read_in_chunks(name, written, unhashed):
-    """Never all images at once; Cars3D has as many at once as a car has views."""
+    """Never all images at once; Cars3D reads all views of a car at once."""
     folder, expected = written[name]
     original = ORIGINALS[name]
     paths = tuple(folder / file.name for file in original.builder.files(original.config))
@@ -105,7 +107,7 @@ def test_files_are_read_in_chunks(name, written, unhashed):
 
 
 def test_shrinking_is_antialiased():
-    """Half the side: each new pixel weighs four by four old ones, by a triangle in each axis."""
+    """Half the side: each new pixel is a mean of 4 x 4 old ones, with triangular weights."""
     images = noise(3, 128, 128, 3)
     weights = np.array([1, 3, 3, 1]) / 8
     wanted = np.zeros((3, 62, 62, 3))
@@ -119,7 +121,7 @@ def test_shrinking_is_antialiased():
     assert shrink(images, 128) is images
 
 
-# What is published, as far as it is known here
+# Published facts
 
 
 @pytest.mark.parametrize("name", data.names())
@@ -146,10 +148,10 @@ def test_sizes_are_as_published():
     assert data.info("mpi3d/real").factor_sizes[:2] == (6, 6)
 
 
-def test_every_file_has_a_hash_or_is_said_to_have_none():
+def test_every_file_has_a_hash_or_its_docstring_says_otherwise():
     unknown = set()
     for name in data.names():
-        cls, config = data._find(name)
+        cls, config = lookup.find(name)
         if issubclass(cls, downloaded.DownloadedBuilder):
             for file in cls.files(config):
                 assert file.urls and all(url.startswith("http") for url in file.urls)
@@ -167,7 +169,7 @@ def _truncate(path: Path) -> None:
 
 
 def _garble(path: Path) -> None:
-    """From the middle on; a container's table of contents may survive at its beginning."""
+    """From the middle on; a table of contents at the beginning may survive."""
     half = path.stat().st_size // 2
     path.write_bytes(path.read_bytes()[:half] + b"\xa5" * half)
 
@@ -178,10 +180,10 @@ def _empty(path: Path) -> None:
 
 @pytest.mark.parametrize("harm", [_truncate, _garble, _empty])
 @pytest.mark.parametrize("name", NAMES)
-def test_damaged_files_are_told(name, harm, written, unhashed, tmp_path):
+def test_damaged_files_are_reported(name, harm, written, unhashed, tmp_path):
     folder = Path(shutil.copytree(written[name][0], tmp_path / "original"))
     harm(max(folder.iterdir(), key=lambda path: path.stat().st_size))
-    with pytest.raises(UserError, match=rf"^{name} cannot be made from .*cdis data prepare {name}"):
+    with pytest.raises(UserError, match=rf"^{name} cannot be read from .*cdis data prepare {name}"):
         _store(name, tmp_path / "data", folder).prepare()
     assert not _version(ORIGINALS[name], tmp_path / "data").exists()
 
@@ -213,10 +215,10 @@ def _one_value_more(labels: np.ndarray) -> np.ndarray:
         ("images", lambda images: images.astype(np.float32), "the type of images is float32"),
     ],
 )
-def test_other_arrays_are_told(array, change, why, written, unhashed, tmp_path):
+def test_unexpected_arrays_are_reported(array, change, why, written, unhashed, tmp_path):
     folder = Path(shutil.copytree(written["shapes3d"][0], tmp_path / "original"))
     _rewrite_h5(folder / "3dshapes.h5", array, change)
-    with pytest.raises(UserError, match=f"^shapes3d cannot be made from .*: {why}"):
+    with pytest.raises(UserError, match=f"^shapes3d cannot be read from .*: {why}"):
         _store("shapes3d", tmp_path, folder).prepare()
 
 
@@ -243,7 +245,7 @@ def _other_matrix(folder: Path) -> None:
 
 
 def _other_instances(folder: Path) -> None:
-    """Both halves have the same ones."""
+    """Both halves have the same instances."""
     training, testing = (next(folder.glob(f"*{part}-info*")) for part in ("training", "testing"))
     testing.write_bytes(training.read_bytes())
 
@@ -268,15 +270,19 @@ def _by_columns(folder: Path) -> None:
     [
         ("cars3d", _fewer_cars, r"the number of files car_\*_mesh.mat is 1, not 4"),
         ("sprites", _fewer_sheets, "the number of files hair/1.png is 0, not 1"),
-        ("smallnorb", _other_matrix, "a matrix begins with 0x1e3d4c53, which is no type expected"),
+        (
+            "smallnorb",
+            _other_matrix,
+            "a matrix begins with 0x1e3d4c53, which is not a known element type",
+        ),
         ("smallnorb", _other_instances, "two images have the same factors"),
         ("smallnorb", _one_row_less, "the shape of .*testing-info.mat.gz is"),
         ("mpi3d/toy", _four_colours, "the number of pixel values is 1228800, not"),
         ("mpi3d/toy", _by_columns, "the type of images is .*True"),
     ],
 )
-def test_files_of_another_form_are_told(name, change, why, written, unhashed, tmp_path):
+def test_files_in_another_format_are_reported(name, change, why, written, unhashed, tmp_path):
     folder = Path(shutil.copytree(written[name][0], tmp_path / "original"))
     change(folder)
-    with pytest.raises(UserError, match=f"^{name} cannot be made from .*: {why}"):
+    with pytest.raises(UserError, match=f"^{name} cannot be read from .*: {why}"):
         _store(name, tmp_path, folder).prepare()

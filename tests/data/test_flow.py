@@ -1,4 +1,4 @@
-"""Flow's mechanism against a literal twin, and the statistics of its noise."""
+"""The mechanism of Flow against a literal twin, and the statistics of its noise."""
 
 import math
 

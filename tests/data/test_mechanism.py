@@ -1,4 +1,4 @@
-"""Renderers against matplotlib, referees against known values, splits and draws: both data sets."""
+"""Both causal data sets: renderers against matplotlib, referees against known values, splits."""
 
 from typing import Any
 
@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Patch, Polygon, Rectangle
 
 from cdis import data
-from cdis.data import mechanism, transitions
+from cdis.data import rendering, transitions
 from cdis.data.builder import SPLITS, split_of
 from cdis.data.flow import Flow
 from cdis.data.generated import GeneratedBuilder
 from cdis.data.info import Info
 from cdis.data.pendulum import Pendulum
 from cdis.errors import UserError
+from cdis.ops import images as images_op
 
 NAMES = [name for name in data.names() if data.mechanism(name) is not None]
 SMALL = [name for name in NAMES if not name.endswith("_96")]
@@ -36,14 +37,11 @@ def _variant(name: str) -> tuple[type[GeneratedBuilder], object]:
 
 
 def _all_values(name: str) -> np.ndarray:
-    """The values of every image, without drawing it."""
+    """The values of all images, without rendering them."""
     builder, config = _variant(name)
-    drawn: list[np.ndarray] = []
     with pytest.MonkeyPatch.context() as patch:
-        module = __import__(builder.__module__, fromlist=["in_chunks"])
-        patch.setattr(module, "in_chunks", lambda render, values, size: drawn.append(values))
-        builder.examples(config, np.arange(data.info(name).num_images))
-    return drawn[0]
+        patch.setattr(rendering, "in_chunks", lambda *_, **__: np.empty(0))
+        return builder.examples(config, np.arange(data.info(name).num_images))[2]
 
 
 def _sample(name: str, seed: int = 0) -> np.ndarray:
@@ -55,7 +53,7 @@ def _r_squared(read: np.ndarray, values: np.ndarray) -> np.ndarray:
     return 1 - np.square(read - values).sum(0) / np.square(values - values.mean(0)).sum(0)
 
 
-# Pictures
+# Rendering
 
 
 def _pendulum_patches(angle, light, length, position) -> list[Patch]:
@@ -104,24 +102,24 @@ def _matplotlib(patches: list[Patch], side: int, left: float, bottom: float, wid
 
 
 @pytest.mark.parametrize("name", ["pendulum/mixed", "pendulum/mixed_96", "flow", "flow/default_96"])
-def test_pictures_are_those_that_matplotlib_draws(name):
+def test_renderings_equal_those_of_matplotlib(name):
     values = _sample(name)
     images = np.asarray(_mechanism(name).render(values))
     side = images.shape[1]
     assert images.shape == (BATCH, side, side, 3) and images.dtype == np.uint8
     common = either = 0
-    half = 127 if name.startswith("pendulum") else 60  # of the palest colour there
+    half = 127 if name.startswith("pendulum") else 60  # of the palest colour
     for image, row in zip(images[:12], values, strict=False):
         if name.startswith("pendulum"):
             other = _matplotlib(_pendulum_patches(*row), side, -5, -4, 32)
         else:
             other = _matplotlib(_flow_patches(*row), side, 0, 0, 20)
-        mine, theirs = (255.0 - x for x in (image, other))  # what is not white
+        mine, theirs = (255.0 - x for x in (image, other))  # difference from white
         assert np.minimum(mine, theirs).sum() / np.maximum(mine, theirs).sum() >= 0.97
         mine, theirs = (x.max(-1) > half for x in (mine, theirs))
         common, either = common + (mine & theirs).sum(), either + (mine | theirs).sum()
-    # Pixels counted as in or out: over all pictures, since a rod one pixel wide leaves a handful of
-    # the 170 in a picture on the verge (the worst single picture has 0.960).
+    # Pixels counted as covered or not, over all images: a rod one pixel wide leaves a handful of an
+    # image's 170 covered pixels borderline (the worst single image has 0.960).
     assert common / either >= 0.97
 
 
@@ -131,13 +129,13 @@ def test_nothing_leaves_the_frame(name):
     assert np.asarray(_mechanism(name).inside(values)).all()
 
 
-def test_what_would_leave_the_frame_is_told():
+def test_scenes_that_leave_the_frame_are_reported():
     pendulum, flow = (_mechanism(name).inside for name in ("pendulum/clean", "flow"))
     rows = np.array([[0, 10, 5, 10], [0, 26, 5, 10], [0, 10, 5, 25], [2, 10, 5, 10]], np.float32)
     assert np.asarray(pendulum(rows)).tolist() == [True, False, False, False]
     rows = np.array([[0.5, 2, 3, 4], [2, 2, 3, 4], [0.5, 2, 3, 11], [0.5, 2, 1, 4]], np.float32)
     assert np.asarray(flow(rows)).tolist() == [True, False, False, False]
-    # Any shadow that occurs, anywhere that one occurs, is still in the picture.
+    # Any length that occurs, at any position that occurs, fits into the image.
     for kind in ("clean", "mixed"):
         length, position = _all_values(f"pendulum/{kind}")[:, 2:].T
         ends = np.stack(np.meshgrid([length.min(), length.max()], [position.min(), position.max()]))
@@ -166,10 +164,10 @@ def test_referee_reads_images_and_counterfactuals(name):
 
 
 @pytest.mark.parametrize("name", ["pendulum/mixed", "flow"])
-def test_referee_reads_what_a_decoder_makes(name):
-    """Floats in [-1, 1], blurred by half a pixel and with a little noise everywhere."""
+def test_referee_reads_decoded_images(name):
+    """Floats in [-1, 1], blurred by half a pixel, with a little noise."""
     mechanism, values = _mechanism(name), _sample(name)
-    images = np.asarray(mechanism.render(values)).astype(np.float32) / 127.5 - 1
+    images = images_op.from_uint8(np.asarray(mechanism.render(values)))
     kernel = np.exp(-0.5 * (np.arange(-2, 3) / 0.5) ** 2)
     kernel /= kernel.sum()
     for axis in (1, 2):
@@ -187,7 +185,7 @@ def test_referee_reads_what_a_decoder_makes(name):
 
 
 @pytest.mark.parametrize("name", ["pendulum/clean", "flow"])
-def test_referee_of_nothing_is_finite(name):
+def test_referee_of_empty_images_is_finite(name):
     referee = _mechanism(name).referee
     for images in (
         np.full((BATCH, 64, 64, 3), 255, np.uint8),
@@ -196,11 +194,11 @@ def test_referee_of_nothing_is_finite(name):
         assert np.isfinite(np.asarray(referee(images))).all()
 
 
-# Labels, splits, draws
+# Labels, splits, samples
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_a_causal_data_set_is(name):
+def test_facts_and_examples_of_causal_data_sets(name):
     info, values = data.info(name), _all_values(name)
     assert values.dtype == np.float32 and values.shape == (info.num_images, 4)
     assert info.factor_sizes == (0, 0, 0, 0)
@@ -226,26 +224,26 @@ def test_splits_share_nothing_and_are_alike(name):
     split = split_of(len(values), 0)
     shares = np.bincount(split) / len(values)
     np.testing.assert_allclose(shares, [0.7, 0.15, 0.15], atol=1e-3)
-    # Were the draws those that order the splits, a factor's range would differ between splits.
+    # If the samples also ordered the splits, a factor's range would differ between splits.
     standard = (values - values.mean(0)) / values.std(0)
     for number in range(len(SPLITS)):
         assert np.abs(standard[split == number].mean(0)).max() < 0.1
         assert np.abs(standard[split == number].std(0) - 1).max() < 0.1
 
 
-def test_draws_are_fixed_for_ever_and_as_they_should_be():
+def test_samples_are_permanent_and_have_their_distribution():
     first = [0.8133540609793564, 0.7513314251083365, 0.6716490436969984]
-    assert mechanism.uniform(0, 3).tolist() == first
-    draws, normal = mechanism.uniform(3, 100_000), mechanism.gaussian(3, 100_000)
-    assert draws.min() > 0 and draws.max() < 1
-    assert np.abs(np.histogram(draws, 10, (0, 1))[0] - 10_000).max() < 500
+    assert rendering.uniform(0, 3).tolist() == first
+    samples, normal = rendering.uniform(3, 100_000), rendering.gaussian(3, 100_000)
+    assert samples.min() > 0 and samples.max() < 1
+    assert np.abs(np.histogram(samples, 10, (0, 1))[0] - 10_000).max() < 500
     assert abs(normal.mean()) < 0.015 and abs(normal.std() - 1) < 0.01
     assert abs((np.abs(normal) < 1).mean() - 0.6827) < 0.006
     assert abs(np.corrcoef(normal[1:], normal[:-1])[0, 1]) < 0.015
-    assert (mechanism.uniform(0, 9) != mechanism.uniform(1, 9)).all()
+    assert (rendering.uniform(0, 9) != rendering.uniform(1, 9)).all()
 
 
-# What continuous factors cannot do
+# Continuous factors
 
 
 def test_continuous_factors_have_no_transitions():

@@ -1,4 +1,4 @@
-"""The user's own folders: every form gives the same data set, and what is wrong is told."""
+"""The user's own folders: every form gives the same data set, and faults are reported."""
 
 import csv
 import json
@@ -117,7 +117,7 @@ def test_values_are_sorted_and_may_be_given_another_order(folder):
     assert ordered.values[:3].tolist() == [[0, 10], [0, 9], [0, 9.5]]
 
 
-def test_missing_combinations_are_no_transitions_and_are_grey_in_the_sheet(folder):
+def test_missing_combinations_have_no_transitions_and_are_grey_in_the_sheet(folder):
     kept = np.delete(np.arange(24), [3, 13])
     _arrays(folder, IMAGES[kept], FACTORS[kept])
     dataset = data.load(f"own:{folder}")
@@ -176,7 +176,7 @@ def _lines(*lines: str):
     return write
 
 
-def _told(make=_arrays, **about):
+def _with_about(make=_arrays, **about):
     def write(folder: Path) -> None:
         make(folder)
         _about(folder, **about)
@@ -216,46 +216,61 @@ P = "pictures"
 @pytest.mark.parametrize(
     "make, said",
     [
-        (lambda folder: None, "holds none of the files that are looked for. Put images.npy"),
+        (lambda folder: None, "holds no data. It must hold exactly one of: images.npy"),
         (_both, "holds factors.csv and factors.npy and images.npy"),
-        (Path.rmdir, "there is no folder /"),
-        (_with(images=IMAGES[:-1]), "there are 23 images and 24 rows of factors"),
+        (Path.rmdir, "the folder /.* does not exist"),
+        (_with(images=IMAGES[:-1]), "it has 23 images but 24 rows of factors"),
         (_with(images=IMAGES / 255), r"images are float64 \[24, 8, 4, 3\], not uint8"),
         (_with(images=IMAGES[..., 0]), r"images are uint8 \[24, 8, 4\], not uint8 \[n, H"),
         (_with(images=IMAGES[:, :6]), "images are 6 x 4. Height and width must be multiples of 4"),
         (_with(factors=FACTORS + 0.5), r"factors are float64 \[24, 3\], not integers"),
         (_with(factors=FACTORS[:, 0]), r"factors are int32 \[24\], not integers"),
-        (_with(factors=FACTORS[:, :0]), "there are no factors"),
+        (_with(factors=FACTORS[:, :0]), "the data has no factors"),
         (_with(factors=FACTORS * [1, 1, 0]), "'factor_2' has one value, 0"),
-        (_with(factors=TWICE), "image 0 and image 23 have the same factors, as have 0 pairs"),
+        (_with(factors=TWICE), "image 0 and image 23 have the same factors, and so do 0 more"),
         (_with(factors=WIDE), "191,102,976 combinations .*'factor_0' alone has 24"),
         (_truncated, r"images\.npy cannot be read"),
         (_lines("x,image", f"1,{P}/0.png", f"2,{P}/99.png"), "1 of 2 image files are missing, 'p"),
-        (_lines("x,image", f"1,{P}/0.png", f"2,{P}/0.png"), f"names '{P}/0.png' twice"),
+        (_lines("x,image", f"1,{P}/0.png", f"2,{P}/0.png"), f"lists '{P}/0.png' twice"),
         (_lines("x,image", f"1,{P}/0.png", f"1,{P}/1.png"), "'x' has one value, 1"),
         (_lines("x,y,image", f"1,2,{P}/0.png", f"1,{P}/1.png"), "line 3 .* has 2 cells, 0 of"),
         (_lines("x,y,image", f"1,,{P}/0.png"), "line 2 .* has 3 cells, 1 of them empty"),
-        (_lines("x,x,image", f"1,2,{P}/0.png"), "an empty or a repeated name"),
-        (_lines("x,image"), "names no images"),
-        (_lines(""), "names no images"),
-        (_lines("x,Image", f"1,{P}/0.png"), "no column 'image', and there is no images.npy"),
+        (_lines("x,x,image", f"1,2,{P}/0.png"), "an empty or repeated name"),
+        (_lines("x,image"), "lists no images"),
+        (_lines(""), "lists no images"),
+        (_lines("x,Image", f"1,{P}/0.png"), "no column 'image', and images.npy is missing"),
         (_another_size, r"7\.png is 4 x 4 x 3, but .*0\.png is 8 x 4 x 3"),
-        (_another_mode, r"0\.png has the mode RGBA"),
+        (_another_mode, r"0\.png has mode RGBA"),
         (_no_image, r"7\.png cannot be read"),
         (_no_json, r"about\.json cannot be read"),
-        (_told(circlar=["turn"]), r"has a field 'circlar' .*did you mean 'circular'\?"),
-        (_told(circular="turn"), "'circular' in about.json is not a list"),
-        (_told(circular=["factor_3"]), "names a factor 'factor_3' .*factor_0, factor_1, factor_2"),
-        (_told(circular=["factor_1"]), "'factor_1' has two values and so cannot be circular"),
-        (_told(factors=["a", "b"]), "has 2 names for 3 factors"),
-        (_told(order=["a"]), '"order" in about.json does not give'),
-        (_told(licence=3), "'licence' in about.json is not a text"),
-        (_told(_table, factors=["x", "kin"]), r"'kin' .*did you mean 'kind'\?"),
-        (_told(_table, order={"kind": ["small"]}), "not one of its values, which are big, small"),
-        (_told(_table, order={"kin": ["small"]}), "'order' in about.json names a factor 'kin'"),
+        (
+            _with_about(circlar=["turn"]),
+            r"has an unknown field, 'circlar' .*did you mean 'circular'\?",
+        ),
+        (_with_about(circular="turn"), "'circular' in about.json is not a list"),
+        (
+            _with_about(circular=["factor_3"]),
+            "names an unknown factor, 'factor_3' .*factor_0, factor_1, factor_2",
+        ),
+        (
+            _with_about(circular=["factor_1"]),
+            "'factor_1' has only two values, so it cannot be circular",
+        ),
+        (_with_about(factors=["a", "b"]), "has 2 names for 3 factors"),
+        (_with_about(order=["a"]), '"order" in about.json does not give'),
+        (_with_about(licence=3), "'licence' in about.json is not a string"),
+        (_with_about(_table, factors=["x", "kin"]), r"'kin' .*did you mean 'kind'\?"),
+        (
+            _with_about(_table, order={"kind": ["small"]}),
+            "does not list its values, which are big, small",
+        ),
+        (
+            _with_about(_table, order={"kin": ["small"]}),
+            "'order' in about.json names an unknown factor, 'kin'",
+        ),
     ],
 )
-def test_what_is_wrong_is_told(make, said, folder, home):
+def test_faults_are_reported(make, said, folder, home):
     make(folder)
     with pytest.raises(UserError, match=f"^own:.*{said}") as error:
         data.load(f"own:{folder}", home)
@@ -263,7 +278,7 @@ def test_what_is_wrong_is_told(make, said, folder, home):
     assert not list(Path(home).rglob("*.incomplete")) and not list(Path(home).rglob("*.npy"))
 
 
-def test_a_data_directory_that_cannot_be_written_to_is_told(folder, tmp_path):
+def test_a_data_directory_that_is_not_writable_is_reported(folder, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"could not be decoded into .*--data_dir"):
         data.load(f"own:{_files(folder)}", str(tmp_path / "file"))
@@ -271,12 +286,13 @@ def test_a_data_directory_that_cannot_be_written_to_is_told(folder, tmp_path):
 
 @pytest.mark.slow
 def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch, capsys):
-    """As it is printed, but for a training of a few steps."""
+    """Exactly as printed, but with a training of a few steps."""
     from cdis.cli import main
 
     root = Path(__file__).parents[2]
     text = (root / "cdis" / "data" / "own_data.md").read_text()
-    blocks = dict(re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL))
+    folder, _, _ = text.partition("## A Python module")
+    blocks = dict(re.findall(r"```(\w+)\n(.*?)```", folder, re.DOTALL))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CDIS_DATA_DIR", str(tmp_path / "data"))
     (tmp_path / "experiments").symlink_to(root / "experiments")

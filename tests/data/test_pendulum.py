@@ -1,4 +1,4 @@
-"""Pendulum's mechanism against a literal twin, and the statistics of its variants."""
+"""The mechanism of Pendulum against a literal twin, and the statistics of its variants."""
 
 import math
 
@@ -10,7 +10,7 @@ from cdis.data.pendulum import _table
 
 
 def _literal_shadow(angle: float, light: float) -> tuple[float, float]:
-    """Lines through two points with the slope of the light, cut at y = -0.5."""
+    """Lines through two points with the slope of the light, intersected with y = -0.5."""
     slope = math.inf if light == 10 else (20.5 - 10.5) / (light - 10)
     feet = []
     for x, y in ((10, 10.5), (10 + 9.5 * math.sin(angle), 10.5 - 9.5 * math.cos(angle))):
@@ -49,7 +49,7 @@ def test_counterfactuals_equal_a_literal_twin(kind):
             for row, value in zip(rows, asked, strict=True)
         ]
         np.testing.assert_allclose(changed, literal, atol=2e-5)
-        # To set a factor to what it is changes nothing.
+        # Setting a factor to its present value changes nothing.
         np.testing.assert_allclose(counterfactual(rows, factor, rows[:, factor]), rows, atol=2e-5)
 
 
@@ -64,12 +64,12 @@ def test_clean_is_the_published_grid_with_its_gap_filled():
     np.testing.assert_allclose(values[:, 1].reshape(84, 88)[5], suns, atol=1e-5)
     shadows = [_literal_shadow(*row) for row in values[::97, :2].astype(float)]
     np.testing.assert_allclose(values[::97, 2:], shadows, atol=1e-5)
-    # In full precision: hardly a label is a whole number.
+    # In full precision: hardly any label is an integer.
     assert (np.abs(values[:, 3] - values[:, 3].round()) < 1e-3).mean() < 0.01
     assert 0.35 < (values[:, 2] == 3).mean() < 0.45
 
 
-def test_noise_has_the_size_it_is_said_to_have():
+def test_noise_has_the_documented_size():
     values = _table("noisy").astype(float)
     noise = values[:, 2:] - np.array([_literal_shadow(*row[:2]) for row in values])
     np.testing.assert_allclose(noise.std(0), 0.5, rtol=0.02)
@@ -81,7 +81,7 @@ def test_noise_has_the_size_it_is_said_to_have():
     np.testing.assert_array_equal(_table("noisy")[:, :2], _table("mixed")[:, :2])
 
 
-def test_a_third_of_the_mixed_shadows_know_nothing_of_their_causes():
+def test_a_third_of_the_mixed_shadows_are_independent_of_their_causes():
     values = _table("mixed").astype(float)
     caused = np.array([_literal_shadow(*row[:2]) for row in values])
     apart = np.abs(values[:, 2:] - caused).max(1) > 1e-3

@@ -1,4 +1,4 @@
-"""Batches: one order, wherever one starts and however many share it."""
+"""Batches: one order, from any start and for any number of processes."""
 
 import itertools
 
@@ -37,7 +37,7 @@ def test_every_epoch_is_a_permutation(size):
     if size > 5:
         assert (epochs[0] != epochs[1]).any()
         assert (epochs[0] != order(size, seed=4, start=0, count=size)).any()
-        # The same shuffle must not come again under the next seed.
+        # The next seed must not repeat this shuffle.
         assert (epochs[1] != order(size, seed=4, start=0, count=size)).any()
 
 
@@ -52,8 +52,8 @@ def test_order_is_random_enough():
     assert abs(np.corrcoef(long, np.arange(len(long)))[0, 1]) < 0.015
 
 
-def test_order_is_fixed_for_ever():
-    # A change would break the resumption of every run already begun.
+def test_order_is_permanent():
+    # A change would keep all present runs from resuming.
     assert order(1000, seed=7, start=998, count=6).tolist() == [309, 152, 579, 213, 227, 708]
 
 
@@ -126,7 +126,7 @@ def test_a_far_step_costs_nothing():
 
 
 def test_what_cannot_be_batched_is_refused():
-    with pytest.raises(UserError, match="nothing to make batches of"):
+    with pytest.raises(UserError, match="no examples to make batches of"):
         BatchSource({}, of_images(np.array([], np.int64)), batch_size=8, seed=0, num_batches=1)
     with pytest.raises(UserError, match="batch of 8 cannot be shared equally by 3"):
         BatchSource({}, ROWS, batch_size=8, seed=0, num_batches=1, process_count=3)

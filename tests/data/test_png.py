@@ -1,4 +1,4 @@
-"""PNGs without filters: what Pillow reads in them, and what is read in Pillow's."""
+"""PNGs without filters: Pillow reads them, and PNGs of Pillow are read."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Two ways of feeding images: a decoded copy, and record files. The same bytes, either way."""
+"""Two ways of reading images: a decoded copy, and record files. Both give the same bytes."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ COUNT = 96
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> Path:
-    """With both copies."""
+    """A data directory with both copies."""
     data_dir = tmp_path_factory.mktemp("prepared")
     tiny_store(data_dir).load("decoded")
     tiny_store(data_dir).load("records")
@@ -47,7 +47,7 @@ def recorded(prepared) -> data.Dataset:
 
 @pytest.fixture
 def data_dir(prepared, tmp_path) -> Path:
-    """Record files alone."""
+    """A data directory with record files only."""
     copy = Path(shutil.copytree(prepared, tmp_path / "data"))
     for kind in ("decoded", "labels"):
         shutil.rmtree(_version(copy) / kind)
@@ -99,7 +99,7 @@ def test_records_can_be_sent_to_another_process(recorded, decoded):
     np.testing.assert_array_equal(pickle.loads(sent)[[7, 1]], decoded.images[[7, 1]])
 
 
-def test_damaged_records_are_told(data_dir):
+def test_damaged_records_are_reported(data_dir):
     images = tiny_store(data_dir).load("records").images
     for record in _version(data_dir).glob("*array_record*"):
         record.write_bytes(b"\xff" * record.stat().st_size)
@@ -149,7 +149,7 @@ def test_same_batches_from_records(settings, pairs, recorded, decoded):
     ],
 )
 def test_same_batches_from_processes(workers, settings, recorded, decoded, monkeypatch):
-    monkeypatch.setattr(pipeline, "_BEFORE_WORKERS", 3)  # batches that threads make
+    monkeypatch.setattr(pipeline, "_BEFORE_WORKERS", 3)  # batches made by threads
     _equal(_batches(recorded, workers=workers, **settings), _batches(decoded, **settings))
 
 
@@ -164,7 +164,7 @@ def test_processes_serve_records_and_threads_serve_arrays(recorded, decoded, mon
     )
     assert batches({"image": decoded.images}, rows, **settings) is not None
     assert batches({"image": recorded.images}, rows, **settings, workers=0) is not None
-    # Over before a process has started.
+    # The run ends before a process has started.
     assert batches({"image": recorded.images}, rows, **settings, start=1990) is not None
     assert asked == []
     batches({"image": recorded.images}, rows, **settings)
@@ -173,7 +173,7 @@ def test_processes_serve_records_and_threads_serve_arrays(recorded, decoded, mon
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_far_step_of_records_is_there_at_once(workers, recorded):
+def test_a_far_step_of_records_is_reached_at_once(workers, recorded):
     columns, rows = {"image": recorded.images}, of_images(recorded.splits["train"])
     settings = {"batch_size": 8, "seed": 0, "num_batches": 10**9, "workers": workers}
     start = time.perf_counter()
@@ -184,7 +184,7 @@ def test_a_far_step_of_records_is_there_at_once(workers, recorded):
 
 
 def test_reading_records_leaves_the_standard_output_alone(prepared, monkeypatch):
-    # What is changed for the whole process cannot be put back in order by several threads.
+    # Threads cannot safely redirect the output of the whole process.
     images = tiny_store(prepared).load("records").images
     monkeypatch.setattr(contextlib, "redirect_stdout", lambda *_: pytest.fail("redirected"))
     assert images[:].any()
@@ -208,7 +208,7 @@ print(type(held[0]["x"]["image"]).__name__)
 
 
 @pytest.mark.slow
-def test_batches_in_use_at_the_end_are_no_cause_for_warnings(prepared):
+def test_batches_in_use_at_the_end_cause_no_warnings(prepared):
     here = Path(__file__).parent
     path = os.pathsep.join([str(here), str(here.parents[1])])
     done = subprocess.run(
@@ -222,7 +222,7 @@ def test_batches_in_use_at_the_end_are_no_cause_for_warnings(prepared):
 
 
 @pytest.mark.slow
-def test_an_error_in_a_process_arrives_here(data_dir, monkeypatch):
+def test_an_error_in_a_worker_process_is_raised_here(data_dir, monkeypatch):
     monkeypatch.setattr(pipeline, "_BEFORE_WORKERS", 0)
     images = tiny_store(data_dir).load("records").images
     for record in _version(data_dir).glob("*array_record*"):
@@ -234,7 +234,7 @@ def test_an_error_in_a_process_arrives_here(data_dir, monkeypatch):
         next(iterator)
 
 
-# The choice
+# The choice between them
 
 
 def _kinds(data_dir: Path) -> set[str]:
@@ -252,35 +252,35 @@ def test_what_fits_is_decoded(data_dir, decoded):
 def test_what_does_not_fit_is_not_decoded(place, data_dir, decoded, monkeypatch):
     if place == "memory":
         monkeypatch.setattr(store, "_memory", lambda: 98_000)
-        why = "a decoded copy would take 9.83e-05 GB, of 9.8e-05 GB memory"
+        why = "a decoded copy would take 9.83e-05 GB, but the machine has 9.8e-05 GB of memory"
     else:
         usage = SimpleNamespace(free=2**30)
         monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-        why = f"a decoded copy would take 9.83e-05 GB, of 1.07 GB free in {data_dir}"
+        why = f"a decoded copy would take 9.83e-05 GB, but {data_dir} has 1.07 GB free"
     for _ in range(2):
         dataset = tiny_store(data_dir).load()
         _same(dataset, decoded)
         assert isinstance(dataset.images, Records)
         assert dataset.feeding == f"decoded from the records when needed ({why})"
         assert _kinds(data_dir) == {"labels"}
-        monkeypatch.setattr(Store, "_decode", lambda *_: pytest.fail("looked at again"))
+        monkeypatch.setattr(Store, "_decode", lambda *_: pytest.fail("read again"))
 
 
 def test_a_choice_can_be_forced(data_dir, decoded, monkeypatch):
     monkeypatch.setattr(store, "_memory", lambda: 0)
     _same(tiny_store(data_dir).load("decoded"), decoded)
     assert _kinds(data_dir) == {"decoded"}
-    # It is there, so it is used.
+    # It exists, so it is used.
     assert not isinstance(tiny_store(data_dir).load().images, Records)
     dataset = tiny_store(data_dir).load("records")
-    assert isinstance(dataset.images, Records) and "as asked" in dataset.feeding
+    assert isinstance(dataset.images, Records) and "as requested" in dataset.feeding
     assert _kinds(data_dir) == {"decoded", "labels"}
     with pytest.raises(UserError, match="'recrods' is none of auto, decoded, records"):
         data.load("sprites2d/coloured", str(data_dir), "recrods")
 
 
 @pytest.mark.parametrize("name", ["factors.npy", "split.npy", "place.npy", "about.json"])
-def test_a_broken_copy_of_the_labels_is_made_anew(name, data_dir, decoded):
+def test_a_broken_copy_of_the_labels_is_rewritten(name, data_dir, decoded):
     tiny_store(data_dir).load("records")
     path = _version(data_dir) / "labels" / name
     content = path.read_bytes()
@@ -289,17 +289,17 @@ def test_a_broken_copy_of_the_labels_is_made_anew(name, data_dir, decoded):
     assert path.read_bytes() == content
 
 
-def test_where_nothing_can_be_written_labels_are_read_at_every_start(
+def test_in_a_read_only_directory_labels_are_read_at_every_start(
     data_dir, decoded, monkeypatch, caplog
 ):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Store, "_locked", refuse)
+    monkeypatch.setattr(store, "locked", refuse)
     _same(tiny_store(data_dir).load("records"), decoded)
     assert "is decoded at every start" in caplog.text
     monkeypatch.setattr(store, "_memory", lambda: 98_000)
     dataset = tiny_store(data_dir).load()
-    assert isinstance(dataset.images, Records) and "nothing can be written" in dataset.feeding
+    assert isinstance(dataset.images, Records) and "not writable" in dataset.feeding
     _same(dataset, decoded)
     assert _kinds(data_dir) == set()

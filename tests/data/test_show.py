@@ -78,8 +78,8 @@ def test_causal_sheet_shows_interventions_ranges_and_causes():
     read = np.asarray(mechanism.referee(cells))
     lights = np.linspace(values[:200, 1].min(), values[:200, 1].max(), 20)
     np.testing.assert_allclose(read[:, 1], lights, atol=0.02)
-    assert np.ptp(read[:, 0]) < 0.01  # the angle is no effect of the light
-    assert (np.diff(read[:, 3]) < 0).all()  # the shadow's position is
+    assert np.ptp(read[:, 0]) < 0.01  # the angle is not an effect of the light
+    assert (np.diff(read[:, 3]) < 0).all()  # the shadow's position is one
 
 
 def test_sheet_is_a_png(loaded, tmp_path):
@@ -93,6 +93,6 @@ def test_sheet_is_a_png(loaded, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_sheet_that_cannot_be_written_is_told(loaded, tmp_path):
+def test_a_sheet_that_cannot_be_written_is_reported(loaded, tmp_path):
     with pytest.raises(UserError, match=r"could not be written to .*a folder that exists"):
         show.write_sheet(loaded.info.name, None, str(tmp_path / "missing" / "sheet.png"))

@@ -1,4 +1,4 @@
-"""The renderer against slow supersampling, and what the grids promise."""
+"""The renderer against slow supersampling, and properties of the grids."""
 
 import math
 import time
@@ -9,8 +9,8 @@ import pytest
 from cdis.data import info, names
 from cdis.data.sprites2d import _EDGES, GRIDS, grid_examples, grid_factors, grid_images, render
 
-# The least that one step of a factor changes, summed over an image, in units of one full pixel.
-# Smaller than what is seen to be there, larger than an invisible step.
+# The least change by one step of a factor, summed over an image, in units of one full pixel: below
+# the actual change, but above an invisible one.
 VISIBLE = {"coloured": 12.0, "oriented": 10.0, "dsprites_grid": 2.0}
 
 
@@ -38,11 +38,11 @@ def _slow_image(values: dict[str, float], side: int) -> np.ndarray:
 def test_coverage_equals_supersampling(shape):
     factors = ("shape", "scale", "orientation", "x", "y")
     rows = np.array([[shape, 7.3, 0.0, 15.2, 16.9], [shape, 5.1, 0.28, 17.0, 12.4]], np.float32)
-    drawn = render(rows, factors, (32, 32, 1))[..., 0] / 255
-    for image, row in zip(drawn, rows, strict=True):
+    rendered = render(rows, factors, (32, 32, 1))[..., 0] / 255
+    for image, row in zip(rendered, rows, strict=True):
         slow = _slow_image(dict(zip(factors, row, strict=True)), 32)
-        # Exact for an edge along the pixels; a right-angled corner in a pixel's middle covers a
-        # quarter of it, and its distance says a half.
+        # Exact for an edge parallel to the pixels; but a right-angled corner in the middle of a
+        # pixel covers a quarter of it, where the distance gives a half.
         assert np.abs(image - slow).max() < 0.3
         assert image.sum() == pytest.approx(slow.sum(), rel=0.03)
 

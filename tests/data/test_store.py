@@ -1,4 +1,4 @@
-"""Preparing, loading, and everything that may go wrong with files."""
+"""Preparing, loading, and faults of files."""
 
 import contextlib
 import dataclasses
@@ -22,7 +22,7 @@ from tensorflow_datasets.core import shuffle
 from tiny_store import TINY, tiny_store
 
 from cdis import data
-from cdis.data import builder, pendulum
+from cdis.data import builder, pendulum, store
 from cdis.data.builder import SPLITS, split_of
 from cdis.data.sprites2d import Factor, Sprites2d, Variant, grid_examples, grid_factors
 from cdis.data.store import Store
@@ -84,12 +84,12 @@ def _record(data_dir: Path) -> Path:
     return next(_version(data_dir).glob("*train*array_record*"))
 
 
-# What is loaded
+# Loading
 
 
 def test_many_record_files_need_no_tensorflow(tmp_path, monkeypatch):
     monkeypatch.setattr(builder, "_SHARD_BYTES", 20 * 32 * 32)
-    # What tfds shuffles beyond this many bytes goes through TensorFlow.
+    # tfds shuffles with TensorFlow what exceeds so many bytes.
     monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 0)
     store = tiny_store(tmp_path)
     for feed in ("decoded", "records"):
@@ -102,7 +102,7 @@ def test_many_record_files_need_no_tensorflow(tmp_path, monkeypatch):
 
 
 def test_load_prepares_what_is_missing(tmp_path, capsys, monkeypatch):
-    # However slow the machine: what a slow preparation tells has its own tests.
+    # Progress messages of slow machines have their own tests.
     monkeypatch.setattr("cdis.data.progress._SECONDS", float("inf"))
     dataset = tiny_store(tmp_path).load()
     _check(dataset)
@@ -136,17 +136,17 @@ def test_records_hold_values_too(prepared):
     assert example["factors"].dtype == np.int32 and example["values"].dtype == np.float32
 
 
-def test_splits_are_fixed_for_ever():
+def test_splits_are_permanent():
     assert split_of(20, 0).tolist() == [0, 0, 0, 0, 0, 0, 2, 2, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0, 2, 0]
     counts = np.bincount(split_of(4608, 0))
     assert counts.tolist() == [3226, 691, 691]
     assert (split_of(4608, 0) != split_of(4608, 1)).any()
 
 
-# Interruptions and company
+# Killed processes, and several at once
 
 
-def test_a_killed_preparation_leaves_nothing_that_looks_whole(tmp_path):
+def test_a_killed_preparation_leaves_nothing_that_looks_complete(tmp_path):
     program = (
         "import sys, time; from pathlib import Path; from tiny_store import Sprites2d, tiny_store\n"
         "draw = Sprites2d.examples.__func__\n"
@@ -173,7 +173,7 @@ def test_a_killed_preparation_leaves_nothing_that_looks_whole(tmp_path):
     assert not list(home.glob("incomplete.*"))
 
 
-def test_a_killed_decoding_is_begun_anew(data_dir):
+def test_a_killed_decoding_restarts(data_dir):
     version = _version(data_dir)
     (version / "decoded").rename(version / "decoded.incomplete")
     (version / "decoded.incomplete" / "about.json").unlink()
@@ -222,7 +222,7 @@ def _overwrite(path: Path) -> None:
         (Path.unlink, False),
     ],
 )
-def test_damaged_records_are_told(data_dir, harm, cached):
+def test_damaged_records_are_reported(data_dir, harm, cached):
     if not cached:
         shutil.rmtree(_version(data_dir) / "decoded")
     harm(_record(data_dir))
@@ -235,7 +235,7 @@ def test_damaged_records_are_told(data_dir, harm, cached):
 
 
 @pytest.mark.parametrize("text", [None, "", "{"])
-def test_a_folder_without_its_description_is_told(data_dir, text):
+def test_a_folder_without_its_description_is_reported(data_dir, text):
     shutil.rmtree(_version(data_dir) / "decoded")
     about = _version(data_dir) / "dataset_info.json"
     about.unlink() if text is None else about.write_text(text)
@@ -243,16 +243,16 @@ def test_a_folder_without_its_description_is_told(data_dir, text):
         tiny_store(data_dir).load()
 
 
-def test_an_empty_folder_is_told(tmp_path):
+def test_an_empty_folder_is_reported(tmp_path):
     _version(tmp_path).mkdir(parents=True)
     with pytest.raises(UserError, match="incomplete or damaged"):
         tiny_store(tmp_path).load()
 
 
 @pytest.mark.parametrize(
-    "shapes, why", [(4, "images are missing"), (2, "there twice or should not be")]
+    "shapes, why", [(4, "images are missing"), (2, "occurs twice or has an impossible number")]
 )
-def test_records_of_another_grid_are_told(data_dir, shapes, why):
+def test_records_of_another_grid_are_reported(data_dir, shapes, why):
     factors = (Factor("shape", (0.0,) * shapes), *TINY.grid.factors[1:])
     other = Variant(name="tiny", grid=TINY.grid._replace(factors=factors))
     shutil.rmtree(_version(data_dir) / "decoded")
@@ -264,13 +264,13 @@ def test_records_of_another_grid_are_told(data_dir, shapes, why):
     "name", ["images.npy", "factors.npy", "values.npy", "split.npy", "about.json"]
 )
 @pytest.mark.parametrize("harm", [_truncate, _overwrite, Path.unlink])
-def test_a_broken_decoded_copy_is_made_anew(data_dir, name, harm):
+def test_a_broken_decoded_copy_is_rewritten(data_dir, name, harm):
     harm(_version(data_dir) / "decoded" / name)
     _check(tiny_store(data_dir).load())
     assert (_version(data_dir) / "decoded" / name).exists()
 
 
-def test_a_decoded_copy_of_other_records_is_made_anew(data_dir):
+def test_a_decoded_copy_of_other_records_is_rewritten(data_dir):
     folder = _version(data_dir) / "decoded"
     about = json.loads((folder / "about.json").read_text())
     (folder / "about.json").write_text(json.dumps({**about, "records": {}}))
@@ -278,8 +278,8 @@ def test_a_decoded_copy_of_other_records_is_made_anew(data_dir):
     assert json.loads((folder / "about.json").read_text()) == about
 
 
-def test_a_decoded_copy_of_an_older_cdis_is_made_anew(data_dir, capsys):
-    """It had no values, and a checksum of factors and splits alone."""
+def test_a_decoded_copy_of_an_older_cdis_is_rewritten(data_dir, capsys):
+    """Without values, and with a checksum of factors and splits only."""
     folder = _version(data_dir) / "decoded"
     new = {path.name: path.read_bytes() for path in folder.iterdir()}
     (folder / "values.npy").unlink()
@@ -306,10 +306,10 @@ def test_continuous_factors_are_stored_in_full_precision(tmp_path, monkeypatch):
     assert sorted(np.concatenate(list(dataset.splits.values()))) == list(range(100))
 
 
-# Where nothing can be written
+# Directories that are not writable
 
 
-def test_a_place_that_is_no_folder_is_told(tmp_path):
+def test_a_data_directory_that_is_a_file_is_reported(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match=r"could not be prepared in .*--data_dir or the env"):
         tiny_store(tmp_path / "file").prepare()
@@ -326,14 +326,14 @@ def _largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-# A limit on the size of files stands in for the end of the disk: met by the first file that tfds
-# writes, by a record file, and by the decoded copy.
+# A limit on file sizes stands in for a full disk: exceeded by the first file that tfds writes, by a
+# record file, and by the decoded copy.
 @pytest.mark.parametrize("limit", [16, 60_000, 90_000])
-def test_a_full_disk_is_told(tmp_path, limit):
+def test_a_full_disk_is_reported(tmp_path, limit):
     _expected()  # compiles the renderer, which may write files of its own
     with (
         _largest_file(limit),
-        pytest.raises(UserError, match=r"^sprites2d/tiny could not be prepared .*Make room"),
+        pytest.raises(UserError, match=r"^sprites2d/tiny could not be prepared .*Free disk"),
     ):
         tiny_store(tmp_path).prepare()
     assert not list(tmp_path.rglob("incomplete.*")) and not list(tmp_path.rglob("decoded*"))
@@ -343,10 +343,10 @@ def test_a_full_disk_is_told(tmp_path, limit):
 def test_a_read_only_folder_is_decoded_into_memory(data_dir, monkeypatch, caplog):
     shutil.rmtree(_version(data_dir) / "decoded")
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Store, "_locked", refuse)
+    monkeypatch.setattr(store, "locked", refuse)
     _check(tiny_store(data_dir).load())
     assert "is decoded at every start" in caplog.text
     with pytest.raises(UserError, match="Permission denied"):
@@ -359,7 +359,7 @@ def test_a_read_only_folder_is_decoded_into_memory(data_dir, monkeypatch, caplog
 # Names and places
 
 
-def test_unknown_names_are_told_with_the_nearest():
+def test_unknown_names_are_reported_with_the_nearest():
     for call in (data.load, data.prepare, data.info):
         with pytest.raises(UserError, match=r"did you mean 'sprites2d/coloured'.*dsprites_grid"):
             call("sprites2d/colored")

@@ -1,4 +1,4 @@
-"""The vectorised pairs against a literal search for them."""
+"""Vectorised pairs against a literal search."""
 
 import collections
 import dataclasses
@@ -11,7 +11,7 @@ import pytest
 from cdis.data import Info, info
 from cdis.data.builder import split_of
 from cdis.data.sprites2d import GRIDS, grid_factors
-from cdis.data.transitions import build, draws
+from cdis.data.transitions import build, sampling_order
 from cdis.errors import UserError
 
 SMALL = Info("small", ("a", "b", "c"), (3, 4, 2), (False, True, False), (1, 1, 1), "", "", "")
@@ -41,7 +41,7 @@ def _slow_pairs(factors: np.ndarray, facts: Info, index: np.ndarray) -> list:
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_equals_the_literal_search(share):
     rng = np.random.default_rng(0)
-    # Stored in any order: rows must be looked up by their labels.
+    # In random order: rows must be looked up by their labels.
     factors = rng.permutation(_grid(SMALL.factor_sizes))
     index = np.sort(rng.choice(len(factors), int(share * len(factors)), replace=False))
     pairs = build(factors, SMALL, index)
@@ -103,7 +103,7 @@ CROWD = dataclasses.replace(SMALL, name="crowd", count=400, repeats=True)
 
 
 def _crowd(facts: Info = CROWD) -> np.ndarray:
-    """Some combinations are crowded, and some are not there at all."""
+    """Some combinations occur many times, and some never."""
     rng = np.random.default_rng(0)
     columns = [rng.binomial(size - 1, 0.3, facts.count) for size in facts.factor_sizes]
     return np.stack(columns, axis=1).astype(np.int32)
@@ -113,7 +113,7 @@ def _slow_sample(factors: np.ndarray, facts: Info, index: np.ndarray, seed: int)
     """Combination by combination, image by image."""
     pairs = []
     for f, size in enumerate(facts.factor_sizes):
-        order = draws(seed, f, facts.num_images)
+        order = sampling_order(seed, f, facts.num_images)
         images = collections.defaultdict(list)
         for i in sorted(index.tolist(), key=lambda i: order[i]):
             masked = (*factors[i, :f], None, *factors[i, f + 1 :])
@@ -140,7 +140,7 @@ def test_a_sample_of_repeated_factors_equals_the_literal_one(share, seed):
     assert set(found) < set(_slow_pairs(factors, CROWD, index))
 
 
-def test_a_sample_is_without_replacement_and_as_large_as_can_be():
+def test_a_sample_is_without_replacement_and_as_large_as_possible():
     factors = _crowd()
     pairs = build(factors, CROWD, np.arange(400))
     for action in range(CROWD.num_actions):
@@ -172,9 +172,9 @@ def test_a_sample_has_each_candidate_equally_often():
     assert sum(counts) == 6000 and max(abs(n - 1000) for n in counts) < 6 * (2000 / 3) ** 0.5
 
 
-def test_a_sample_is_fixed_for_ever():
-    # A change would break the resumption of every run already begun.
-    assert draws(0, 3, 2).tolist() == [10838992762465911255, 10360012934973440186]
+def test_a_sample_is_permanent():
+    # A change would keep all present runs from resuming.
+    assert sampling_order(0, 3, 2).tolist() == [10838992762465911255, 10360012934973440186]
     pairs = build(_crowd(), CROWD, np.arange(400))
     assert [column[[0, 100, -1]].tolist() for column in pairs] == [
         [1, 214, 396],
@@ -184,13 +184,13 @@ def test_a_sample_is_fixed_for_ever():
 
 
 def test_forty_attributes_of_two_hundred_thousand_images():
-    """Not a grid of 2**40 cells; seconds."""
+    """In seconds, without a table of 2**40 combinations."""
     facts = Info(
         "many", tuple(map(str, range(40))), (2,) * 40, (False,) * 40, (1, 1, 1), "", "", "",
         count=202_599, repeats=True,
     )  # fmt: skip
     rng = np.random.default_rng(0)
-    # Ten that vary, the rest set in one image of fifty.
+    # Ten are frequent; the rest are set in one image of a thousand.
     chance = np.concatenate([rng.uniform(0.1, 0.5, 10), np.full(30, 1e-3)])
     factors = (rng.random((202_599, 40)) < chance).astype(np.int32)
     start = time.process_time()
@@ -203,7 +203,7 @@ def test_forty_attributes_of_two_hundred_thousand_images():
 
 
 def test_the_full_grid_of_shapes3d_takes_seconds_and_leaks_nothing():
-    """Stored in no order. All pairs of one step, and of those both ends in one split."""
+    """In random order: all pairs, and all pairs within each split."""
     facts = info("shapes3d")
     factors = np.random.default_rng(0).permutation(_grid(facts.factor_sizes))
     split = split_of(len(factors), seed=0)
@@ -211,7 +211,7 @@ def test_the_full_grid_of_shapes3d_takes_seconds_and_leaks_nothing():
     whole = build(factors, facts, np.arange(len(factors)))
     parts = [build(factors, facts, np.flatnonzero(split == number)) for number in range(3)]
     assert time.process_time() - begun < 10
-    # Three hues wrap, so each of their values has a next one; 7 of 8 scales have, and so on.
+    # Three hues wrap, so each of their values has a successor; 7 of 8 scales have one, and so on.
     steps = 480_000 * (3 + 7 / 8 + 3 / 4 + 14 / 15)
     assert len(whole.x) == 2 * steps
     used = np.zeros((3, len(factors)), bool)
@@ -219,7 +219,7 @@ def test_the_full_grid_of_shapes3d_takes_seconds_and_leaks_nothing():
         used[number, pairs.x] = used[number, pairs.y] = True
         assert (split[pairs.x] == number).all() and (split[pairs.y] == number).all()
     assert used.sum(axis=0).max() == 1 and used.any(axis=1).all()
-    # A pair stays if both of its ends fall into one split.
+    # A pair remains if both of its ends are in the same split.
     kept = sum(len(pairs.x) for pairs in parts) / len(whole.x)
     assert abs(kept - (0.7**2 + 2 * 0.15**2)) < 0.005
 

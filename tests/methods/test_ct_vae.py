@@ -477,7 +477,7 @@ def test_experiments_are_whole(name, variant):
     assert config.method == "cdis.methods.ct_vae"
     info = data.info(config.data.name)
     if variant == ":smoke":
-        assert issubclass(data._find(config.data.name)[0], GeneratedBuilder), "needs no download"
+        assert issubclass(data.find(config.data.name)[0], GeneratedBuilder), "needs no download"
     method = ct_vae.make(config, info)
     assert set(config.stages) == {stage.name for stage in method.stages}
     images = jnp.zeros((2, *info.image_shape), jnp.uint8)

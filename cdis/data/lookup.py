@@ -1,0 +1,112 @@
+"""From names of data sets to the builders that make them; imports only the modules it needs.
+
+A builder is a subclass of `cdis.data.builder.ImageBuilder`. Its variants are named by the `Info` of
+each, such as "sprites2d/coloured"; "flow" alone means "flow/default". Builders outside cdis are
+named MODULE:NAME.
+"""
+
+import importlib
+import inspect
+import os
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from cdis.errors import UserError, near_miss
+from cdis.imports import import_user_module
+
+if TYPE_CHECKING:  # `cdis.data.builder` imports tfds, which takes a second
+    from cdis.data.builder import ImageBuilder
+
+#: Names that start so are folders of one's own images; see `cdis.data.own`.
+OWN = "own:"
+
+# To add a data set to cdis, write a module and list it here. Its name is that of its builder.
+_MODULES = (
+    "sprites2d",
+    "rooms3d",
+    "pendulum",
+    "flow",
+    "shapes3d",
+    "dsprites",
+    "smallnorb",
+    "cars3d",
+    "sprites",
+    "mpi3d",
+    "celeb_a",
+)
+
+#: A builder and one of its variants.
+Variant = tuple[type["ImageBuilder"], Any]
+
+
+def names() -> tuple[str, ...]:
+    """The names of all data sets of cdis. Imports all builders."""
+    return tuple(name for module in _MODULES for name in _variants(_import(module)))
+
+
+def find(name: str) -> Variant:
+    """Builder and variant of a data set of cdis, or of MODULE:NAME.
+
+    Raises `UserError` if there is none, with the nearest name.
+    """
+    if ":" in name:
+        return _find_outside(name)
+    module = name.split("/")[0]
+    variants = _variants(_import(module)) if module in _MODULES else {}
+    full = name if name in variants else f"{name}/default"
+    if full not in variants:
+        raise UserError(
+            f"Unknown data set {name!r}{near_miss(name, names())}. Use one of "
+            f"{', '.join(names())}; or {OWN}FOLDER for a folder of your own images; or "
+            "MODULE:NAME for a data set that a Python module of your own defines."
+        )
+    return variants[full]
+
+
+def _find_outside(name: str) -> Variant:
+    module_name, _, variant = name.partition(":")
+    module = import_user_module(module_name)
+    if module is None:
+        raise UserError(
+            f"The data set {name!r} names a module that does not exist, {module_name!r}. Put "
+            f"{module_name}.py in the current folder ({os.getcwd()}), in a folder on PYTHONPATH or "
+            "in an installed package."
+        )
+    variants = _variants(module)
+    if not variants:
+        where = getattr(module, "__file__", "built-in")
+        raise UserError(
+            f"The module {module_name!r} ({where}) defines no data set. Define a class in "
+            "it that derives from cdis.data.generated.GeneratedBuilder, "
+            "cdis.data.downloaded.DownloadedBuilder or cdis.data.builder.ImageBuilder, with "
+            "BUILDER_CONFIGS and all abstract methods."
+        )
+    if not variant and len(variants) == 1:
+        return next(iter(variants.values()))
+    full = variant if variant in variants else f"{variant}/default"
+    if full not in variants:
+        known = [f"{module_name}:{known}" for known in variants]
+        raise UserError(
+            f"Unknown data set {name!r}{near_miss(name, known)}. The module {module_name!r} "
+            f"defines {', '.join(known)}."
+        )
+    return variants[full]
+
+
+def _import(module: str) -> ModuleType:
+    return importlib.import_module(f"cdis.data.{module}")
+
+
+def _variants(module: ModuleType) -> dict[str, Variant]:
+    """The variants of all builders that a module defines, by name; imported builders are not."""
+    from cdis.data.builder import ImageBuilder
+
+    return {
+        builder.facts(config).name: (builder, config)
+        for builder in vars(module).values()
+        if inspect.isclass(builder)
+        and issubclass(builder, ImageBuilder)
+        and builder.__module__ == module.__name__
+        and not inspect.isabstract(builder)
+        for config in builder.BUILDER_CONFIGS
+    }

@@ -20,7 +20,7 @@ from cdis.evaluate import representations
 
 ROOT = Path(__file__).parents[1]
 TINY = str(ROOT / "tests/tiny_method.py")
-QUICKSTART = "experiments/ct_vae/quickstart.py"
+QUICKSTART = "ct_vae/quickstart"
 
 
 @pytest.fixture(scope="module")
@@ -284,6 +284,8 @@ def test_intervene_refuses(action, out, said, workdir, pictures, tmp_path, fails
     ("arguments", "said"),
     [
         ((), "either --action NAME or --do NAME=VALUE"),
+        (("--do", "x=bright"), "write NAME=VALUE with a number"),
+        (("--do", "x="), "write NAME=VALUE with a number"),
         (("--action", "x+1", "--do", "x=1"), "either --action NAME or --do NAME=VALUE"),
         (("--do", "x"), "write NAME=VALUE"),
         (("--do", "xx=1"), "has no factor 'xx' (did you mean 'x'?)"),
@@ -362,9 +364,9 @@ def test_a_method_that_cannot(tmp_path, data_dir, pictures, fails):
     assert (
         main(["train", "--config", f"{TINY}:mute", "--workdir", path, "--data_dir", data_dir]) == 0
     )
-    assert "cannot tell actions" in fails("retrieve", "--workdir", path, x, y)
+    assert "cannot retrieve actions" in fails("retrieve", "--workdir", path, x, y)
     out = tmp_path / "out.png"
-    assert "cannot intervene" in fails(
+    assert "cannot apply actions" in fails(
         "intervene", "--workdir", path, x, "--action", "x+1", "--out", out
     )
     assert not out.exists()
@@ -499,7 +501,7 @@ def test_from_data_to_report(data_dir, tmp_path, capsys):
     """Quickstart's commands, on its own experiment shrunk to a few steps."""
     workdir, picture = str(tmp_path / "run"), str(tmp_path / "x.png")
     where = ["--workdir", workdir, "--data_dir", data_dir]
-    assert main(["train", "--config", f"{ROOT / QUICKSTART}:smoke", *where]) == 0
+    assert main(["train", "--config", f"{QUICKSTART}:smoke", *where]) == 0
     assert main(["evaluate", *where]) == 0
     out = capsys.readouterr().out
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())

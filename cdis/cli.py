@@ -144,7 +144,7 @@ Examples:
 """
 
 _RETRIEVE = """\
-Finds the action that leads from one image to another, with the probability of each action.
+Finds the action that leads from one image to another, for one pair or many.
 
 Usage: cdis retrieve --workdir DIR X.png Y.png
        cdis retrieve --workdir DIR --pairs PAIRS.csv --out ANSWERS.csv

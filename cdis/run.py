@@ -61,10 +61,11 @@ def train(
     Raises:
       UserError: the config, workdir or data cannot be used; see `cdis.train.loop.train`.
     """
-    from cdis.train import loop  # imports the input pipeline, which only training needs
+    from cdis.train import loop, parallel  # import the input pipeline, which only training needs
 
     keep_compiled_programs()
     loop.train(_config(config, overrides), workdir, data_dir, feed=feed)
+    parallel.barrier("trained")  # the first process has written the last checkpoint
     return load(workdir)
 
 
@@ -100,8 +101,8 @@ class Run:
     Images are uint8 ``[B, H, W, C]``, from 0 to 255, of the size that was trained on
     (``info.image_shape``). B is any number; one image may come without its batch axis, as
     ``[H, W, C]``, and then the result has no batch axis either. The rows of a batch are
-    independent. The first call of a function compiles it, once for single images and once for batches; compiled
-    programs are kept for later processes (`cdis.compiled`).
+    independent. The first call of a function compiles it, once for single images and once for
+    batches; compiled programs are kept for later processes (`cdis.compiled`).
 
     Each function raises `UserError` if the method lacks the ability, or if an array has another
     shape or type than expected.
@@ -249,7 +250,8 @@ class Run:
     def do(
         self,
         images: UInt8[np.ndarray, "*b h w c"],
-        **factor: "float | Sequence[float] | Float[np.ndarray, ' b']",
+        /,
+        **factor: float | Sequence[float] | Float[np.ndarray, " b"],
     ) -> UInt8[np.ndarray, "*b h w c"]:
         """Counterfactual images: one factor set to a value, its effects following.
 

@@ -229,7 +229,6 @@ def test_memory_does_not_grow_with_the_number_of_pairs(workdir, tmp_path):
         confusion = pairs.answer(run, given, out.write, advance)
     assert confusion[1, 1] == confusion.sum() == 20_000
     # 100 bytes kept for each of the last 17,000 pairs would be more.
-    print(max(resident) - resident[len(resident) // 8])
     assert max(resident) - resident[len(resident) // 8] < 1_700_000
 
 

@@ -254,7 +254,7 @@ class Command(NamedTuple):
     switches: tuple[str, ...] = ()  #: flags without one
     arguments: tuple[str, ...] = ()  #: what else it takes, in this order
     instead: str | None = None  #: a flag that can be given in place of `arguments`
-    compiles: bool = False  #: programs that are worth keeping
+    compiles: bool = False  #: let JAX keep what it compiles (`cdis.compiled`) before `run`
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -429,10 +429,12 @@ def _take_overrides(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
 def _train(values: flags.FlagValues, overrides: dict[str, str]) -> None:
     from cdis.config import load_config
 
-    config = load_config(values.config, overrides)
+    config = load_config(values.config, overrides)  # its errors come before JAX is imported
 
+    from cdis.compiled import keep_compiled_programs
     from cdis.train.loop import train
 
+    keep_compiled_programs()
     train(config, values.workdir, values.data_dir, feed=values.feed or "auto")
 
 
@@ -681,7 +683,7 @@ def _print_actions(name: str, data_dir: str | None, info: Any) -> None:
 
 
 COMMANDS = {
-    "train": Command(_TRAIN, _train, ("config", "workdir"), ("data_dir", "feed"), compiles=True),
+    "train": Command(_TRAIN, _train, ("config", "workdir"), ("data_dir", "feed")),
     "evaluate": Command(_EVALUATE, _evaluate, ("workdir",), ("data_dir",), compiles=True),
     "report": Command(_REPORT, _report, ("workdir",), ("data_dir",), compiles=True),
     "compare": Command(_COMPARE, _compare, (), ("scores",), ("json",), ("DIR ...",)),

@@ -130,7 +130,7 @@ class Run:
 
     def __repr__(self) -> str:
         return (
-            f"<cdis.Run {str(self.workdir)!r}: {self.config.method} on {self.info.name}, "
+            f"<cdis.run.Run {str(self.workdir)!r}: {self.config.method} on {self.info.name}, "
             f"step {self.step}>"
         )
 

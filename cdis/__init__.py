@@ -1,3 +1,51 @@
-"""cdis: causal disentanglement in JAX and Flax, as pure functions."""
+"""cdis: causal disentanglement in JAX and Flax, as pure functions.
+
+    import cdis
+
+    run = cdis.load("runs/quickstart")       # a trained workdir: a `cdis.run.Run`
+    codes = run.encode(images)["codes"]      # images: uint8 [B, H, W, C]
+    probabilities = run.retrieve(x, y)       # [B, A]; run.actions names the columns
+
+`train` trains an experiment, `evaluate` measures a workdir, `score` scores any representation.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cdis.metrics import score
+    from cdis.run import evaluate, load, train
 
 __version__ = "0.1.0"
+__all__ = ["evaluate", "load", "score", "train"]
+
+# Imported when asked for, so that `import cdis` imports no JAX.
+_HOMES = {
+    "evaluate": "cdis.run",
+    "load": "cdis.run",
+    "score": "cdis.metrics",
+    "train": "cdis.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cdis' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+class _Face(ModuleType):
+    """Keeps `cdis.train` the function: importing the package cdis/train would put itself there."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Face
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,19 +3,20 @@
 Nothing that is slow to import is imported here, so that ``--help`` answers at once.
 """
 
-import difflib
+import ast
+import contextlib
 import errno
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import flags, logging
 
 import cdis
-from cdis.errors import UserError
+from cdis.errors import UserError, near_miss
 from cdis.memory import keep_freed_memory
 
 _HELP = """\
@@ -26,39 +27,45 @@ Usage: cdis COMMAND [FLAGS AND ARGUMENTS, IN ANY ORDER]
 {commands}
 
 A first run, from data to numbers and pictures:
-  cdis train --config experiments/ct_vae/quickstart.py --workdir runs/quickstart
+  cdis train --config ct_vae/quickstart --workdir runs/quickstart
   cdis evaluate --workdir runs/quickstart
   cdis report --workdir runs/quickstart
 
-cdis COMMAND --help tells what a command does, with examples; cdis --version tells the version.
+cdis COMMAND --help explains a command, with examples; cdis --version prints the version.
+The same from Python: cdis.train, cdis.load, cdis.evaluate and cdis.score; see help(cdis).
 """
 
 _TRAIN = """\
-Trains a method as an experiment file says; goes on where a stopped run was.
+Trains the method of an experiment, or resumes a run that was stopped.
 
-Usage: cdis train --config FILE.py[:VARIANT] --workdir DIR [--config.FIELD=VALUE ...]
+Usage: cdis train --config EXPERIMENT[:VARIANT] --workdir DIR [--config.FIELD=VALUE ...]
 
-  --config FILE.py[:VARIANT]  the experiment; most have a tiny variant "smoke" to try things with
-  --config.FIELD=VALUE        change one field of it; FIELD is dotted: stages.transition.steps
+  --config EXPERIMENT[:VARIANT]
+                              the name of an experiment (cdis experiments lists them) or the path of
+                              a file of your own; the variant "smoke" is a tiny run, to try things
+  --config.FIELD=VALUE        change a field of it; nested fields have dots: stages.joint.steps
   --workdir DIR               gets config.json, checkpoints/, log.jsonl and TensorBoard events
-  --data_dir DIR              where data sets are kept ($CDIS_DATA_DIR, else $TFDS_DATA_DIR,
-                              else ~/tensorflow_datasets); a missing one is made
-  --feed decoded|records|auto from where images are fed: a decoded copy mapped into memory, the
-                              record files, or (default) the copy if it is there or would fit;
+  --data_dir DIR              where data sets are kept ($CDIS_DATA_DIR, else $TFDS_DATA_DIR, else
+                              ~/tensorflow_datasets); a missing data set is prepared first
+  --feed decoded|records|auto read images from a decoded copy mapped into memory, or from the record
+                              files; auto (default) takes the copy if it exists or would fit; the
                               results are the same
 
 Examples:
-  cdis train --config experiments/ct_vae/quickstart.py --workdir runs/quickstart
-  cdis train --config experiments/ct_vae/quickstart.py:smoke --workdir runs/smoke
-  cdis train --config experiments/ct_vae/quickstart.py --workdir runs/seed1 --config.seed=1
+  cdis train --config ct_vae/quickstart --workdir runs/quickstart
+  cdis train --config ct_vae/quickstart:smoke --workdir runs/smoke
+  cdis train --config ct_vae/quickstart --workdir runs/seed1 --config.seed=1
 
-Stopped by Ctrl-C, SIGTERM or a crash? The same command again goes on from the last checkpoint and
-ends with the parameters of a run that was never stopped. A workdir belongs to one config: with
-another, nothing is touched. Every field is in the experiment file and in DIR/config.json.
+To resume after Ctrl-C, SIGTERM or a crash, run the same command again: it continues from the last
+checkpoint and ends with the same parameters as an uninterrupted run. A workdir belongs to one
+config; given another, nothing is changed. All fields are listed in DIR/config.json.
+
+Compiled programs are kept in $CDIS_CACHE_DIR (default: ~/.cache/cdis), so that later commands start
+sooner; results do not depend on it. CDIS_CACHE_DIR="" turns this off.
 """
 
 _EVALUATE = """\
-Measures a trained workdir on held-out images and writes DIR/metrics.json.
+Measures a trained method on held-out images and writes DIR/metrics.json.
 
 Usage: cdis evaluate --workdir DIR
 
@@ -68,24 +75,25 @@ Usage: cdis evaluate --workdir DIR
 Example:
   cdis evaluate --workdir runs/quickstart
 
-Directed retrieval counts the action (which factor, which way), undirected only the factor. What an
-intervention or a reconstruction shows is read by a predictor trained on real images alone.
-Representations of all images are scored as by cdis score, with the cheap half of its metrics:
-those of a method with codes twice, as quantised vectors and as indices of codes. Of continuous
-factors, which may cause one another, those of held-out images are.
+Directed retrieval asks for the action (which factor, which direction), undirected retrieval for the
+factor alone. A predictor trained on real images alone reads the factors of reconstructions and of
+images after an intervention. Representations are scored as by cdis score, with its cheaper metrics.
+Methods with discrete codes are scored twice, on quantised vectors and on code indices. If factors
+are continuous, only held-out images are scored; otherwise all images are.
 
-Downstream tasks, where there are four factors with values: a small classifier learns a label from
-100 labelled images and from all; and where a tint of the images agrees with the label in training,
-but not in the test. The true factors stand beside: nothing can be expected to beat them.
+If a data set has at least four factors with physical values, two downstream tasks are measured: a
+small classifier learns a label from 100 labelled images or from all of them, and a tint of the
+images agrees with the label in training but not in the test. The scores of the true factors are
+listed beside, as an upper bound.
 """
 
 _REPORT = """\
-Draws what was measured: pictures, and one self-contained page.
+Makes pictures of what was measured, and one self-contained HTML page.
 
 Usage: cdis report --workdir DIR
 
-  --workdir DIR   of an earlier cdis train, measured first if need be; gets pictures/*.png and
-                  report/index.html
+  --workdir DIR   of an earlier cdis train; it is evaluated first if need be, and gets
+                  pictures/*.png and report/index.html
   --data_dir DIR  where data sets are kept (see cdis train --help)
 
 Example:
@@ -93,40 +101,40 @@ Example:
 """
 
 _SCORE = """\
-Scores any representation, whoever made it, against the true factors of its samples.
+Scores any representation against the true factors of its samples.
 
 Usage: cdis score --representations FILE --factors FILE
 
-  --representations FILE  a row for each sample: .npy, .npz or .csv (a header line is skipped);
-                          codes.npz:mu names an array of an .npz, else "representations" is taken
-  --factors FILE          likewise, the factors behind the same samples in the same order
+  --representations FILE  one row per sample: .npy, .npz or .csv (a header line is skipped);
+                          codes.npz:mu names an array of an .npz (default: "representations")
+  --factors FILE          likewise, the factors of the same samples in the same order
   --metrics A,B           some of dci, mig, rmig, dcimig, modularity, explicitness, sap, beta_vae,
                           factor_vae, irs, infomec, mcc, r2, mic (default: all)
   --preset A,B            published settings. dci: hist_gradient_boosting (default, fast),
                           gradient_boosting (disentanglement_lib's, minutes), lightgbm,
                           random_forest, logistic, lasso. infomec: latent_quantization (default),
                           latent_quantization_first, tripod. mcc: pearson (default), spearman
-  --continuous 0,3        factors that are quantities, or all, or none (default: told by values:
-                          discrete are few values, or whole numbers that recur)
-  --seed N                of samples, splits and models (default: 0)
-  --json OUT.json         also write all of it: per factor, per dimension, matrices
+  --continuous 0,3        which factors are continuous, or all, or none (default: factors with few
+                          values, or with whole numbers that recur, are discrete)
+  --seed N                seed of samples, splits and models (default: 0)
+  --json OUT.json         also write all results: per factor, per dimension, matrices
 
 Examples:
   cdis score --representations codes.npy --factors factors.npy
   cdis score --representations run.npz:mu --factors run.npz:factors --metrics dci --json out.json
   cdis score --representations codes.csv --factors factors.csv --metrics dci --preset random_forest
 
-Beside each score stands what perfect codes, the factors themselves, would get on these factors: not
-every metric gives them 1. A metric that cannot be computed is listed with the reason. beta_vae,
+The column "perfect" shows what perfect codes, the factors themselves, would score on these factors:
+not every metric gives them 1. A metric that cannot be computed is listed with the reason. beta_vae,
 factor_vae and irs need a crossed design, in which factors are independent of each other.
 """
 
 _COMPARE = """\
-Puts measured runs side by side, with means and intervals over seeds, as a Markdown table.
+Compares evaluated runs in a Markdown table, with means and intervals over seeds.
 
 Usage: cdis compare DIR ... [--scores A,B]
 
-  DIR ...       of earlier cdis evaluate; those that differ in nothing but the seed are one column
+  DIR ...       workdirs that have been evaluated; runs that differ only in the seed share a column
   --scores A,B  dotted names of numbers in metrics.json, or of groups: downstream.robustness
   --json        print JSON: each mean with its 95 % interval (Student's t)
 
@@ -136,36 +144,72 @@ Examples:
 """
 
 _RETRIEVE = """\
-Tells which action leads from one image to another, with the probability of each.
+Finds the action that leads from one image to another, for one pair or many.
 
 Usage: cdis retrieve --workdir DIR X.png Y.png
+       cdis retrieve --workdir DIR --pairs PAIRS.csv --out ANSWERS.csv
+       cdis retrieve --workdir DIR FOLDER_X FOLDER_Y --out ANSWERS.csv
 
-  --workdir DIR  of an earlier cdis train
-  --json         print one JSON object: {"action": ..., "probabilities": {...}}
+  --workdir DIR      of an earlier cdis train
+  --pairs PAIRS.csv  pairs of images: columns x and y and, if known, the true action; paths are
+                     absolute, or relative to the folder of PAIRS.csv
+  --out ANSWERS.csv  for many pairs: a line each, with x, y, answer, its probability, the
+                     probability of each action and, if known, the true action
+  --overwrite        overwrite an existing ANSWERS.csv
+  --json             print one JSON object: {"action": ..., "probabilities": {...}} for one pair,
+                     {"num_pairs": ..., "actions": [...], "action_retrieval": {...}} for many
 
 Examples:
   cdis retrieve --workdir runs/quickstart before.png after.png
   cdis retrieve --workdir runs/quickstart --json before.png after.png
+  cdis retrieve --workdir runs/quickstart --pairs pairs.csv --out answers.csv
 
-Both images must be of the size and mode of the data set that was trained on.
+Images must have the size and mode of the data set that was trained on. In two folders, files of
+equal name make a pair. If true actions are given, the accuracy is printed with its 95 % interval
+and the confusion matrix, and --out may be left out. Any number of pairs fits in memory.
 """
 
 _INTERVENE = """\
-Draws what an image would be like after an action, or with a factor set to a value.
+Shows what an image would look like after an action, or with a factor set to a value.
 
 Usage: cdis intervene --workdir DIR X.png --action NAME --out Y.png
        cdis intervene --workdir DIR X.png --do NAME=VALUE --out Y.png
 
   --workdir DIR    of an earlier cdis train
   --action NAME    factor and direction, such as hue+1 or x-1; cdis data show NAME lists them
-  --do NAME=VALUE  a factor and its value, such as light_position=12.5: its effects follow
+  --do NAME=VALUE  a factor and its value, such as light_position=12.5; its effects follow
   --out Y.png      the picture to write; an existing file is kept unless --overwrite is given
-  --overwrite      write over an existing file
+  --overwrite      overwrite an existing file
 
 Examples:
   cdis intervene --workdir runs/quickstart before.png --action hue+1 --out after.png
   cdis intervene --workdir runs/pendulum_cpu before.png --do light_position=12.5 --out after.png
   cdis retrieve --workdir runs/quickstart before.png after.png
+"""
+
+_EXPERIMENTS = """\
+Lists the experiments that come with cdis, for cdis train --config NAME.
+
+Usage: cdis experiments
+
+Example:
+  cdis experiments
+"""
+
+_COMPLETION = """\
+Prints a script that lets the shell complete cdis commands with the Tab key.
+
+Usage: cdis completion SHELL
+
+  SHELL  bash or zsh
+
+Examples:
+  mkdir -p ~/.local/share/bash-completion/completions
+  cdis completion bash > ~/.local/share/bash-completion/completions/cdis
+  cdis completion zsh > ~/.cdis-completion.zsh; echo source ~/.cdis-completion.zsh >> ~/.zshrc
+
+It completes commands, flags, experiments, data sets, folders and files, in shells opened from then
+on. The bash script needs the package bash-completion, or to be sourced in ~/.bashrc.
 """
 
 _DATA = """\
@@ -175,17 +219,17 @@ Usage: cdis data list
        cdis data prepare NAME [--manual_dir DIR]
        cdis data show NAME [--out SHEET.png]
 
-NAME is a name of the list, or own:FOLDER for images of your own: images.npy and factors.npy, or
+NAME is a name from the list, or own:FOLDER for images of your own: images.npy and factors.npy, or
 image files and factors.csv. See cdis/data/own_data.md, with an example.
 
   list             every data set, with its images and factors
-  prepare NAME     draw or download it now; cdis train does so by itself when needed
-  show NAME        its factors, actions, licence and source; of a prepared one, how many pairs of
-                   images there are for each action
+  prepare NAME     render or download it now; cdis train does so by itself when needed
+  show NAME        its factors, actions, licence and source; if it is prepared, also how many pairs
+                   of images each action has
   --manual_dir DIR take the files of a downloaded data set from DIR, where you have put them; by
                    default, they are looked for in DATA_DIR/downloads/manual before downloading
-  --out SHEET.png  also draw samples, each factor's values and counts on one sheet
-  --overwrite      write over an existing sheet
+  --out SHEET.png  also write one sheet with samples, the values of each factor, and counts
+  --overwrite      overwrite an existing sheet
   --data_dir DIR   where data sets are kept ($CDIS_DATA_DIR, else $TFDS_DATA_DIR,
                    else ~/tensorflow_datasets)
 
@@ -196,11 +240,12 @@ Examples:
   cdis data show sprites2d/coloured --out coloured.png
 """
 
-_PLACES_TO_MEND = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+#: What the user can fix: a full disk or quota, a read-only disk, missing permissions.
+_FIXABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 class Command(NamedTuple):
-    """What a command is called with and what it does."""
+    """What a command takes and what it does."""
 
     help: str  #: the first line is its summary
     run: Callable[..., None]
@@ -208,6 +253,8 @@ class Command(NamedTuple):
     optional: tuple[str, ...] = ()
     switches: tuple[str, ...] = ()  #: flags without one
     arguments: tuple[str, ...] = ()  #: what else it takes, in this order
+    instead: str | None = None  #: a flag that can be given in place of `arguments`
+    compiles: bool = False  #: let JAX keep what it compiles (`cdis.compiled`) before `run`
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -216,7 +263,7 @@ class Command(NamedTuple):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command and returns the exit status: 0, or 2 if the user has something to mend."""
+    """Run a command and returns the exit status: 0, or 2 for an error that the user can fix."""
     logging.set_verbosity(logging.WARNING)
     keep_freed_memory()
     try:
@@ -225,11 +272,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"cdis: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in _PLACES_TO_MEND:
+        if error.errno not in _FIXABLE:
             raise
         place = error.filename or "a file could not be written"
         print(
-            f"cdis: {error.strerror}: {place}. Make room or allow access there, or choose another "
+            f"cdis: {error.strerror}: {place}. Free space or allow access there, or choose another "
             "place, and run the command again.",
             file=sys.stderr,
         )
@@ -305,7 +352,7 @@ def _run(arguments: list[str]) -> None:
     name, *rest = arguments or ["--help"]
     if name in ("-h", "--help"):
         summaries = {key.split()[0]: command.help for key, command in COMMANDS.items()}
-        listed = [f"  {key:11}{text.splitlines()[0]}" for key, text in summaries.items()]
+        listed = [f"  {key:13}{text.splitlines()[0]}" for key, text in summaries.items()]
         print(_HELP.format(commands="\n".join(listed)), end="")
         return
     if name == "--version":
@@ -319,8 +366,8 @@ def _run(arguments: list[str]) -> None:
     if name not in COMMANDS:
         what = "flag" if name.startswith("-") else "command"
         raise UserError(
-            f"There is no {what} {name!r}{_near(name, COMMANDS)}. The command comes first, one of "
-            f"{', '.join(COMMANDS)}. See cdis --help."
+            f"There is no {what} {name!r}{near_miss(name, COMMANDS)}. The command comes first, one "
+            f"of {', '.join(COMMANDS)}. See cdis --help."
         )
     command = COMMANDS[name]
     if "-h" in rest or "--help" in rest:
@@ -328,11 +375,15 @@ def _run(arguments: list[str]) -> None:
         return
     overrides, rest = _take_overrides(rest) if "config" in command.flags else ({}, rest)
     values, others = _parse(name, rest)
+    if command.compiles:
+        from cdis.compiled import keep_compiled_programs
+
+        keep_compiled_programs()
     command.run(values, *others, **({"overrides": overrides} if "config" in command.flags else {}))
 
 
 def _parse(name: str, arguments: list[str]) -> tuple[flags.FlagValues, list[str]]:
-    """The flags of a command and its other arguments, in whatever order they were given."""
+    """The flags of a command and its other arguments, given in any order."""
     command, see = COMMANDS[name], f"See cdis {name} --help."
     values = flags.FlagValues()
     values.set_gnu_getopt(True)
@@ -343,7 +394,7 @@ def _parse(name: str, arguments: list[str]) -> tuple[flags.FlagValues, list[str]
     try:
         others = values(["cdis", *arguments])[1:]
     except flags.UnrecognizedFlagError as error:
-        near = _near(f"--{error.flagname}", [f"--{flag}" for flag in command.flags])
+        near = near_miss(f"--{error.flagname}", [f"--{flag}" for flag in command.flags])
         raise UserError(f"cdis {name} has no flag --{error.flagname}{near}. {see}") from error
     except flags.Error as error:
         raise UserError(f"cdis {name}: {error}. {see}") from error
@@ -351,8 +402,10 @@ def _parse(name: str, arguments: list[str]) -> tuple[flags.FlagValues, list[str]
         if not values[flag].value:
             raise UserError(f"cdis {name} needs --{flag}. {see}")
     least, endless = len(command.arguments), command.arguments[-1:] == ("DIR ...",)
+    wanted = " and ".join(command.arguments) or "nothing"
+    if command.instead and values[command.instead].value:
+        least, wanted = 0, f"nothing with --{command.instead}"
     if len(others) < least or (len(others) > least and not endless):
-        wanted = " and ".join(command.arguments) or "nothing"
         given = ", ".join(others) or "nothing"
         raise UserError(f"Beside flags, cdis {name} takes {wanted}, but was given {given}. {see}")
     return values, others
@@ -373,18 +426,15 @@ def _take_overrides(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
     return overrides, others
 
 
-def _near(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
 def _train(values: flags.FlagValues, overrides: dict[str, str]) -> None:
     from cdis.config import load_config
 
     config = load_config(values.config, overrides)  # its errors come before JAX is imported
 
+    from cdis.compiled import keep_compiled_programs
     from cdis.train.loop import train
 
+    keep_compiled_programs()
     train(config, values.workdir, values.data_dir, feed=values.feed or "auto")
 
 
@@ -435,10 +485,20 @@ def _compare(values: flags.FlagValues, *workdirs: str) -> None:
     print(json.dumps(experiments, indent=2) if values.json else markdown(experiments))
 
 
-def _retrieve(values: flags.FlagValues, x: str, y: str) -> None:
-    from cdis.apply import retrieve
+def _retrieve(values: flags.FlagValues, *paths: str) -> None:
+    if values.pairs or all(Path(path).is_dir() for path in paths):
+        _retrieve_many(values, *paths)
+        return
+    if values.out:
+        raise UserError("--out is for many pairs: give --pairs, or two folders. ")
 
-    probabilities = retrieve(values.workdir, x, y)
+    from cdis.image_files import read_image
+    from cdis.run import load
+
+    run = load(values.workdir)
+    found = run.retrieve(*(read_image(path, run.info) for path in paths))
+    likeliest = (-found).argsort(kind="stable")
+    probabilities = {run.actions[action]: float(found[action]) for action in likeliest}
     action = next(iter(probabilities))
     if values.json:
         print(json.dumps({"action": action, "probabilities": probabilities}))
@@ -449,20 +509,115 @@ def _retrieve(values: flags.FlagValues, x: str, y: str) -> None:
         print(f"{name:{width}}  {probability:.4f}")
 
 
+def _retrieve_many(values: flags.FlagValues, *folders: str) -> None:
+    if values.out:
+        _check_free(values.out, ".csv", values.overwrite)
+
+    from cdis import pairs
+    from cdis.data.progress import Progress
+    from cdis.files import atomic
+    from cdis.run import load
+
+    run = load(values.workdir)
+    path, info = values.pairs, run.info
+    given = pairs.from_csv(path, info) if path else pairs.from_folders(*folders)
+    if not (values.out or given.have_actions):
+        raise UserError("The answers need --out ANSWERS.csv, since no true actions are given.")
+    progress = Progress("cdis retrieve", given.count, "answered", "pairs")
+    with contextlib.ExitStack() as stack:
+        write = stack.enter_context(atomic(Path(values.out))).write if values.out else len
+        confusion = pairs.answer(run, given, write, progress.advance)
+    result: dict[str, Any] = {"num_pairs": given.count, "actions": run.actions}
+    if given.have_actions:
+        from cdis.metrics.retrieval import retrieval_scores
+
+        result["action_retrieval"] = retrieval_scores(confusion, run.info.num_factors)
+    if values.json:
+        print(json.dumps(result))
+        return
+    if given.have_actions:
+        print(*_accuracy(result["action_retrieval"], run.actions), sep="\n")
+    if values.out:
+        print(f"Wrote {values.out}: {given.count:,} pairs")
+
+
+def _accuracy(scores: dict[str, Any], actions: tuple[str, ...]) -> list[str]:
+    """Accuracy in both senses, and the confusion matrix, as lines of text."""
+    lines = []
+    for kind, meaning in (("directed", "the action"), ("undirected", "its factor")):
+        low, high = scores[f"{kind}_interval"]
+        lines.append(
+            f"{kind:11} {scores[kind]:.4f}  95 % interval {low:.4f} to {high:.4f}, chance "
+            f"{scores[f'chance_{kind}']:.4f}: {meaning} is right"
+        )
+    first = max(map(len, actions))
+    width = max(first, len(str(scores["num_pairs"]))) + 2
+    lines += ["", "Pairs by true action (rows) and answer (columns):", " " * first]
+    lines[-1] += "".join(f"{name:>{width}}" for name in actions)
+    for name, row in zip(actions, scores["confusion"], strict=True):
+        lines.append(f"{name:{first}}" + "".join(f"{count:{width}}" for count in row))
+    return [*lines, ""]
+
+
 def _intervene(values: flags.FlagValues, x: str) -> None:
     if bool(values.action) == bool(values.do):
         raise UserError(
             "cdis intervene needs either --action NAME or --do NAME=VALUE. "
             "See cdis intervene --help."
         )
+    _check_free(values.out, ".png", values.overwrite)
+    factor = _read_do(values.do) if values.do else {}
 
-    from cdis.apply import intervene, intervene_value
+    from cdis.image_files import read_image, write_image
+    from cdis.run import load
 
-    if values.action:
-        intervene(values.workdir, x, values.action, values.out, overwrite=values.overwrite)
-    else:
-        intervene_value(values.workdir, x, values.do, values.out, overwrite=values.overwrite)
+    run = load(values.workdir)
+    image = read_image(x, run.info)
+    changed = run.do(image, **factor) if values.do else run.intervene(image, values.action)
+    write_image(values.out, changed)
     print(f"Wrote {values.out}")
+
+
+def _read_do(text: str) -> dict[str, float]:
+    """{NAME: VALUE} of "NAME=VALUE"; `UserError` if it is not that."""
+    name, _, number = text.partition("=")
+    try:
+        return {name: float(number)}
+    except ValueError as error:
+        raise UserError(
+            f"--do {text} cannot be read: write NAME=VALUE with a number, such as --do light=12.5."
+        ) from error
+
+
+def _check_free(path: str, suffix: str, overwrite: bool) -> None:
+    """Raise `UserError` unless a file that ends in `suffix` may be written to `path`."""
+    out = Path(path)
+    if out.suffix.lower() != suffix:
+        raise UserError(f"--out {out} does not end in {suffix}, the kind of file that is written.")
+    if not out.parent.is_dir():
+        raise UserError(f"There is no folder {out.parent} to write {out.name} to. Create it first.")
+    if out.is_dir():
+        raise UserError(f"{out} is a folder. Give --out the name of a file.")
+    if out.exists() and not overwrite:
+        raise UserError(
+            f"{out} exists and was left as it is. Choose another --out, or add --overwrite."
+        )
+
+
+def _experiments(_: flags.FlagValues) -> None:
+    from cdis.config import experiments, names
+
+    for name in names():
+        # Read, not imported: a listing should run nobody's code.
+        text = ast.get_docstring(ast.parse((experiments() / f"{name}.py").read_text())) or ""
+        print(f"{name:37}{text.partition(chr(10))[0]}")
+
+
+def _completion(_: flags.FlagValues, shell: str) -> None:
+    from cdis import completion, config, data
+
+    commands = {name: command.flags for name, command in COMMANDS.items()}
+    print(completion.script(shell, commands, config.names(), data.names()), end="")
 
 
 def _data_list(_: flags.FlagValues) -> None:
@@ -488,10 +643,9 @@ def _data_show(values: flags.FlagValues, name: str) -> None:
 
     info = data.info(name)
     if values.out:
-        from cdis.apply import check_free
         from cdis.data.show import write_sheet
 
-        check_free(values.out, values.overwrite)
+        _check_free(values.out, ".png", values.overwrite)
         write_sheet(name, values.data_dir, values.out)
     print(f"{name}: {info.description}\n")
     for i, (factor, size) in enumerate(zip(info.factor_names, info.factor_sizes, strict=True)):
@@ -516,45 +670,51 @@ def _data_show(values: flags.FlagValues, name: str) -> None:
 
 
 def _print_actions(name: str, data_dir: str | None, info: Any) -> None:
-    """With the number of pairs of each, which only a prepared data set can tell."""
+    """The actions and, of a prepared data set, how many pairs of images each has."""
     from cdis import data
     from cdis.data.transitions import count_table
 
     print(f"\nActions: {', '.join(info.action_names)}")
     dataset = data.prepared(name, data_dir)
     if dataset is None:
-        print(f"Their transitions can be counted after: cdis data prepare {name}")
+        print(f"To count their transitions, run: cdis data prepare {name}")
     else:
         print("", *count_table(dataset), "", sep="\n")
 
 
 COMMANDS = {
     "train": Command(_TRAIN, _train, ("config", "workdir"), ("data_dir", "feed")),
-    "evaluate": Command(_EVALUATE, _evaluate, ("workdir",), ("data_dir",)),
-    "score": Command(
-        _SCORE,
-        _score,
-        ("representations", "factors"),
-        ("metrics", "preset", "continuous", "seed", "json"),
-    ),
-    "report": Command(_REPORT, _report, ("workdir",), ("data_dir",)),
+    "evaluate": Command(_EVALUATE, _evaluate, ("workdir",), ("data_dir",), compiles=True),
+    "report": Command(_REPORT, _report, ("workdir",), ("data_dir",), compiles=True),
     "compare": Command(_COMPARE, _compare, (), ("scores",), ("json",), ("DIR ...",)),
     "retrieve": Command(
-        _RETRIEVE, _retrieve, ("workdir",), switches=("json",), arguments=("X.png", "Y.png")
+        _RETRIEVE,
+        _retrieve,
+        ("workdir",),
+        ("pairs", "out"),
+        ("json", "overwrite"),
+        ("X.png", "Y.png"),
+        instead="pairs",
     ),
     "intervene": Command(
         _INTERVENE,
         _intervene,
         ("workdir", "out"),
         ("action", "do"),
-        switches=("overwrite",),
-        arguments=("X.png",),
+        ("overwrite",),
+        ("X.png",),
     ),
+    "score": Command(
+        _SCORE,
+        _score,
+        ("representations", "factors"),
+        ("metrics", "preset", "continuous", "seed", "json"),
+    ),
+    "experiments": Command(_EXPERIMENTS, _experiments),
     "data list": Command(_DATA, _data_list),
     "data prepare": Command(
         _DATA, _data_prepare, (), ("data_dir", "manual_dir"), arguments=("NAME",)
     ),
-    "data show": Command(
-        _DATA, _data_show, (), ("data_dir", "out"), switches=("overwrite",), arguments=("NAME",)
-    ),
+    "data show": Command(_DATA, _data_show, (), ("data_dir", "out"), ("overwrite",), ("NAME",)),
+    "completion": Command(_COMPLETION, _completion, arguments=("SHELL",)),
 }

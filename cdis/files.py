@@ -6,15 +6,23 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically: under a temporary name, then renamed. A failure changes nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that gets its name at the end; after an exception nothing is changed."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)  # mkstemp makes files that only their owner can read

@@ -1,4 +1,4 @@
-"""How the process asks the operating system for memory."""
+"""Keep freed memory in the process, for its next allocation."""
 
 import ctypes
 
@@ -7,11 +7,11 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 
 
 def keep_freed_memory() -> None:
-    """Lets the process keep what it frees, for its next allocation.
+    """Let the process keep the memory that it frees.
 
-    glibc gives large blocks back at once and maps fresh pages for the next ones. XLA on a CPU
-    allocates what a step needs anew for every step, so that a step may wait for the system to map
-    and clear pages longer than it computes. Nothing happens where there is no glibc.
+    glibc returns large blocks to the operating system at once and maps fresh pages for the next
+    ones. XLA on a CPU allocates its buffers anew in every step, which can spend more time waiting
+    for the system to map and clear pages than computing. Does nothing without glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

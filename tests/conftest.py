@@ -5,4 +5,5 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("CDIS_CACHE_DIR", "")  # no programs of earlier runs
 sys.path.insert(0, str(Path(__file__).parent))

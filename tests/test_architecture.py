@@ -30,11 +30,18 @@ MAY_IMPORT = {
     "methods": _LEARNING,
     "train": _TRAINING,
     "evaluate": _TRAINING,
-    "apply": _TRAINING,
+    "measure": _TRAINING,
+    "compiled": set(),
+    "completion": set(),
+    "image_files": {"data"},
+    "run": _TRAINING | {"compiled", "measure", "trained"},
+    "pairs": {"data", "image_files", "run", "trained"},
     "report": _TRAINING | {"evaluate"},
     "compare": {"metrics"},
-    "cli": _TRAINING | {"apply", "compare", "evaluate", "memory", "report"},
-    "__init__": set(),
+    "cli": _TRAINING
+    | {"compare", "compiled", "completion", "evaluate", "image_files", "memory", "pairs"}
+    | {"report", "run"},
+    "__init__": {"metrics", "run"},
     "__main__": {"cli"},
 }
 

@@ -15,12 +15,13 @@ from PIL import Image
 
 from cdis import data
 from cdis.cli import COMMANDS, headlines, main
+from cdis.config import names
 from cdis.data import transitions
 from cdis.evaluate import representations
 
 ROOT = Path(__file__).parents[1]
 TINY = str(ROOT / "tests/tiny_method.py")
-QUICKSTART = "experiments/ct_vae/quickstart.py"
+QUICKSTART = "ct_vae/quickstart"
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,43 @@ def test_as_a_module():
     assert run("--help").stdout.startswith("cdis: causal disentanglement")
     failed = run("trian")
     assert failed.returncode == 2 and "did you mean 'train'?" in failed.stderr
+
+
+def test_experiments_are_listed_with_what_they_are(capsys):
+    assert main(["experiments"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(names())
+    assert any(line.startswith("ct_vae/quickstart   ") and "CT-VAE" in line for line in lines)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="runs the script in bash")
+def test_completion_in_bash(capsys, tmp_path):
+    assert main(["completion", "bash"]) == 0
+    script = tmp_path / "completion.bash"
+    script.write_text(capsys.readouterr().out)
+    (tmp_path / "runs").mkdir()
+
+    def complete(*words):
+        program = f"""source {script}
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _cdis; printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+        command = ["bash", "--norc", "-c", program, "bash", "cdis", *words]
+        return subprocess.check_output(command, text=True, cwd=tmp_path).split()
+
+    assert set(complete("")) == {name.split()[0] for name in COMMANDS} | {"--help", "--version"}
+    assert complete("tr") == ["train"]
+    assert complete("data", "") == ["list", "prepare", "show"]
+    assert complete("data", "show", "sprites2d/c") == ["sprites2d/coloured"]
+    assert set(complete("data", "show", "-")) == {"--data_dir", "--out", "--overwrite", "--help"}
+    assert complete("train", "--w") == ["--workdir"]
+    assert complete("train", "--config", "ct_vae/qu") == [QUICKSTART]
+    assert complete("train", "--config", "=", "ct_vae/qu") == [QUICKSTART]
+    assert complete("train", "--config", "=") == list(names())
+    assert complete("evaluate", "--workdir", "r") == ["runs"]
+
+
+def test_completion_of_another_shell(fails):
+    assert "only for bash and zsh" in fails("completion", "fish")
 
 
 # Commands and flags that are not there
@@ -225,18 +263,38 @@ def _saved(tmp_path, array):
 
 def test_retrieve_prints_the_likeliest_action_first(workdir, pictures, capsys):
     _, x, y = pictures
-    names = data.info("sprites2d/coloured").action_names
+    actions = data.info("sprites2d/coloured").action_names
     assert main(["retrieve", x, "--workdir", workdir, y]) == 0
     answer, blank, *table = capsys.readouterr().out.splitlines()
-    assert answer == names[3] and blank == ""
-    assert table[0].split()[0] == names[3] and {row.split()[0] for row in table} == set(names)
+    assert answer == actions[3] and blank == ""
+    assert table[0].split()[0] == actions[3] and {row.split()[0] for row in table} == set(actions)
     shown = [float(row.split()[1]) for row in table]
     assert shown == sorted(shown, reverse=True) and abs(sum(shown) - 1) < 1e-3
 
     assert main(["retrieve", "--workdir", workdir, "--json", x, y]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["action"] == names[3]
+    assert told["action"] == actions[3]
     np.testing.assert_allclose(list(told["probabilities"].values()), shown, atol=1e-4)
+
+
+def test_retrieve_imports_only_what_it_needs(workdir, pictures):
+    _, x, y = pictures
+    program = f"""
+import sys
+from cdis.cli import main
+assert main(["retrieve", "--workdir", {workdir!r}, {x!r}, {y!r}]) == 0
+slow = {{"grain", "h5py", "matplotlib", "scipy", "sklearn", "tensorboardX", "tensorflow_datasets"}}
+assert not slow & set(sys.modules), slow & set(sys.modules)
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_intervene_writes_the_picture(workdir, pictures, tmp_path, capsys):
@@ -284,6 +342,8 @@ def test_intervene_refuses(action, out, said, workdir, pictures, tmp_path, fails
     ("arguments", "said"),
     [
         ((), "either --action NAME or --do NAME=VALUE"),
+        (("--do", "x=bright"), "write NAME=VALUE with a number"),
+        (("--do", "x="), "write NAME=VALUE with a number"),
         (("--action", "x+1", "--do", "x=1"), "either --action NAME or --do NAME=VALUE"),
         (("--do", "x"), "write NAME=VALUE"),
         (("--do", "xx=1"), "has no factor 'xx' (did you mean 'x'?)"),
@@ -362,9 +422,9 @@ def test_a_method_that_cannot(tmp_path, data_dir, pictures, fails):
     assert (
         main(["train", "--config", f"{TINY}:mute", "--workdir", path, "--data_dir", data_dir]) == 0
     )
-    assert "cannot tell actions" in fails("retrieve", "--workdir", path, x, y)
+    assert "cannot retrieve actions" in fails("retrieve", "--workdir", path, x, y)
     out = tmp_path / "out.png"
-    assert "cannot intervene" in fails(
+    assert "cannot apply actions" in fails(
         "intervene", "--workdir", path, x, "--action", "x+1", "--out", out
     )
     assert not out.exists()
@@ -499,7 +559,7 @@ def test_from_data_to_report(data_dir, tmp_path, capsys):
     """Quickstart's commands, on its own experiment shrunk to a few steps."""
     workdir, picture = str(tmp_path / "run"), str(tmp_path / "x.png")
     where = ["--workdir", workdir, "--data_dir", data_dir]
-    assert main(["train", "--config", f"{ROOT / QUICKSTART}:smoke", *where]) == 0
+    assert main(["train", "--config", f"{QUICKSTART}:smoke", *where]) == 0
     assert main(["evaluate", *where]) == 0
     out = capsys.readouterr().out
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())

@@ -1,4 +1,4 @@
-"""The process keeps freed memory once it has been asked to."""
+"""The process keeps freed memory once asked to."""
 
 import platform
 import subprocess

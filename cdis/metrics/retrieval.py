@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cdis.metrics.intervals import wilson_interval
+from cdis.ops.actions import opposite
 
 
 def action_retrieval(
@@ -15,21 +16,13 @@ def action_retrieval(
 ) -> dict[str, Any]:
     """Accuracy of the most probable action.
 
-    *Directed* accuracy counts the action itself, *undirected* accuracy only its factor, in either
-    direction. Perfect probabilities score 1 in both. A constant prediction has the directed
-    accuracy of that action's frequency, about ``1 / (2 num_factors)``.
-
     Args:
       probabilities: ``[pairs, 2 num_factors]``.
       action: ``[pairs]``, the true actions, numbered as in `cdis.ops.actions`.
       num_factors: F.
 
     Returns:
-      Values fit for JSON: ``directed``, ``undirected``, their 95 % Wilson intervals
-      (``directed_interval``, ``undirected_interval``), ``chance_directed``, ``chance_undirected``,
-      ``num_pairs``, ``per_action`` (directed accuracy; None for an action that never occurs),
-      ``per_action_undirected``, ``per_action_count`` and ``confusion`` (counts; rows are true
-      actions).
+      What `retrieval_scores` returns.
 
     Raises:
       ValueError: probabilities that are not finite, wrong shapes, unknown actions, no pairs.
@@ -49,23 +42,42 @@ def action_retrieval(
 
     answer = probabilities.argmax(1)
     confusion = np.bincount(action * num_actions + answer, minlength=num_actions**2)
-    confusion = confusion.reshape(num_actions, num_actions)
-    count = confusion.sum(1)
+    return retrieval_scores(confusion.reshape(num_actions, num_actions), num_factors)
+
+
+def retrieval_scores(
+    confusion: Int[np.ndarray, "actions actions"], num_factors: int
+) -> dict[str, Any]:
+    """Accuracy of retrieved actions, from counts of pairs by true action (rows) and answer.
+
+    *Directed* accuracy counts the action itself, *undirected* accuracy only its factor, in either
+    direction. Perfect answers score 1 in both. A constant answer has the directed accuracy of that
+    action's frequency, about ``1 / (2 num_factors)``. Actions are numbered as in
+    `cdis.ops.actions`.
+
+    Returns:
+      Values fit for JSON: ``directed``, ``undirected``, their 95 % Wilson intervals
+      (``directed_interval``, ``undirected_interval``), ``chance_directed``, ``chance_undirected``,
+      ``num_pairs``, ``per_action`` (directed accuracy; None for an action that never occurs),
+      ``per_action_undirected``, ``per_action_count`` and ``confusion`` (counts; rows are true
+      actions).
+    """
+    count, num_pairs, num_actions = confusion.sum(1), int(confusion.sum()), 2 * num_factors
     each = np.arange(num_actions)
     right = confusion[each, each]
-    right_factor = right + confusion[each, (each + num_factors) % num_actions]
+    right_factor = right + confusion[each, opposite(each, num_factors)]
 
     def shares(hits: np.ndarray) -> list[float | None]:
         return [float(h / c) if c else None for h, c in zip(hits, count, strict=True)]
 
     return {
-        "directed": float(right.sum() / len(action)),
-        "directed_interval": list(wilson_interval(right.sum(), len(action))),
-        "undirected": float(right_factor.sum() / len(action)),
-        "undirected_interval": list(wilson_interval(right_factor.sum(), len(action))),
+        "directed": float(right.sum() / num_pairs),
+        "directed_interval": list(wilson_interval(right.sum(), num_pairs)),
+        "undirected": float(right_factor.sum() / num_pairs),
+        "undirected_interval": list(wilson_interval(right_factor.sum(), num_pairs)),
         "chance_directed": 1 / num_actions,
         "chance_undirected": 1 / num_factors,
-        "num_pairs": len(action),
+        "num_pairs": num_pairs,
         "per_action": shares(right),
         "per_action_undirected": shares(right_factor),
         "per_action_count": count.tolist(),

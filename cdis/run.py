@@ -1,0 +1,392 @@
+"""The library's face: train, evaluate, and a trained method at work on arrays of images."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from ml_collections import ConfigDict
+
+from cdis import methods
+from cdis.compiled import keep_compiled_programs
+from cdis.config import load_config, override
+from cdis.data.info import Info
+from cdis.errors import UserError, near_miss
+from cdis.ops.images import to_uint8
+from cdis.train.checkpoint import restore
+from cdis.trained import Trained
+
+METRICS = "metrics.json"
+
+#: A factor can be set to values so many standard deviations from its mean.
+_RANGE = 3.0
+
+Representation = dict[str, np.ndarray]
+
+
+def load(workdir: str | os.PathLike) -> "Run":
+    """The trained method of a workdir, from its newest checkpoint.
+
+    Raises `UserError` if the directory is no workdir, or has no checkpoint or a damaged one.
+    """
+    return Run(workdir)
+
+
+def train(
+    config: str | os.PathLike | ConfigDict,
+    workdir: str | os.PathLike,
+    data_dir: str | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    feed: str = "auto",
+) -> "Run":
+    """Train an experiment, from where `workdir` left off, and load the result.
+
+    Args:
+      config: name of an experiment, such as "ct_vae/quickstart" or "ct_vae/quickstart:smoke"; path
+        of an experiment file; or a config.
+      workdir: gets config, checkpoints and logs. It may be new, or the one of a stopped run of the
+        same config.
+      data_dir: where data sets are kept; see `cdis.data.prepare`.
+      overrides: fields of the config to change, by dotted name: {"stages.joint.steps": 100}.
+      feed: where images come from; see `cdis.data.load`.
+
+    Returns:
+      What was trained. After Ctrl-C or SIGTERM, that is the step that was saved.
+
+    Raises:
+      UserError: the config, workdir or data cannot be used; see `cdis.train.loop.train`.
+    """
+    from cdis.train import loop, parallel  # import the input pipeline, which only training needs
+
+    keep_compiled_programs()
+    loop.train(_config(config, overrides), workdir, data_dir, feed=feed)
+    parallel.barrier("trained")  # the first process has written the last checkpoint
+    return load(workdir)
+
+
+def evaluate(
+    run: "str | os.PathLike | Run",
+    data_dir: str | None = None,
+    *,
+    progress: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Measure a trained method on held-out images and write metrics.json into its workdir.
+
+    Args:
+      run: a workdir, or what `load` or `train` returned.
+      data_dir: where data sets are kept; see `cdis.data.prepare`.
+      progress: called with a line of text for each part that is measured.
+
+    Returns:
+      The contents of metrics.json.
+
+    Raises:
+      UserError: the workdir has no usable checkpoint, or its data set cannot be had.
+    """
+    from cdis.measure import evaluate as measure  # imports the metrics and their libraries
+
+    keep_compiled_programs()
+    workdir = run.workdir if isinstance(run, Run) else run
+    return measure(workdir, data_dir, progress=progress)
+
+
+class Run:
+    """A trained method at work on NumPy arrays.
+
+    Images are uint8 ``[B, H, W, C]``, from 0 to 255, of the size that was trained on
+    (``info.image_shape``). B is any number; one image may come without its batch axis, as
+    ``[H, W, C]``, and then the result has no batch axis either. The rows of a batch are
+    independent. The first call of a function compiles it, once for single images and once for
+    batches; compiled programs are kept for later processes (`cdis.compiled`).
+
+    Each function raises `UserError` if the method lacks the ability, or if an array has another
+    shape or type than expected.
+
+    Attributes:
+      workdir: where it was trained.
+      config: what it was trained with; locked.
+      info: the data set that it was trained on: factor names, image shape and more.
+      step: training steps behind it, over all stages.
+    """
+
+    workdir: Path
+    config: ConfigDict
+    info: Info
+    step: int
+
+    def __init__(self, workdir: str | os.PathLike):
+        keep_compiled_programs()
+        restored = restore(workdir)
+        self.workdir = Path(workdir)
+        self.config, self.info, self.step = restored.config, restored.info, restored.step
+        method = methods.module(self.config.method).make(self.config, self.info)
+        self._trained = Trained(method, restored.variables, self.info)
+        self._shapes = jax.eval_shape(lambda: restored.variables)
+
+    def __repr__(self) -> str:
+        return (
+            f"<cdis.run.Run {str(self.workdir)!r}: {self.config.method} on {self.info.name}, "
+            f"step {self.step}>"
+        )
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """Names of the actions by index, such as "hue+1"; none if factors are continuous.
+
+        They name the columns of what `retrieve` returns.
+        """
+        return () if 0 in self.info.factor_sizes else self.info.action_names
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The contents of metrics.json. Raises `UserError` if the run has not been evaluated."""
+        path = self.workdir / METRICS
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{self.workdir} has not been evaluated: it has no {METRICS}. Call "
+                f"cdis.evaluate(run), or run `cdis evaluate --workdir {self.workdir}`."
+            ) from error
+        except ValueError as error:
+            raise UserError(
+                f"{path} is damaged ({error}). Run `cdis evaluate --workdir {self.workdir}` again."
+            ) from error
+
+    def encode(
+        self,
+        images: UInt8[np.ndarray, "*b h w c"],
+        values: Float[np.ndarray, "*b f"] | None = None,
+    ) -> Representation:
+        """The representation of images.
+
+        Args:
+          images: uint8 ``[B, H, W, C]`` or ``[H, W, C]``.
+          values: the labels of the images, float ``[B, F]`` or ``[F]``, in the units of the data
+            set, for an encoder that reads them.
+
+        Returns:
+          ``{"vectors": float32 [B, d]}`` and, of a method with discrete codes, ``"codes"``: int32
+          ``[B, N]``, an index into the codebook for each of the N nodes.
+        """
+        batch, single = self._images(images, "images")
+        labels = None if values is None else self._labels(values, len(batch), single)
+        found = self._trained.encode(batch, labels)
+        return {name: part[0] for name, part in found.items()} if single else found
+
+    def decode(self, representation: Representation) -> UInt8[np.ndarray, "*b h w c"]:
+        """Images of a representation, as `encode` returns it.
+
+        Args:
+          representation: ``{"vectors": float [B, d]}``, or ``[d]`` for one image; further entries
+            of `encode`'s result may be left out if the method does without them.
+
+        Returns:
+          uint8 ``[B, H, W, C]``, or ``[H, W, C]`` for one image.
+        """
+        parts, single = {}, False
+        for name, like in self._representation().items():
+            if name in representation:
+                part = np.asarray(representation[name])
+                kind = np.floating if like.dtype == np.float32 else np.integer
+                fits = part.ndim in (1, 2) and part.shape[-1:] == like.shape
+                if not fits or not np.issubdtype(part.dtype, kind):
+                    raise _wrong_array(f"representation[{name!r}]", part, like)
+                single = part.ndim == 1
+                parts[name] = np.atleast_2d(part).astype(like.dtype)
+        lengths = {name: len(part) for name, part in parts.items()}
+        if "vectors" not in parts or len(set(lengths.values())) > 1 or not lengths["vectors"]:
+            raise UserError(
+                'A representation is a dict as encode returns it, with at least "vectors", and '
+                f"one row in each part for each image; given: {lengths or list(representation)}."
+            )
+        return self._pixels(self._trained.decode(parts), single)
+
+    def retrieve(
+        self, x: UInt8[np.ndarray, "*b h w c"], y: UInt8[np.ndarray, "*b h w c"]
+    ) -> Float[np.ndarray, "*b a"]:
+        """Probability of each action to be the one that leads from image x to image y.
+
+        Args:
+          x: uint8 ``[B, H, W, C]`` or ``[H, W, C]``, before the action.
+          y: of the same shape, after it.
+
+        Returns:
+          float32 ``[B, A]``, or ``[A]`` for one pair; rows sum to 1, `actions` names the columns.
+        """
+        before, single = self._images(x, "x")
+        after, _ = self._images(y, "y")
+        if np.shape(x) != np.shape(y):
+            raise UserError(
+                f"x and y must be as many images, but have the shapes {list(np.shape(x))} and "
+                f"{list(np.shape(y))}."
+            )
+        found = self._trained.retrieve(before, after)
+        return found[0] if single else found
+
+    def intervene(
+        self,
+        images: UInt8[np.ndarray, "*b h w c"],
+        action: str | int | Sequence[str] | Sequence[int] | Int[np.ndarray, " b"],
+    ) -> UInt8[np.ndarray, "*b h w c"]:
+        """What images would look like after an action.
+
+        Args:
+          images: uint8 ``[B, H, W, C]`` or ``[H, W, C]``.
+          action: a name of `actions`, such as "hue+1", or its index; or one for each image.
+
+        Returns:
+          uint8, of the shape of `images`.
+        """
+        batch, single = self._images(images, "images")
+        index = self._action_indices(action, len(batch))
+        return self._pixels(self._trained.intervene(batch, index), single)
+
+    def do(
+        self,
+        images: UInt8[np.ndarray, "*b h w c"],
+        /,
+        **factor: float | Sequence[float] | Float[np.ndarray, " b"],
+    ) -> UInt8[np.ndarray, "*b h w c"]:
+        """Counterfactual images: one factor set to a value, its effects following.
+
+        What neither is set nor depends on it stays as it is in each image.
+
+        Args:
+          images: uint8 ``[B, H, W, C]`` or ``[H, W, C]``.
+          factor: exactly one, by name: ``run.do(images, light_position=12.5)``. The value is in the
+            units of the data set, within three standard deviations of the factor's mean
+            (``info.value_mean``, ``info.value_std``); or one value for each image.
+
+        Returns:
+          uint8, of the shape of `images`.
+        """
+        if len(factor) != 1:
+            given = ", ".join(factor) or "none"
+            raise UserError(
+                f"do takes exactly one factor, such as do(images, light=12.5); given: {given}."
+            )
+        batch, single = self._images(images, "images")
+        ((name, value),) = factor.items()
+        numbers = np.asarray(value)
+        if not np.issubdtype(numbers.dtype, np.number):
+            raise UserError(f"{name} must be a number, or one for each image, not {value!r}.")
+        values = _one_each(name, numbers, len(batch)).astype(np.float32)
+        index = check_value(self.info, name, values)
+        return self._pixels(self._trained.do(batch, index, values), single)
+
+    def _images(self, images: Any, name: str) -> tuple[UInt8[np.ndarray, "b h w c"], bool]:
+        """A batch, and whether it was one image without a batch axis."""
+        array, like = np.asarray(images), jax.ShapeDtypeStruct(self.info.image_shape, np.uint8)
+        if array.dtype != np.uint8 or array.shape[-3:] != like.shape or array.ndim > 4:
+            raise _wrong_array(name, array, like)
+        if array.ndim == 4 and not len(array):
+            raise UserError(f"{name} holds no images: its shape is {list(array.shape)}.")
+        single = array.ndim == 3
+        return (array[None] if single else array), single
+
+    def _labels(self, values: Any, count: int, single: bool) -> Float[np.ndarray, "b f"]:
+        array, factors = np.asarray(values), self.info.num_factors
+        wanted = (factors,) if single else (count, factors)
+        if array.shape != wanted or not np.issubdtype(array.dtype, np.number):
+            raise UserError(
+                f"values must be numbers of the shape {list(wanted)}, one for each factor "
+                f"({', '.join(self.info.factor_names)}), not {array.dtype}{list(array.shape)}."
+            )
+        return array.reshape(count, factors).astype(np.float32)
+
+    def _action_indices(self, action: Any, count: int) -> Int[np.ndarray, " b"]:
+        chosen = np.asarray(action)
+        if chosen.dtype.kind == "U":
+            chosen = np.vectorize(self.info.action_index, otypes=[np.int64])(chosen)
+        if not np.issubdtype(chosen.dtype, np.integer):
+            raise UserError(
+                f"action must be a name or an index of run.actions, or one for each image, not "
+                f"{chosen.dtype}{list(chosen.shape)}."
+            )
+        if chosen.size and not 0 <= chosen.min() <= chosen.max() < self.info.num_actions:
+            raise UserError(
+                f"Actions are numbered from 0 to {self.info.num_actions - 1} "
+                f"({', '.join(self.info.action_names)}); {chosen.min()} to {chosen.max()} is out "
+                "of range."
+            )
+        return _one_each("action", chosen, count).astype(np.int32)
+
+    def _representation(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """What `encode` returns for one image, as shapes and types."""
+        encode = self._trained.method.encode
+        if encode is None:
+            raise UserError(f"{self.config.method} cannot encode images, nor decode them.")
+        image = jax.ShapeDtypeStruct((1, *self.info.image_shape), np.uint8)
+        values = jax.ShapeDtypeStruct((1, self.info.num_factors), np.float32)
+        found = jax.eval_shape(encode, self._shapes, image, values)
+        return {
+            name: jax.ShapeDtypeStruct(part.shape[1:], part.dtype) for name, part in found.items()
+        }
+
+    def _pixels(self, images: Float[np.ndarray, "b h w c"], single: bool) -> np.ndarray:
+        stored = to_uint8(images)
+        return stored[0] if single else stored
+
+
+def check_value(info: Info, name: str, values: Float[np.ndarray, " b"]) -> int:
+    """The index of factor `name`, which can be set to `values`.
+
+    Raises `UserError` for an unknown factor, and for values that are not numbers or lie more than
+    three standard deviations from the factor's mean.
+    """
+    if name not in info.factor_names:
+        raise UserError(
+            f"{info.name} has no factor {name!r}{near_miss(name, info.factor_names)}. "
+            f"Its factors are {', '.join(info.factor_names)}."
+        )
+    factor = info.factor_names.index(name)
+    if info.value_mean is None or info.value_std is None:
+        raise UserError(
+            f"The factors of {info.name} have no values to set, only steps to take: use an action "
+            f"(--action), one of {', '.join(info.action_names)}."
+        )
+    mean, std = info.value_mean[factor], info.value_std[factor]
+    low, high = mean - _RANGE * std, mean + _RANGE * std
+    outside = values[~((low <= values) & (values <= high))]  # and what is not a number
+    if len(outside):
+        raise UserError(
+            f"{name} = {outside[0]:g} is out of range. Give {name} a number from {low:.4g} to "
+            f"{high:.4g}, {_RANGE:g} standard deviations about its mean, {mean:.4g}."
+        )
+    return factor
+
+
+def _config(
+    config: str | os.PathLike | ConfigDict, overrides: Mapping[str, Any] | None
+) -> ConfigDict:
+    if not isinstance(config, ConfigDict):
+        return load_config(str(config), overrides)
+    copy = config.copy_and_resolve_references()
+    override(copy, overrides or {})
+    return copy.lock()
+
+
+def _one_each(name: str, given: np.ndarray, count: int) -> np.ndarray:
+    """One entry for each of `count` images, from one for all or one for each."""
+    if given.shape not in ((), (count,)):
+        raise UserError(
+            f"{name} must be one for all images or one for each of the {count}, not an array of "
+            f"the shape {list(given.shape)}."
+        )
+    return np.broadcast_to(given, count)
+
+
+def _wrong_array(name: str, array: np.ndarray, like: jax.ShapeDtypeStruct) -> UserError:
+    """`like` is one row of what was expected."""
+    row = ", ".join(map(str, like.shape))
+    values = " from 0 to 255" if like.dtype == np.uint8 else ""
+    return UserError(
+        f"{name} must be {like.dtype}{values} of the shape [B, {row}], or [{row}] for one image; "
+        f"it is {array.dtype} of the shape {list(array.shape)}."
+    )

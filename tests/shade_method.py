@@ -1,0 +1,96 @@
+"""A trained workdir without training: a method whose every answer can be computed by hand.
+
+Its images are one light value in all pixels, with the data set below. The representation of an
+image is its mean; action k adds k, and do() writes the value into all pixels.
+"""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from ml_collections import ConfigDict
+
+from cdis.config import common, to_json
+from cdis.data.info import Info
+from cdis.methods.base import Actions, Codes, Factors, Method, Representation, Variables
+from cdis.train.checkpoint import Checkpoints, claim
+from cdis.train.state import State
+
+INFO = Info(
+    name="shade",
+    factor_names=("light", "shadow"),
+    factor_sizes=(3, 4),
+    circular=(False, False),
+    image_shape=(8, 8, 1),
+    licence="none",
+    citation="none",
+    description="A light and its shadow.",
+    graph=((0, 0), (1, 0)),
+    value_mean=(10.0, -1.0),
+    value_std=(2.0, 0.5),
+)
+
+
+def make(config: ConfigDict, info: Info) -> Method:
+    """Everything that a method can do, or nothing if ``config.model.mute``."""
+    del info
+
+    def encode(variables: Variables, images: Array, values: Array | None = None) -> Representation:
+        mean = jnp.mean(images.astype(jnp.float32), axis=(1, 2))
+        extra = jnp.zeros_like(mean) if values is None else values[:, :1]
+        vectors = variables["params"]["scale"] * jnp.concatenate([mean, extra], axis=1)
+        return {"vectors": vectors, "codes": mean.astype(jnp.int32)}
+
+    def decode(variables: Variables, representation: Representation) -> Array:
+        del variables
+        return _filled(representation["vectors"][:, 0])
+
+    def retrieve(variables: Variables, x: Array, y: Array) -> Array:
+        del variables
+        step = y[:, 0, 0, 0].astype(jnp.int32) - x[:, 0, 0, 0]
+        return 0.6 * jnp.equal(step[:, None], jnp.arange(4)) + 0.1
+
+    def intervene(variables: Variables, images: Array, action: Array) -> Array:
+        del variables
+        return _filled(images[:, 0, 0, 0] + action)
+
+    def do(variables: Variables, images: Array, factor: Array, value: Array) -> Array:
+        del variables
+        return _filled(images[:, 0, 0, 0] + 100 * factor + value)
+
+    if config.model.mute:
+        return Method(init=lambda key, batch: {}, stages=())
+    return Method(
+        init=lambda key, batch: {},
+        stages=(),
+        encode=encode,
+        decode=decode,
+        codes=Codes(256, 1),
+        actions=Actions(retrieve, intervene),
+        factors=Factors(2, do),
+    )
+
+
+def _filled(value: Array) -> Array:
+    image = value[:, None, None, None] * jnp.ones((1, *INFO.image_shape))
+    return image / 127.5 - 1
+
+
+def images(*lights: int) -> np.ndarray:
+    """An image for each light, uint8 ``[B, 8, 8, 1]``."""
+    return np.full((len(lights), *INFO.image_shape), 0, np.uint8) + np.reshape(
+        np.array(lights, np.uint8), (-1, 1, 1, 1)
+    )
+
+
+def workdir(path: Path, *, mute: bool = False) -> str:
+    """Makes `path` the workdir of this method after five steps."""
+    config = common()
+    config.update(method="shade_method", model={"mute": mute})
+    claim(path, config, INFO)
+    state = State({"params": {"scale": np.float32(2)}}, {"count": np.int32(5)}, np.int32(5))
+    with Checkpoints(path) as checkpoints:
+        facts = {"step": 5, "train_seconds": 1.5, "config": config.to_dict()}
+        checkpoints.save(state, facts | {"text": to_json(config)})
+    return str(path)

@@ -3,8 +3,8 @@
 A name is one of
 
 - `names()`, the data sets of cdis, such as "sprites2d/coloured";
-- "own:FOLDER", a folder of one's own images (`cdis.data.own`);
-- "MODULE:NAME", a data set that a Python module of one's own defines, such as
+- "own:FOLDER", a folder of your own images (`cdis.data.own`);
+- "MODULE:NAME", a data set that your own Python module defines, such as
   "my_data:bars/small". The module is imported from the current folder, from PYTHONPATH or from an
   installed package, and defines subclasses of `cdis.data.generated.GeneratedBuilder`,
   `cdis.data.downloaded.DownloadedBuilder` or `cdis.data.builder.ImageBuilder`. NAME is the name in

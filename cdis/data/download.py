@@ -132,7 +132,7 @@ def _check(file: File, path: Path, data_set: str) -> None:
     try:
         fault = file.fault(path)
     except OSError as error:
-        raise UserError(f"{data_set}: {path} cannot be read ({error}). Check it.") from error
+        raise UserError(f"{data_set}: {path} is unreadable ({error}). Fix that.") from error
     if fault:
         raise UserError(
             f"{path} is not the published file of {data_set}: {fault}. Delete it; then download "

@@ -17,7 +17,7 @@ from cdis.imports import import_user_module
 if TYPE_CHECKING:  # `cdis.data.builder` imports tfds, which takes a second
     from cdis.data.builder import ImageBuilder
 
-#: Names that start so are folders of one's own images; see `cdis.data.own`.
+#: The prefix of names of folders of the user's own images; see `cdis.data.own`.
 OWN = "own:"
 
 # To add a data set to cdis, write a module and list it here. Its name is that of its builder.

@@ -241,8 +241,7 @@ class Own:
             ) from error
 
     def _array_columns(self, factors: np.ndarray, about: dict[str, Any]) -> dict[str, np.ndarray]:
-        whole = factors.dtype.kind in "iu"
-        if factors.ndim != 2 or not whole:
+        if factors.ndim != 2 or factors.dtype.kind not in "iu":
             raise self._error(
                 f"factors are {factors.dtype} {list(factors.shape)}, not integers [n, F]",
                 "Save integers, one row per image, or write a factors.csv, whose values may be any "

@@ -190,12 +190,12 @@ class Store:
             if about["records"] != self._records():
                 return None
             labels = {name: np.load(folder / f"{name}.npy") for name in _FILES[kind]}
-            images, whole = None, len(labels["split"]) == self._count
+            images, complete = None, len(labels["split"]) == self._count
             if kind == _DECODED:
                 # As a plain array: indexing a np.memmap would make np.memmaps.
                 images = np.asarray(np.load(folder / "images.npy", mmap_mode="r"))
-                whole = images.shape == (self._count, *self.info.image_shape)
-            if whole and about["checksum"] == _checksum(images, labels):
+                complete = images.shape == (self._count, *self.info.image_shape)
+            if complete and about["checksum"] == _checksum(images, labels):
                 return images, labels
         except (OSError, ValueError, KeyError, TypeError, EOFError):
             pass

@@ -325,8 +325,8 @@ def test_a_killed_download_resumes(tiny, server, tmp_path):
 
 def test_two_processes_download_once(tiny, server, tmp_path):
     processes = [_program(tiny, tmp_path / "data") for _ in range(2)]
-    told = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], told
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
     assert server.parts() == [None]
     assert data.prepared("shapes3d", str(tmp_path / "data")) is not None
 

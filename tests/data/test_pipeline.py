@@ -64,14 +64,14 @@ def test_every_image_once_an_epoch_and_only_those_of_the_split():
 
 
 @pytest.mark.parametrize("start", [1, 17, 29])
-def test_same_batches_whatever_the_start(start):
+def test_same_batches_from_any_start(start):
     np.testing.assert_array_equal(
         _numbers(batch_size=8, start=start), _numbers(batch_size=8)[start:]
     )
 
 
 @pytest.mark.parametrize("threads", [0, 1, 4])
-def test_same_batches_whatever_the_threads(threads):
+def test_same_batches_for_any_number_of_threads(threads):
     np.testing.assert_array_equal(_numbers(batch_size=8, threads=threads), _numbers(batch_size=8))
 
 

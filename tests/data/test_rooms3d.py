@@ -1,4 +1,4 @@
-"""The ray caster against literal sphere tracing, and what the grids promise."""
+"""The ray caster against literal sphere tracing, and properties of the grids."""
 
 import math
 import time
@@ -210,7 +210,7 @@ def test_shapes_are_what_they_are_called():
     assert widths[cube] > 1.3 * widths[cylinder]  # sqrt(2), less the perspective
 
 
-def test_weights_are_finite_and_drawn_the_same_again():
+def test_weights_are_finite_and_reproducible():
     for scale, shape, degrees in ((0.75, 0, -30.0), (1.25, 1, 30.0), (1.25, 3, 0.0)):
         weights = rooms3d._weights(scale, shape, degrees)
         assert np.isfinite(weights).all() and weights.min() >= 0

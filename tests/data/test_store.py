@@ -149,11 +149,11 @@ def test_splits_are_permanent():
 def test_a_killed_preparation_leaves_nothing_that_looks_complete(tmp_path):
     program = (
         "import sys, time; from pathlib import Path; from tiny_store import Sprites2d, tiny_store\n"
-        "draw = Sprites2d.examples.__func__\n"
+        "render = Sprites2d.examples.__func__\n"
         "def examples(cls, config, index):\n"
         "    Path(sys.argv[2]).touch() if len(index) < 20 else None\n"
         "    time.sleep(60 if len(index) < 20 else 0)\n"
-        "    return draw(cls, config, index)\n"
+        "    return render(cls, config, index)\n"
         "Sprites2d.examples = classmethod(examples)\n"
         "tiny_store(Path(sys.argv[1])).prepare()"
     )
@@ -189,10 +189,10 @@ def test_two_processes_prepare_at_once_and_without_tensorflow(tmp_path):
         "assert 'tensorflow' not in sys.modules and 'tensorflow_datasets' in sys.modules"
     )
     processes = [_start(program, tmp_path) for _ in range(2)]
-    told = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], told
-    assert [out for out, _ in told] == ["", ""]
-    assert "".join(err for _, err in told) == f"Preparing sprites2d/tiny in {tmp_path}\n"
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert [out for out, _ in outputs] == ["", ""]
+    assert "".join(err for _, err in outputs) == f"Preparing sprites2d/tiny in {tmp_path}\n"
     _check(tiny_store(tmp_path).load())
 
 

@@ -123,4 +123,4 @@ def test_top_level_entries():
     )
     entries = {line.split("/")[0] for line in listed.stdout.splitlines()}
     files = {"README.md", "LICENSE", "pyproject.toml", ".gitignore"}
-    assert entries <= files | {".ci", "cdis", "experiments", "tests", "tools", "typings"}
+    assert entries <= files | {".ci", "cdis", "experiments", "tests", "tools"}

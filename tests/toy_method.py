@@ -1,7 +1,8 @@
-"""A tiny method for the tests of the loop: noise-free, two stages, a collection of its own.
+"""A tiny method for the tests of the loop: deterministic, two stages and an extra collection.
 
 Stage "autoencoder" learns a linear map of 12-pixel images and keeps their moving average in the
-collection "average"; stage "actions" tells from two precomputed codes which action lies between.
+collection "average"; stage "actions" classifies the action between two images, given their
+precomputed codes.
 """
 
 import functools
@@ -109,7 +110,7 @@ def make(config: ConfigDict, info: Info) -> Method:
             mean, count = lax.pmean(mean, axis_name), lax.psum(count, axis_name)
         average = variables["average"]
         return loss, Aux(
-            {"pixel": jnp.mean(jnp.abs(decoded - images))},
+            {"pixel": jnp.mean(jnp.abs(decoded - images)), "brightness": jnp.mean(images)},
             {
                 "average": {
                     "image": 0.9 * average["image"] + 0.1 * mean,

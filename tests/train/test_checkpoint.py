@@ -151,4 +151,4 @@ def test_a_disk_that_is_really_full(tmp_path):
     assert "steps/s" in first
     assert "UserError: The disk that holds" in done.stderr and "is full" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "Going on from step" in second and "status 0" in second
+    assert "Resuming from step" in second and "status 0" in second

@@ -81,3 +81,13 @@ def test_the_progress_line(tmp_path, capsys):
         "s 40/100  0.5 steps/s  4 examples/s  2:00 left  loss 0.25  accuracy 0.5\n"
     )
     assert duration(3725) == "1:02:05"
+
+
+def test_edge_strengths_do_not_crowd_out_the_reconstruction(tmp_path, capsys):
+    """The loss first, then the order of reporting; edges and the gradient's norm come last."""
+    names = ["edge_a_b", "edge_b_c", "reconstruction", "kl", "loss", "gradient_norm", "accuracy"]
+    with Log(tmp_path, 0) as log:
+        settings = stage(steps=100, batch_size=8, learning_rate=0.1)
+        log.progress("s", 40, settings, 0.5, dict.fromkeys(names, 1.0))
+    shown = capsys.readouterr().out.split("left  ")[1].split()[::2]
+    assert shown == ["loss", "reconstruction", "kl", "accuracy", "edge_a_b", "edge_b_c"]

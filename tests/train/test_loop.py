@@ -182,6 +182,89 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
         assert all(np.isfinite(list(line.values())[3:]).all() for line in numbers(tmp_path))
 
 
+def copy_of(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_finished_run_is_extended_and_an_extension_resumes(tmp_path, uninterrupted, capsys):
+    """Ends like a run of the longer length, whose schedule does not depend on the length here."""
+    workdir, longer = copy_of(uninterrupted[0], tmp_path), changed(stages__actions__steps=28)
+    expected = train(longer, tmp_path / "straight")
+    capsys.readouterr()
+    ended = start(workdir, "stages.actions.steps=28", "term=43")
+    output = finish(ended)
+    assert ended.returncode == 0 and "saved step 43" in output, output
+    assert "actions: extended from 16 to 28 steps; from here on the learning rate" in output
+    assert checkpoint.read_config(workdir) == checkpoint.restore(workdir).config == longer
+    state = train(longer, workdir)
+    assert "Resuming from step 43 of 48" in (said := capsys.readouterr().out)
+    assert "extended" not in said
+    assert_same(state, expected)
+    lines = {line["step"]: line for line in numbers(workdir) if "loss" in line}
+    assert lines == {
+        line["step"]: line for line in numbers(tmp_path / "straight") if "loss" in line
+    }
+
+
+def test_an_interrupted_run_is_extended_before_a_checkpoint_has_the_new_length(
+    tmp_path, uninterrupted
+):
+    """The config is recorded at once; the checkpoints keep those that they were trained with."""
+    workdir, longer = copy_of(uninterrupted[0], tmp_path), changed(stages__actions__steps=17)
+    assert checkpoint.extend(workdir, longer, ["autoencoder"]) == [("actions", 16)]
+    assert checkpoint.restore(workdir).step == TOTAL
+    assert int(train(longer, workdir).step) == TOTAL + 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"stages__autoencoder__steps": 24}, r"'autoencoder' in .* ended after 20 steps.*to 24"),
+        ({"stages__actions__steps": 12}, "stages.actions.steps: 16 there, 12 here"),
+        ({"stages__actions__steps": 28, "seed": 3}, "differ in:\n  seed: 0 there, 3 here\nUse"),
+    ],
+)
+def test_only_the_last_stage_grows(uninterrupted, fields, message):
+    workdir, _ = uninterrupted
+    before = contents(workdir)
+    with pytest.raises(UserError, match=message):
+        train(changed(**fields), workdir)
+    assert contents(workdir) == before
+
+
+def test_a_stage_that_none_has_followed_may_grow(tmp_path, uninterrupted):
+    workdir = copy_of(uninterrupted[0], tmp_path)
+    for step in (24, 30, 36):
+        shutil.rmtree(workdir / "checkpoints" / str(step))
+    fields = {"stages__autoencoder__steps": 22, "stages__actions__steps": 17}
+    assert int(train(changed(**fields), workdir).step) == 22 + 17
+    assert 22 in steps(workdir)
+
+
+def test_compilation_is_announced_and_metrics_keep_the_order_of_the_loss(tmp_path, capsys):
+    train(changed(stages__autoencoder__steps=4, stages__actions__steps=4), tmp_path / "run")
+    said = capsys.readouterr().out
+    for stage in ("autoencoder", "actions"):
+        announced = said.index(f"{stage}: compiling (a minute or so at the first start)")
+        assert announced < said.index(f"{stage}: compiled in") < said.index(f"{stage} 4/4")
+    line = next(line for line in read_log(tmp_path / "run") if line["stage"] == "autoencoder")
+    metrics = [name for name in line if name not in ("step", "stage", "time")]
+    assert metrics == ["loss", "pixel", "brightness", "gradient_norm", "steps_per_second"]
+
+
+def test_a_workdir_of_version_0_1_says_so(tmp_path, uninterrupted):
+    workdir = copy_of(uninterrupted[0], tmp_path)
+    (workdir / checkpoint.INFO).unlink()
+    for use in (
+        lambda: train(changed(seed=1), workdir),
+        lambda: checkpoint.restore(workdir),
+        lambda: checkpoint.read_info(workdir),
+    ):
+        with pytest.raises(UserError, match=r"was trained by cdis 0\.1 .*; use that version, or"):
+            use()
+
+
 def test_another_config_changes_nothing(uninterrupted):
     workdir, _ = uninterrupted
     before = contents(workdir)
@@ -215,7 +298,7 @@ def test_two_trainings_in_one_workdir(tmp_path):
     [
         ({"method": "cdis.methods.ct_vea"}, "does not exist"),
         ({"parallel": "pmapp"}, "pmapp"),
-        ({"stages__actions__steps": 0}, "not above 0"),
+        ({"stages__actions__steps": 0}, "at least 1"),
         ({"stages__actions__schedule": "linear"}, "linear"),
     ],
 )

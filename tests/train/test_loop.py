@@ -173,6 +173,21 @@ def test_sigterm_saves_and_exits_with_status_0(tmp_path, uninterrupted):
     assert checkpoint.restore(workdir).train_seconds > seconds
 
 
+def test_two_objectives_resume(tmp_path, adversarial):
+    config, _ = adversarial
+    with config.unlocked():
+        config.update(log_every=1, validate_every=0, checkpoint_every=2)
+        config.stages.only.steps = 6
+    expected = train(config, tmp_path / "straight")
+    line = read_log(tmp_path / "straight")[0]
+    assert line["loss"] > line["error"] > 0  # the sum of both losses; a metric of one
+
+    workdir = copy_of(tmp_path / "straight", tmp_path)
+    for step in (6, 4):
+        shutil.rmtree(workdir / "checkpoints" / str(step))
+    assert_same(train(config, workdir), expected)
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     config = changed(model__nan_at=9)
     for _ in range(2):  # the second time from the checkpoint at step 6

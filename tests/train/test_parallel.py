@@ -15,19 +15,24 @@ from cdis.train.log import read_log
 from cdis.train.state import by_path
 
 
-def test_jit_pmap_and_sharding_are_equal_on_two_devices(tmp_path):
-    """Parameters, optimiser, statistics kept beside them (a mean, a count) and metrics."""
+@pytest.mark.parametrize("method", ["toy_method", "adversarial"])
+def test_jit_pmap_and_sharding_are_equal_on_two_devices(tmp_path, method):
+    """Parameters, optimisers, statistics kept beside them (a mean, a count) and metrics."""
     out = tmp_path / "results.npz"
     subprocess.run(
-        [sys.executable, str(SCRIPT.with_name("layouts.py")), str(out)],
+        [sys.executable, str(SCRIPT.with_name("layouts.py")), str(out), method],
         env=environment(XLA_FLAGS="--xla_force_host_platform_device_count=2"),
         check=True,
         timeout=240,
     )
     results = dict(np.load(out))
     paths = [name.removeprefix("jit:") for name in results if name.startswith("jit:")]
-    assert "state/variables/average/count" in paths and "metrics/validation/pixel" in paths
-    assert results["pmap:state/variables/average/count"] == 24
+    if method == "toy_method":
+        assert "state/variables/average/count" in paths and "metrics/validation/pixel" in paths
+        assert results["pmap:state/variables/average/count"] == 24
+    else:  # two optimisers, each with the moments of its own parameters
+        moments = {path.split("/")[2] for path in paths if path.startswith("state/optimizer/")}
+        assert moments == {"0", "1"}
     for path in paths:
         for layout in ("pmap", "sharding"):
             np.testing.assert_allclose(

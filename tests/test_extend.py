@@ -4,6 +4,7 @@ The files in tests/extend/ are copied to an empty folder and used from there.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -44,20 +45,17 @@ def test_own_method_and_data(folder, method):
 def test_own_measurement(folder):
     """On the run of the method with a decoder; the other one has no reconstructions."""
     program = """
-from cdis.measure import MEASUREMENTS, evaluate, headlines
+from cdis.measure import evaluate, headlines
 from sharpness import SHARPNESS
 
-mine = (*MEASUREMENTS, SHARPNESS)
-measured = {w: evaluate(w, measurements=mine, predictor_steps=2) for w in METHODS}
-assert 0 < measured["adversarial"]["sharpness"]["ratio"]
-assert "sharpness" not in measured["triplets"]
-assert "disentanglement" in measured["triplets"]
-shown = [line.label for line in headlines(measured["adversarial"], mine)]
-assert "Sharpness" in shown, shown
+for workdir in ("adversarial", "triplets"):
+    metrics = evaluate(workdir, measurements=(SHARPNESS,))
+    print(workdir, metrics.get("sharpness"), headlines(metrics, (SHARPNESS,)))
 """
-    methods = ("adversarial", "triplets")
-    done = in_folder(folder, sys.executable, "-c", f"METHODS = {methods}\n{program}")
+    done = in_folder(folder, sys.executable, "-c", program)
     assert done.returncode == 0, done.stderr
+    assert re.search(r"adversarial \{'ratio': 0\.\d+\} .*Sharpness", done.stdout), done.stdout
+    assert "triplets None []" in done.stdout
 
 
 def test_a_method_that_is_not_there(folder):

@@ -8,14 +8,16 @@ Images are uint8 ``[B, H, W, C]`` as inputs and float32 in [-1, 1] as outputs.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 from cdis.data.examples import Rows
 from cdis.data.info import Dataset
+
+if TYPE_CHECKING:  # only training needs it
+    import optax
 
 #: ``{"params": tree, ...}``. Optimisers train "params"; a loss replaces other collections, such as
 #: codebooks that are moving averages, through ``Aux.variables``.
@@ -57,7 +59,7 @@ class MakeOptimizer(Protocol):
 
     def __call__(
         self, settings: ConfigDict, steps_per_epoch: int
-    ) -> optax.GradientTransformation: ...
+    ) -> "optax.GradientTransformation": ...
 
 
 class Objective(NamedTuple):

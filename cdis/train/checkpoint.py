@@ -1,7 +1,7 @@
 """Workdirs and checkpoints: what a run keeps, and an error for every way it can be unusable.
 
 A checkpoint holds the variables, the optimiser's state and a JSON object (step, position in the
-data, seconds trained, config, and a digest of everything). Orbax writes each one into a temporary
+data, seconds trained, config, and digests of everything). Orbax writes each one into a temporary
 directory and renames it once complete, so a killed or failed save leaves earlier ones intact. Only
 the first process writes; all of them read.
 """
@@ -36,6 +36,8 @@ CONFIG = "config.json"
 INFO = "info.json"
 CHECKPOINTS = "checkpoints"
 KEPT = 3
+#: Groups of arrays in a checkpoint, and fields of `State`.
+ITEMS = ("variables", "optimizer")
 #: Bytes that Orbax writes beside the arrays. Measured: 100 KiB, and 2 KiB per array; doubled here,
 #: since it also writes temporary files.
 _OVERHEAD, _OVERHEAD_PER_ARRAY = 200 * 1024, 4 * 1024
@@ -48,7 +50,7 @@ class Saved(NamedTuple):
 
     path: Path
     variables: Flat
-    optimizer: Flat
+    optimizer: Flat  #: empty if it was not read
     facts: dict[str, Any]
 
     def nested_variables(self) -> Variables:
@@ -107,25 +109,25 @@ class Checkpoints:
         """
         if not parallel.is_primary():
             return
-        variables, optimizer = (
-            {path: np.asarray(leaf) for path, leaf in by_path(tree).items()}
-            for tree in (state.variables, state.optimizer)
-        )
-        _check_finite(variables | optimizer, facts["step"])
-        facts = facts | {
-            "arrays": {"variables": _shapes(variables), "optimizer": _shapes(optimizer)}
+        arrays = {
+            item: {path: np.asarray(leaf) for path, leaf in by_path(getattr(state, item)).items()}
+            for item in ITEMS
         }
-        facts["digest"] = _digest(variables, optimizer, facts)
+        _check_finite(arrays["variables"] | arrays["optimizer"], facts["step"])
+        facts = facts | {
+            "arrays": {item: _shapes(flat) for item, flat in arrays.items()},
+            "digests": {item: _digest(flat) for item, flat in arrays.items()},
+        }
+        facts["digest"] = _digest_of_facts(facts)
         # Checked first, because Orbax's threads print tracebacks when they fail.
-        if shutil.disk_usage(self._directory).free < _bytes_needed(variables, optimizer):
+        if shutil.disk_usage(self._directory).free < _bytes_needed(*arrays.values()):
             raise _disk_full(self._directory)
         try:
             self._manager.save(
                 facts["step"],
                 args=ocp.args.Composite(
-                    variables=ocp.args.StandardSave(variables),
-                    optimizer=ocp.args.StandardSave(optimizer),
                     facts=ocp.args.JsonSave(facts),
+                    **{item: ocp.args.StandardSave(flat) for item, flat in arrays.items()},
                 ),
             )
         except Exception as error:
@@ -134,8 +136,8 @@ class Checkpoints:
                 raise _disk_full(self._directory) from error
             raise
 
-    def load(self, step: int) -> Saved:
-        """Read a checkpoint and check it against its digest.
+    def load(self, step: int, items: tuple[str, ...] = ITEMS) -> Saved:
+        """Read a checkpoint, or some `items` of it, and check them against their digests.
 
         Raises `UserError` if it is missing, damaged, not written by cdis or of another config.
         """
@@ -160,16 +162,17 @@ class Checkpoints:
                     name: np.empty(shape, jax.numpy.dtype(dtype))
                     for name, (dtype, shape) in facts["arrays"][item].items()
                 }
-                for item in ("variables", "optimizer")
+                for item in items
             }
-            restored = self._manager.restore(
+            arrays = self._manager.restore(
                 step,
                 args=ocp.args.Composite(
                     **{item: ocp.args.StandardRestore(tree) for item, tree in empty.items()}
                 ),
             )
-            variables, optimizer = restored["variables"], restored["optimizer"]
-            whole = facts["digest"] == _digest(variables, optimizer, facts)
+            whole = facts["digest"] == _digest_of_facts(facts) and all(
+                facts["digests"][item] == _digest(arrays[item]) for item in items
+            )
         except Exception as error:  # damaged files make the readers raise all kinds of errors
             raise _damaged(path, str(error)) from error
         if not whole:
@@ -181,7 +184,8 @@ class Checkpoints:
                 f"{self._directory.parent / CONFIG} ({'; '.join(changed)}). Delete that "
                 "directory and run `cdis train` again to resume from the previous checkpoint."
             )
-        return Saved(path, variables, optimizer, facts)
+        flat = {item: arrays[item] if item in items else {} for item in ITEMS}
+        return Saved(path, **flat, facts=facts)
 
 
 class Restored(NamedTuple):
@@ -197,7 +201,8 @@ class Restored(NamedTuple):
 def restore(workdir: str | os.PathLike) -> Restored:
     """Read the newest checkpoint of a workdir, its config and the facts about its data set.
 
-    Raises `UserError` if the directory is not a workdir, or has no checkpoint or a damaged one.
+    The optimiser's state is not read. Raises `UserError` if the directory is not a workdir, has no
+    checkpoint, or has a damaged one.
     """
     config, info, saved = read_config(workdir), read_info(workdir), _newest(workdir)
     facts = saved.facts
@@ -351,7 +356,7 @@ def match(saved: Saved, template: State) -> State:
     Raises `UserError` if the arrays of the checkpoint do not have the template's shapes.
     """
     trees = {}
-    for item in ("variables", "optimizer"):
+    for item in ITEMS:
         found, tree = getattr(saved, item), getattr(template, item)
         wanted, there = _shapes(by_path(tree)), _shapes(found)
         for name in wanted | there:
@@ -383,7 +388,7 @@ def _newest(workdir: str | os.PathLike) -> Saved:
         with Checkpoints(workdir) as checkpoints:
             step = checkpoints.latest()
             if step is not None:
-                return checkpoints.load(step)
+                return checkpoints.load(step, ("variables",))
     raise UserError(
         f"{workdir} has no checkpoint yet: training stopped before the first one was written. Run "
         "`cdis train` with the same config and --workdir again."
@@ -410,16 +415,19 @@ def _spell(shape: tuple[str, tuple[int, ...]] | None) -> str:
     return "nothing" if shape is None else f"{shape[0]}{list(shape[1])}"
 
 
-def _digest(variables: Flat, optimizer: Flat, facts: dict[str, Any]) -> str:
-    """SHA-256 over all arrays, and all facts but the digest itself."""
+def _digest(flat: Flat) -> str:
+    """SHA-256 over the names and values of arrays."""
     total = hashlib.sha256()
-    others = {name: value for name, value in facts.items() if name != "digest"}
-    total.update(json.dumps(others, sort_keys=True).encode())
-    for flat in (variables, optimizer):
-        for name in sorted(flat):
-            total.update(name.encode())
-            total.update(np.ascontiguousarray(flat[name]).tobytes())
+    for name in sorted(flat):
+        total.update(name.encode())
+        total.update(np.ascontiguousarray(flat[name]).tobytes())
     return total.hexdigest()
+
+
+def _digest_of_facts(facts: dict[str, Any]) -> str:
+    """SHA-256 over all facts, with the digests of the arrays, but without the digest itself."""
+    others = {name: value for name, value in facts.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
 def _check_finite(arrays: Flat, step: int) -> None:

@@ -1,6 +1,7 @@
 """An autoencoder with a discriminator (after Larsen et al. 2016): two losses, two optimisers."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ def make(config, info):
     def run(name, variables, x):
         return networks[name][0].apply(variables["params"][name], x.reshape(len(x), -1))
 
-    def encode(variables, images, values=None):
+    def encode(variables, images, values=None) -> dict[str, Any]:
         return {"vectors": run("encoder", variables, from_uint8(images))}
 
     def decode(variables, representation):

@@ -1,5 +1,7 @@
 """A metric embedding (after Schroff et al. 2015), trained on triplets of images."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -24,7 +26,7 @@ def make(config, info):
     def init(key, batch):
         return {"params": network.init(key, jnp.ones(np.prod(info.image_shape)))}
 
-    def encode(variables, images, values=None):
+    def encode(variables, images, values=None) -> dict[str, Any]:
         flat = from_uint8(images).reshape(len(images), -1)
         return {"vectors": network.apply(variables["params"], flat)}
 

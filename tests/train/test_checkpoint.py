@@ -1,4 +1,4 @@
-"""What a checkpoint survives, and what it says when it does not."""
+"""What checkpoints survive, and the messages for damage that they do not."""
 
 import os
 import resource
@@ -13,7 +13,7 @@ from helpers import SCRIPT, assert_same, contents, environment
 
 from cdis.config import to_json
 from cdis.errors import UserError
-from cdis.train.checkpoint import CONFIG, Checkpoints, claim, read_config, restore
+from cdis.train.checkpoint import CONFIG, INFO, Checkpoints, claim, read_config, restore
 from cdis.train.state import State
 
 
@@ -40,10 +40,12 @@ def workdir(tmp_path):
 def test_every_damaged_file_is_noticed_or_does_not_matter(workdir, tmp_path):
     """Each file of a checkpoint cut short, emptied, removed or with one byte changed."""
     good = restore(workdir).variables
+    with Checkpoints(workdir) as checkpoints:
+        trained = checkpoints.load(2)
     latest = workdir / "checkpoints" / "2"
     whole = tmp_path / "whole"
     shutil.copytree(latest, whole)
-    noticed = set()
+    noticed, noticed_in_training = set(), set()
     for path in sorted(path for path in whole.rglob("*") if path.is_file()):
         content = path.read_bytes()
         middle = len(content) // 2
@@ -66,7 +68,15 @@ def test_every_damaged_file_is_noticed_or_does_not_matter(workdir, tmp_path):
             else:
                 assert restored.step == 2
                 assert_same(restored.variables, good)
-    assert {"facts", "variables", "optimizer"} <= noticed
+            try:
+                with Checkpoints(workdir) as checkpoints:
+                    loaded = checkpoints.load(2)
+            except UserError:
+                noticed_in_training.add(path.relative_to(whole).parts[0])
+            else:
+                assert_same(loaded, trained)
+    assert {"facts", "variables"} <= noticed and "optimizer" not in noticed
+    assert {"facts", "variables", "optimizer"} <= noticed_in_training
 
 
 def test_a_checkpoint_that_lost_a_part(workdir):
@@ -88,7 +98,7 @@ def test_no_checkpoint_yet(tmp_path):
     claim(tmp_path, toy_method.get_config(), toy_method.INFO)
     with pytest.raises(UserError, match="no checkpoint yet"):
         restore(tmp_path)
-    assert os.listdir(tmp_path) == [CONFIG]
+    assert sorted(os.listdir(tmp_path)) == [CONFIG, INFO]
 
 
 def test_a_config_cut_short(tmp_path):

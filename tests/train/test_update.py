@@ -1,6 +1,7 @@
 """The update step against a literal one."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import toy_method
@@ -23,7 +24,7 @@ def test_objectives_take_turns(adversarial):
     found, metrics = jax.jit(update)(state, batch)
 
     params, losses = variables["params"], []
-    context = Context(jax.random.key(0), np.int32(0), None)  # these losses use none of it
+    context = Context(jax.random.key(0), jnp.int32(0), None)  # these losses use none of it
     names = (("encoder", "decoder"), ("critic",))
     for objective, optimizer, trained in zip(stage.objectives, optimizers, names, strict=True):
         own = {name: params[name] for name in trained}

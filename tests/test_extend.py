@@ -54,8 +54,8 @@ for workdir in ("adversarial", "triplets"):
 """
     done = in_folder(folder, sys.executable, "-c", program)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"adversarial \{'ratio': 0\.\d+\} .*Sharpness", done.stdout), done.stdout
-    assert "triplets None []" in done.stdout
+    assert re.search(r"adversarial \{'ratio': \d.*sharpness +\d", done.stdout), done.stdout
+    assert re.search(r"triplets None (?!.*sharpness)", done.stdout), done.stdout
 
 
 def test_a_method_that_is_not_there(folder):

@@ -21,20 +21,14 @@ from cdis.data.pipeline import batches
 from cdis.errors import UserError
 from cdis.methods.base import Batch, Method, Variables
 from cdis.train import parallel
-from cdis.train.checkpoint import (
-    Checkpoints,
-    claim,
-    extend,
-    full_disk_is_the_users,
-    locked,
-    match,
-)
+from cdis.train.checkpoint import Checkpoints, full_disk_is_the_users, locked, match
 from cdis.train.interrupt import Interrupt
 from cdis.train.log import Log, Rate, Window, mean
 from cdis.train.optimizer import init_optimizers, make_optimizers
 from cdis.train.prefetch import prefetch
 from cdis.train.state import State
 from cdis.train.update import INIT_KEY, make_update, make_validate, seed_key
+from cdis.train.workdir import claim, extend
 
 _CHUNK = 256  # images per call of `precompute`
 

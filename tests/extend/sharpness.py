@@ -21,7 +21,7 @@ def gradient(images):
 
 
 def headlines(metrics):
-    return [Headline("Sharpness", f"{metrics['sharpness']['ratio']:.2f}", "1: as the images")]
+    return [Headline("sharpness", f"{metrics['sharpness']['ratio']:.2f}", "1 is perfect")]
 
 
 SHARPNESS = Measurement(

@@ -13,8 +13,9 @@ from helpers import SCRIPT, assert_same, contents, environment
 
 from cdis.config import to_json
 from cdis.errors import UserError
-from cdis.train.checkpoint import CONFIG, INFO, Checkpoints, claim, read_config, restore
+from cdis.train.checkpoint import Checkpoints, restore
 from cdis.train.state import State
+from cdis.train.workdir import CONFIG, INFO, claim, read_config
 
 
 def state(value=0.0):

@@ -13,6 +13,7 @@ from helpers import assert_same, contents, finish, start
 from cdis.config import override
 from cdis.errors import UserError
 from cdis.train import checkpoint
+from cdis.train import workdir as workdirs
 from cdis.train.checkpoint import Checkpoints
 from cdis.train.log import FILE, read_log
 from cdis.train.loop import train
@@ -211,7 +212,7 @@ def test_a_finished_run_is_extended_and_an_extension_resumes(tmp_path, uninterru
     output = finish(ended)
     assert ended.returncode == 0 and "saved step 43" in output, output
     assert "actions: extended from 16 to 28 steps; from here on the learning rate" in output
-    assert checkpoint.read_config(workdir) == checkpoint.restore(workdir).config == longer
+    assert workdirs.read_config(workdir) == checkpoint.restore(workdir).config == longer
     state = train(longer, workdir)
     assert "Resuming from step 43 of 48" in (said := capsys.readouterr().out)
     assert "extended" not in said
@@ -227,7 +228,7 @@ def test_an_interrupted_run_is_extended_before_a_checkpoint_has_the_new_length(
 ):
     """The config is recorded at once; the checkpoints keep those that they were trained with."""
     workdir, longer = copy_of(uninterrupted[0], tmp_path), changed(stages__actions__steps=17)
-    assert checkpoint.extend(workdir, longer, ["autoencoder"]) == [("actions", 16)]
+    assert workdirs.extend(workdir, longer, ["autoencoder"]) == [("actions", 16)]
     assert checkpoint.restore(workdir).step == TOTAL
     assert int(train(longer, workdir).step) == TOTAL + 1
 
@@ -270,11 +271,11 @@ def test_compilation_is_announced_and_metrics_keep_the_order_of_the_loss(tmp_pat
 
 def test_a_workdir_of_version_0_1_says_so(tmp_path, uninterrupted):
     workdir = copy_of(uninterrupted[0], tmp_path)
-    (workdir / checkpoint.INFO).unlink()
+    (workdir / workdirs.INFO).unlink()
     for use in (
         lambda: train(changed(seed=1), workdir),
         lambda: checkpoint.restore(workdir),
-        lambda: checkpoint.read_info(workdir),
+        lambda: workdirs.read_info(workdir),
     ):
         with pytest.raises(UserError, match=r"was trained by cdis 0\.1 .*; use that version, or"):
             use()
@@ -303,7 +304,7 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path):
 
 
 def test_two_trainings_in_one_workdir(tmp_path):
-    checkpoint.claim(tmp_path, toy_method.get_config(), toy_method.INFO)
+    workdirs.claim(tmp_path, toy_method.get_config(), toy_method.INFO)
     with checkpoint.locked(tmp_path), pytest.raises(UserError, match="Another process"):
         train(toy_method.get_config(), tmp_path)
 

@@ -1,4 +1,4 @@
-"""The house rules that a reader relies on: who imports whom, and what is nowhere to be found."""
+"""Import rules, and things that the code must not contain."""
 
 import ast
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "cdis").rglob("*.py"))
 
-# Part of cdis -> the parts that it may import, beside itself and what all may.
+# Part of cdis -> the parts that it may import, besides itself and those that all may import.
 _ALL_MAY = ("chunks", "errors", "files", "imports", "__init__")
 _PURE = {"ops"}
 _LEARNING = _PURE | {"networks", "objectives", "data", "methods"}
@@ -41,7 +41,7 @@ MAY_IMPORT = {
 
 
 def imports(path: Path) -> set[str]:
-    """Full names of the modules that a file imports, wherever in it."""
+    """Full names of the modules that a file imports, at any place in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -71,7 +71,7 @@ def test_imports_point_one_way(path):
             continue
         assert part(module) in MAY_IMPORT[here], f"{here} may not import {module}"
         if part(module) == "methods" and here != "methods":
-            # Papers are reached through config.method alone, so that a new one edits no file.
+            # Methods are found through config.method alone, so that a new one edits no other file.
             assert module in ("cdis.methods", "cdis.methods.base")
 
 

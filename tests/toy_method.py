@@ -35,7 +35,7 @@ INFO = Info(
     description="Forty-eight random images.",
 )
 
-#: How often a loss has been traced, for the tests that count compilations.
+#: The name of a loss, once for every time that it has been traced; tests count compilations.
 traces: list[str] = []
 
 
@@ -76,7 +76,7 @@ def get_config() -> ConfigDict:
         weight_decay=1e-3,
     )
     config.model.width = 5
-    config.model.nan_at = -1  # step of the first stage at which the loss is spoilt
+    config.model.nan_at = -1  # step of the first stage at which the loss becomes NaN
     return config.lock()
 
 
@@ -125,7 +125,7 @@ def make(config: ConfigDict, info: Info) -> Method:
     def actions(variables, batch, context):
         del context
         traces.append("actions")
-        # The encoder trains here too: codes that were recomputed on resuming would be others.
+        # The encoder trains here too, so codes recomputed on resuming would differ.
         kernel = variables["params"]["head"]["kernel"]
         logits = (batch["y"]["code"] - batch["x"]["code"]) @ kernel
         logits += jnp.sum(variables["params"]["encoder"]["kernel"])

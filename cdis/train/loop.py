@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
-from itertools import accumulate, takewhile
+from itertools import accumulate
 
 import jax
 import numpy as np
@@ -54,7 +54,8 @@ def train(
     Args:
       config: from `cdis.config.load_config`.
       workdir: gets config.json, info.json, checkpoints/, log.jsonl and TensorBoard events.
-      data_dir: see `cdis.data.load`, as for `feed`; results do not depend on either.
+      data_dir: where data sets are kept; see `cdis.data.load`.
+      feed: where images are read from; see `cdis.data.load`. Results do not depend on it.
 
     Returns:
       The state after the last step.
@@ -85,10 +86,10 @@ def train(
         step, seconds, window, ended = checkpoints.latest() or 0, 0.0, Window(), []
         if step:
             saved = checkpoints.load(step)
-            present = saved.facts["stage"]
-            state = match(saved, _template(config, method, present, init))
+            names = [stage.name for stage in method.stages]
+            ended = names[: names.index(saved.facts["stage"])]
+            state = match(saved, _template(config, method, saved.facts["stage"], init))
             seconds, window = saved.facts["train_seconds"], Window(saved.facts["window"])
-            ended = list(takewhile(lambda name: name != present, (s.name for s in method.stages)))
         else:
             state = State(init(), None, np.int32(0))
         extended = extend(workdir, config, ended)

@@ -39,7 +39,7 @@ def workdir(tmp_path):
 
 
 def test_every_damaged_file_is_noticed_or_does_not_matter(workdir, tmp_path):
-    """Each file of a checkpoint cut short, emptied, removed or with one byte changed."""
+    """Each file is cut short, emptied, removed or has one byte changed."""
     good = restore(workdir).variables
     with Checkpoints(workdir) as checkpoints:
         trained = checkpoints.load(2)
@@ -80,7 +80,7 @@ def test_every_damaged_file_is_noticed_or_does_not_matter(workdir, tmp_path):
     assert {"facts", "variables", "optimizer"} <= noticed_in_training
 
 
-def test_a_checkpoint_that_lost_a_part(workdir):
+def test_a_checkpoint_with_a_missing_part(workdir):
     shutil.rmtree(workdir / "checkpoints" / "2" / "variables")
     with pytest.raises(UserError, match="checkpoints/2 is damaged"):
         restore(workdir)
@@ -116,7 +116,7 @@ def test_a_state_that_is_not_finite_is_not_saved(workdir):
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(workdir):
-    """A limit on the size of files stands in for the disk's end; the writers fail alike."""
+    """Simulated by a limit on file sizes, at which writers fail in the same way."""
     before = contents(workdir)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     noise = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
@@ -142,7 +142,7 @@ def _can_mount() -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(not _can_mount(), reason="needs a user namespace to mount a small disk")
 def test_a_disk_that_is_really_full(tmp_path):
-    """Training stops on a disk of 500 KiB, and goes on to its end when that has grown."""
+    """Training stops on a disk of 500 KiB, and finishes once the disk is larger."""
     run = f"{sys.executable} {SCRIPT} {tmp_path}/disk/run"
     script = f"""
         mkdir {tmp_path}/disk && mount -t tmpfs -o size=500k none {tmp_path}/disk

@@ -1,4 +1,4 @@
-"""Lines that appear once, means that survive a stop."""
+"""Every line appears once, and means survive an interruption."""
 
 import json
 
@@ -10,7 +10,7 @@ from cdis.errors import UserError
 from cdis.train.log import FILE, Log, Rate, Window, duration, read_log
 
 
-def test_going_on_drops_later_lines_and_a_line_cut_short(tmp_path):
+def test_resuming_drops_later_lines_and_a_line_cut_short(tmp_path):
     lines = [{"step": step, "stage": "s", "loss": 0.5} for step in (4, 8, 12)]
     text = "".join(json.dumps(line) + "\n" for line in lines) + '{"step": 14, "sta'
     (tmp_path / FILE).write_text(text)
@@ -39,7 +39,7 @@ def test_other_processes_write_nothing(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_window_goes_on_from_its_totals():
+def test_a_window_continues_from_its_totals():
     values = [jnp.float32(x) for x in (0.1, 0.2, 0.4, 0.8)]
     whole, first = Window(), Window()
     for step, value in enumerate(values):

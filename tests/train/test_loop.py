@@ -1,4 +1,4 @@
-"""One run from begin to end, stopped in every way there is, and gone on with."""
+"""A whole run, interrupted in every way, resumed and extended."""
 
 import json
 import multiprocessing
@@ -28,7 +28,7 @@ def changed(**fields):
 
 
 def numbers(workdir):
-    """The log without what depends on the clock."""
+    """The log without times and rates."""
     return [
         {name: x for name, x in line.items() if name not in ("time", "steps_per_second")}
         for line in read_log(workdir)
@@ -42,7 +42,7 @@ def steps(workdir):
 def test_the_loss_falls_and_each_function_compiles_once(uninterrupted):
     workdir, state = uninterrupted
     assert int(state.step) == TOTAL
-    # Once to train and once to validate: traced, hence compiled, no further time.
+    # Traced, and so compiled, once for training and once for validation.
     assert toy_method.traces == ["autoencoder"] * 2 + ["actions"] * 2
     for stage in ("autoencoder", "actions"):
         losses = [
@@ -139,7 +139,7 @@ def test_a_finished_run_says_so_and_changes_nothing(uninterrupted, capsys):
     assert contents(workdir / "checkpoints") | {FILE: (workdir / FILE).read_bytes()} == before
 
 
-def kill_and_go_on(workdir, uninterrupted, step):
+def kill_and_resume(workdir, uninterrupted, step):
     killed = start(workdir, f"kill={step}")
     output = finish(killed)
     assert killed.returncode == -9, output
@@ -149,8 +149,8 @@ def kill_and_go_on(workdir, uninterrupted, step):
 
 
 def test_sigkill_within_a_stage_on_precomputed_columns(tmp_path, uninterrupted):
-    """The stage trains what its columns were computed with: at 24 it must not use those of 24."""
-    kill_and_go_on(tmp_path / "run", uninterrupted, 27)
+    """The stage trains the encoder of its columns, which must come from step 20, not from 24."""
+    kill_and_resume(tmp_path / "run", uninterrupted, 27)
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_sigkill_within_a_stage_on_precomputed_columns(tmp_path, uninterrupted):
 def test_sigkill_at_a_random_step(tmp_path, uninterrupted, stage):
     step = random.randint(1 + 20 * stage, 19 + 16 * stage)
     print(f"killed at step {step}")
-    kill_and_go_on(tmp_path / "run", uninterrupted, step)
+    kill_and_resume(tmp_path / "run", uninterrupted, step)
 
 
 def test_sigterm_saves_and_exits_with_status_0(tmp_path, uninterrupted):
@@ -318,7 +318,7 @@ def test_two_trainings_in_one_workdir(tmp_path):
         ({"stages__actions__schedule": "linear"}, "linear"),
     ],
 )
-def test_configs_without_sense_fail_before_training(tmp_path, fields, message):
+def test_invalid_configs_fail_before_training(tmp_path, fields, message):
     with pytest.raises(UserError, match=message):
         train(changed(**fields), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -332,7 +332,7 @@ def test_a_stage_without_settings(tmp_path):
         train(config, tmp_path / "run")
 
 
-def test_a_damaged_checkpoint_is_named_and_deleting_it_goes_on_from_the_one_before(
+def test_a_damaged_checkpoint_is_named_and_without_it_training_resumes_from_the_previous_one(
     tmp_path, uninterrupted
 ):
     workdir = tmp_path / "run"
@@ -350,7 +350,7 @@ def test_a_damaged_checkpoint_is_named_and_deleting_it_goes_on_from_the_one_befo
     assert numbers(workdir) == numbers(uninterrupted[0])
 
 
-def test_the_beginning_of_a_stage_is_needed_to_go_on_in_it(tmp_path, uninterrupted):
+def test_the_beginning_of_a_stage_is_needed_to_resume_in_it(tmp_path, uninterrupted):
     workdir = tmp_path / "run"
     shutil.copytree(uninterrupted[0], workdir)
     for step in ("20", "36"):

@@ -1,4 +1,4 @@
-"""One step, three ways to run it; several processes."""
+"""The three layouts agree, and several processes equal one."""
 
 import socket
 import subprocess
@@ -17,7 +17,7 @@ from cdis.train.state import by_path
 
 @pytest.mark.parametrize("method", ["toy_method", "adversarial"])
 def test_jit_pmap_and_sharding_are_equal_on_two_devices(tmp_path, method):
-    """Parameters, optimisers, statistics kept beside them (a mean, a count) and metrics."""
+    """In parameters, optimisers, other statistics (a mean and a count) and metrics."""
     out = tmp_path / "results.npz"
     subprocess.run(
         [sys.executable, str(SCRIPT.with_name("layouts.py")), str(out), method],
@@ -48,7 +48,7 @@ def test_jit_pmap_and_sharding_are_equal_on_two_devices(tmp_path, method):
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["pmap", "sharding"])
 def test_two_processes_equal_one(tmp_path, uninterrupted, layout):
-    """Real processes on one shared workdir; one of them is told to stop, and both go on later."""
+    """Two processes share a workdir; a signal to one of them stops both, and both resume."""
     workdir = tmp_path / "run"
 
     def run(*fields):
@@ -71,7 +71,7 @@ def test_two_processes_equal_one(tmp_path, uninterrupted, layout):
         return outputs
 
     speaker, silent = run("term=9")
-    assert "saved step 12" in speaker  # at the next line of the log all agree to stop
+    assert "saved step 12" in speaker  # all stop together at the next line of the log
     assert "steps/s" not in silent
     run()
     restored = checkpoint.restore(workdir)

@@ -1,9 +1,9 @@
-"""Experiment configs: the fragment they start from, loading, overriding, JSON and comparison.
+"""Experiment configs: common fields, loading, overriding, JSON and comparison.
 
-An experiment file has one function, ``get_config(variant="") -> ConfigDict``. It starts from
-`common`, describes each stage of its method with `stage`, and is complete: no other file changes
-what it says. One that differs little from another starts from that one (`beside`) and says what
-differs. Loaded configs are locked, so that a mistyped field fails instead of being ignored.
+An experiment file defines one function, ``get_config(variant="") -> ConfigDict``. It starts from
+`common`, describes each training stage with `stage`, and sets every field itself. An experiment
+that differs little from another one starts from it (`beside`) and changes a few fields. Loaded
+configs are locked: setting a misspelt field fails.
 """
 
 import ast
@@ -20,16 +20,16 @@ from cdis.errors import UserError, near_miss
 
 
 def common() -> ConfigDict:
-    """What every experiment has; a file fills in `method`, `data.name`, `stages` and `model`."""
+    """The fields of every experiment, which sets `method`, `data.name`, `stages` and `model`."""
     return ConfigDict(
         {
-            "method": "",  # module with make(config, info) -> Method
+            "method": "",  # a module that defines make(config, info) -> Method
             "seed": 0,
             "data": {"name": ""},
             "parallel": "auto",  # "auto" | "jit" | "pmap" | "sharding"
             "log_every": 100,  # steps
             "validate_every": 1000,
-            "validation_batches": 8,  # the same ones every time
+            "validation_batches": 8,  # always the same ones
             "checkpoint_every": 1000,
             "stages": {},
             "model": {},
@@ -48,11 +48,18 @@ def stage(
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
 ) -> ConfigDict:
-    """Settings of one training stage (AdamW).
+    """Settings of one training stage, optimised by AdamW.
 
-    `schedule` is "constant", "cosine" (to zero at the last step) or "exponential" (times
-    `decay_per_epoch` after every epoch); `warmup_steps` rise linearly; `clip_norm` bounds the
-    gradient's global norm (0: no bound). `batch_size` counts the examples of all devices.
+    Args:
+      steps: number of updates.
+      batch_size: examples per step, over all devices.
+      learning_rate: its value before the schedule and the warm-up.
+      schedule: "constant", "cosine" (decays to zero at the last step) or "exponential" (multiplied
+        by `decay_per_epoch` after every epoch).
+      warmup_steps: the learning rate rises linearly over so many steps.
+      decay_per_epoch: see `schedule`.
+      weight_decay: AdamW's, decoupled.
+      clip_norm: upper bound on the global norm of the gradient; 0 for none.
     """
     return ConfigDict(
         {
@@ -69,37 +76,33 @@ def stage(
 
 
 def load_config(name: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
-    """The locked config of an experiment with `overrides` applied.
+    """The config of an experiment with `overrides` applied, locked.
 
     Args:
       name: NAME or NAME:VARIANT. NAME is the path of an experiment file, or the name of one that
-        comes with cdis, such as "ct_vae/quickstart". The variant "smoke" of any experiment is two
-        steps of each stage with tiny networks; "VARIANT+smoke" is that of another variant.
+        comes with cdis, such as "ct_vae/quickstart". Every experiment has a variant "smoke", which
+        trains tiny networks for two steps per stage; "VARIANT+smoke" does so for another variant.
       overrides: dotted field -> value, see `override`.
 
     Raises:
-      UserError: the file, its get_config, the variant (for which get_config raises ValueError) or
-        an overridden field is missing.
+      UserError: no such file, variant (get_config raises ValueError) or field, or the file defines
+        no get_config.
     """
     path, _, variant = name.partition(":")
     file = _find(path)
+    variant, smoke = _without_smoke(variant)
     module = _module(str(file))
     if not hasattr(module, "get_config"):
         raise UserError(
-            f"{path!r} has no function get_config(variant) and so is not an experiment; "
+            f"{path!r} has no function get_config(variant), so it is not an experiment; "
             "see experiments/ for examples."
         )
-    variant, plus, smoke = variant.rpartition("+")
-    if not plus:
-        variant, smoke = ("", "smoke") if smoke == "smoke" else (smoke, "")
     try:
         config = module.get_config(variant) if variant else module.get_config()
-        if smoke not in ("", "smoke"):
-            raise ValueError("after a + there can only be smoke")
     except (TypeError, ValueError) as error:
         if not variant:
             raise
-        raise UserError(f"{path!r} cannot give its variant {variant!r}: {error}.") from error
+        raise UserError(f"{path!r} has no variant {variant!r}: {error}.") from error
     if smoke:
         _make_tiny(config)
     override(config, overrides or {})
@@ -107,9 +110,9 @@ def load_config(name: str, overrides: Mapping[str, Any] | None = None) -> Config
 
 
 def beside(file: str, name: str) -> Callable[..., ConfigDict]:
-    """The get_config of the experiment `name` in the folder of the experiment `file`.
+    """The get_config of the experiment `name` in the same folder as the experiment `file`.
 
-    Experiments are files, not a package that is installed, so they cannot import one another.
+    Experiments are files, not modules of a package, so they cannot import one another.
     """
     return _module(str(Path(file).with_name(f"{name}.py"))).get_config
 
@@ -124,21 +127,21 @@ def _module(file: str) -> ModuleType:
 
 
 def experiments() -> Path:
-    """The folder of the experiments that come with cdis: in a clone, or in an installed wheel."""
+    """The folder of the experiments that come with cdis, in a clone or an installed package."""
     package = Path(__file__).parent
     installed = package / "experiments"
     return installed if installed.is_dir() else package.parent / "experiments"
 
 
 def names() -> tuple[str, ...]:
-    """The experiments that come with cdis, such as "ct_vae/quickstart"."""
+    """Names of the experiments that come with cdis, such as "ct_vae/quickstart"."""
     folder = experiments()
     files = sorted(folder.glob("*/*.py"))
     return tuple(str(file.relative_to(folder).with_suffix("")) for file in files)
 
 
 def _find(path: str) -> Path:
-    """The file of an experiment, by path or by name."""
+    """The file of an experiment, given its path or name."""
     if Path(path).is_file():
         return Path(path)
     name = path.removesuffix(".py").removeprefix("experiments/")
@@ -150,22 +153,29 @@ def _find(path: str) -> Path:
     )
 
 
-def _make_tiny(config: ConfigDict) -> None:
-    """Two steps of each stage, on small batches, with the networks that the method calls tiny."""
-    from cdis import methods  # imports JAX, which no other config needs
+def _without_smoke(variant: str) -> tuple[str, bool]:
+    """ "VARIANT+smoke" -> ("VARIANT", True)"""
+    if variant == "smoke":
+        return "", True
+    return variant.removesuffix("+smoke"), variant.endswith("+smoke")
 
+
+def _make_tiny(config: ConfigDict) -> None:
+    """Two steps per stage, small batches, and the method's SMOKE settings."""
+    from cdis import methods  # imports JAX, which other configs do not need
+
+    smoke = getattr(methods.module(config.method), "SMOKE", {})
     with config.unlocked():
         for settings in config.stages.values():
             settings.update(steps=2, batch_size=8, warmup_steps=min(1, settings.warmup_steps))
         config.validation_batches = 1
-    override(config, getattr(methods.module(config.method), "SMOKE", {}))
+    override(config, smoke)
 
 
 def override(config: ConfigDict, values: Mapping[str, Any]) -> None:
-    """Set fields by dotted name, in place; strings are read as the type of the present value.
+    """Set fields by dotted name, in place; strings are parsed as the type of the current value.
 
-    Raises `UserError` for a name that the config lacks (naming the nearest one) and for a value
-    of another type.
+    Raises `UserError` for an unknown field (naming the nearest one) or a value of another type.
     """
     fields = dict(_flatten(config.to_dict()))
     for name, value in values.items():
@@ -184,7 +194,7 @@ def override(config: ConfigDict, values: Mapping[str, Any]) -> None:
 
 
 def to_json(config: ConfigDict) -> str:
-    """The config as indented JSON; `from_json` gives it back (lists as tuples)."""
+    """The config as indented JSON; `from_json` inverts it (lists become tuples)."""
     return json.dumps(config.to_dict(), indent=2)
 
 
@@ -197,7 +207,7 @@ def from_json(text: str) -> ConfigDict:
 
 
 def differences(there: ConfigDict, here: ConfigDict) -> list[str]:
-    """One line for each field in which two configs differ: ``name: X there, Y here``."""
+    """One line for each field that differs between two configs: ``name: X there, Y here``."""
     first = dict(_flatten(json.loads(to_json(there))))
     second = dict(_flatten(json.loads(to_json(here))))
     lines = []

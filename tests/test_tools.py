@@ -1,4 +1,4 @@
-"""The scripts in tools/ and the lock that they install."""
+"""The scripts in tools/, and the pinned versions that they install."""
 
 import re
 import subprocess
@@ -26,7 +26,7 @@ def run(*command):
 
 
 def lock(name):
-    """Package -> (pinned version, its hashes) of a file of tools/lock."""
+    """Package -> (pinned version, hashes) from a file in tools/lock."""
     text = (ROOT / f"tools/lock/{name}.txt").read_text()
     entries = re.split(r"\n(?=\S)", re.sub(r"(?m)^#.*\n", "", text).strip())
     found = {}
@@ -86,7 +86,7 @@ def test_run_and_test_lock_agree():
 
 @pytest.mark.parametrize("name", ["test", "lowest"])
 def test_lock_is_in_step_with_pyproject(name):
-    """Else: tools/relock."""
+    """If this fails, run tools/relock."""
     locked = lock(name)
     wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
     for requirement in map(Requirement, wanted):

@@ -1,6 +1,6 @@
-"""A method with nothing to learn, for the tests of the command line: action k rolls an image by k.
+"""A method without a network, for the tests of the command line: action k rolls an image by k.
 
-As an experiment file it has three fields of a model that are there to be overridden.
+It is also an experiment file, with three model fields to override.
 """
 
 import jax

@@ -1,7 +1,8 @@
-"""A tiny method for the tests of the loop: noise-free, two stages, a collection of its own.
+"""A tiny method for the tests of the loop: deterministic, two stages and an extra collection.
 
 Stage "autoencoder" learns a linear map of 12-pixel images and keeps their moving average in the
-collection "average"; stage "actions" tells from two precomputed codes which action lies between.
+collection "average"; stage "actions" classifies the action between two images, given their
+precomputed codes.
 """
 
 import functools
@@ -34,7 +35,7 @@ INFO = Info(
     description="Forty-eight random images.",
 )
 
-#: How often a loss has been traced, for the tests that count compilations.
+#: The name of a loss, once for every time that it has been traced; tests count compilations.
 traces: list[str] = []
 
 
@@ -75,7 +76,7 @@ def get_config() -> ConfigDict:
         weight_decay=1e-3,
     )
     config.model.width = 5
-    config.model.nan_at = -1  # step of the first stage at which the loss is spoilt
+    config.model.nan_at = -1  # step of the first stage at which the loss becomes NaN
     return config.lock()
 
 
@@ -109,7 +110,7 @@ def make(config: ConfigDict, info: Info) -> Method:
             mean, count = lax.pmean(mean, axis_name), lax.psum(count, axis_name)
         average = variables["average"]
         return loss, Aux(
-            {"pixel": jnp.mean(jnp.abs(decoded - images))},
+            {"pixel": jnp.mean(jnp.abs(decoded - images)), "brightness": jnp.mean(images)},
             {
                 "average": {
                     "image": 0.9 * average["image"] + 0.1 * mean,
@@ -124,7 +125,7 @@ def make(config: ConfigDict, info: Info) -> Method:
     def actions(variables, batch, context):
         del context
         traces.append("actions")
-        # The encoder trains here too: codes that were recomputed on resuming would be others.
+        # The encoder trains here too, so codes recomputed on resuming would differ.
         kernel = variables["params"]["head"]["kernel"]
         logits = (batch["y"]["code"] - batch["x"]["code"]) @ kernel
         logits += jnp.sum(variables["params"]["encoder"]["kernel"])

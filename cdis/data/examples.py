@@ -1,4 +1,4 @@
-"""What a batch is made of: single images, pairs of images, or rows of one's own."""
+"""What batches consist of: single images, pairs of images, or rows that a method defines."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from cdis.data.info import Dataset
 
 
 class Examples(NamedTuple):
-    """P rows to draw batches from; each names one image for each role, and carries labels.
+    """P rows to sample batches from. Each refers to images, by role, and has labels.
 
-    `images` maps a role, "x" or "y", to indices of images, int64 ``[P]``, or ``[P, T]`` for T
-    images in a sequence; `labels` maps names, such as "action", to arrays ``[P, ...]``. A batch is
-    ``{role: {column: [B, ...]}, label: [B, ...]}``.
+    `images` maps a role, such as "x" or "y", to indices of images: int64 ``[P]``, or ``[P, T]`` for
+    T images per row. `labels` maps names, such as "action", to arrays ``[P, ...]``. A batch is
+    ``{role: {column: [B, ...]}, label: [B, ...]}``, or ``[B, T, ...]`` with T images per row.
     """
 
     images: dict[str, Int64[np.ndarray, "p ..."]]
@@ -28,23 +28,23 @@ class Examples(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """A kind of example, and how to find all examples among some images of a data set.
+    """A kind of example, and how to find all examples of the kind in a split.
 
     `find` takes a data set and the indices of a split's images, int64 ``[n]``, and returns examples
-    of these images alone. It raises `UserError` for a data set that has none of the kind.
+    that use no other images. It raises `UserError` if the data set has none of the kind.
     """
 
-    name: str  #: of several, for the log: "images"
+    name: str  #: a plural, for the log: "images"
     find: Callable[[Dataset, Int64[np.ndarray, " n"]], Examples]
 
 
 def of_images(index: Int64[np.ndarray, " n"]) -> Examples:
-    """Each image by itself, as "x"."""
+    """Single images, as "x"."""
     return Examples({"x": index}, {})
 
 
 def of_transitions(pairs: transitions.Transitions) -> Examples:
-    """Images "x" and "y", and the "action" that leads from one to the other."""
+    """Pairs of images, "x" and "y", and the "action" that leads from x to y."""
     return Examples({"x": pairs.x, "y": pairs.y}, {"action": pairs.action})
 
 
@@ -52,7 +52,7 @@ def _find_pairs(dataset: Dataset, index: Int64[np.ndarray, " n"]) -> Examples:
     return of_transitions(transitions.build(dataset.factors, dataset.info, index))
 
 
-#: Every image by itself (`of_images`).
+#: Every image (`of_images`).
 IMAGES = Rows("images", lambda dataset, index: of_images(index))
 #: Every transition (`of_transitions`).
 PAIRS = Rows("pairs", _find_pairs)

@@ -1,10 +1,10 @@
-"""Methods: one file is one model, to be read beside its paper.
+"""Methods: each file is one model, to be read beside its paper.
 
-`config.method` names the module of a method; `module` finds it. A module has
+`config.method` names the module of a method, which `module` imports. It defines
 
-    make(config, info) -> Method     what `cdis.methods.base` says
-    defaults() -> ConfigDict         (optional) a complete config, each field with its comment
-    SMOKE                            (optional) {dotted field: value} that make a run tiny
+    make(config, info) -> Method     see `cdis.methods.base`
+    defaults() -> ConfigDict         (optional) a complete config, with a comment on every field
+    SMOKE                            (optional) {dotted field: value}, settings for a tiny run
 """
 
 import os

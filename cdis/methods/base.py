@@ -1,52 +1,53 @@
-"""What a method is: a small tuple of pure functions, as an optax optimiser is.
+"""The interface of methods: a small tuple of pure functions, like an optax optimiser.
 
-A method module has one public function, ``make(config, info) -> Method``; the training loop finds
-it through ``config.method`` and calls nothing else of it. What a trained method can do is in
-optional groups (`Codes`, `Actions`, `Factors`); what it cannot do is ``None``, and evaluation
-leaves it out.
+A method's module defines ``make(config, info) -> Method``, which the training loop finds through
+``config.method``. What a trained method can do is in optional fields and groups (`Codes`,
+`Actions`, `Factors`); fields that are ``None`` are skipped by evaluation.
 
-Images go in as uint8 ``[B, H, W, C]`` and come out as float32 in [-1, 1].
+Images are uint8 ``[B, H, W, C]`` as inputs and float32 in [-1, 1] as outputs.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 from cdis.data.examples import Rows
 from cdis.data.info import Dataset
 
-#: ``{"params": tree, ...}``; "params" is what optimisers train, other collections (such as
-#: codebooks kept by moving averages) are replaced by what a loss returns in ``Aux.variables``.
+if TYPE_CHECKING:  # only training needs it
+    import optax
+
+#: ``{"params": tree, ...}``. Optimisers train "params"; a loss replaces other collections, such as
+#: codebooks that are moving averages, through ``Aux.variables``.
 Variables = dict[str, Any]
-#: ``{"x": {column: [B, ...]}}`` and whatever else the rows of the stage hold: ``"y"`` likewise and
-#: ``"action"`` (int32 ``[B]``) for pairs.
+#: ``{"x": {column: [B, ...]}}`` and what else the rows of the stage hold; for pairs, ``"y"`` like
+#: "x", and ``"action"``, int32 ``[B]``.
 Batch = dict[str, Any]
-#: ``{"vectors": float32 [B, d]}`` and, of a method with codes, ``"codes": int32 [B, N]``.
+#: ``{"vectors": float32 [B, d]}`` and, for a method with codes, ``"codes": int32 [B, N]``.
 Representation = dict[str, Array]
-#: Where a parameter stands inside "params", such as ``("encoder", "Conv_0", "kernel")``.
+#: The path of a parameter inside "params", such as ``("encoder", "Conv_0", "kernel")``.
 Path = tuple[str, ...]
 
 
 class Context(NamedTuple):
-    """What a loss is told beside variables and batch."""
+    """What a loss needs besides variables and batch."""
 
-    key: PRNGKeyArray  #: for all that is random in this step
-    step: Int[Array, ""]  #: counts within the stage, from 0
-    axis_name: str | None  #: the devices that share the batch, for collectives; None: one device
+    key: PRNGKeyArray  #: for everything random in this step
+    step: Int[Array, ""]  #: within the stage, from 0
+    axis_name: str | None  #: for collectives over the devices that share the batch; None: no axis
 
 
 class Aux(NamedTuple):
-    """What a loss returns beside its value."""
+    """What a loss returns besides its value."""
 
-    metrics: dict[str, Array]  #: scalars for the log
-    variables: Variables  #: new values of collections other than "params"; ``{}`` if none
+    metrics: dict[str, Array]  #: scalars for the log, in the order to show them
+    variables: Variables  #: new values of collections other than "params"; ``{}`` for none
 
 
 class Loss(Protocol):
-    """A scalar to minimise, of one batch."""
+    """A scalar to minimise, on one batch."""
 
     def __call__(
         self, variables: Variables, batch: Batch, context: Context
@@ -54,25 +55,25 @@ class Loss(Protocol):
 
 
 class MakeOptimizer(Protocol):
-    """An optimiser from the settings of a stage, ``config.stages[name]``."""
+    """Makes an optimiser from the settings of a stage, ``config.stages[name]``."""
 
     def __call__(
         self, settings: ConfigDict, steps_per_epoch: int
-    ) -> optax.GradientTransformation: ...
+    ) -> "optax.GradientTransformation": ...
 
 
 class Objective(NamedTuple):
-    """A loss, the parameters that it trains and how."""
+    """A loss, the parameters that it trains and their optimiser."""
 
     loss: Loss
-    #: is the parameter trained by this loss?
+    #: does this loss train the parameter?
     trainable: Callable[[Path], bool] = lambda path: True
-    #: None: AdamW as the stage's settings say (`cdis.train.optimizer`)
+    #: None: AdamW with the settings of the stage (`cdis.train.optimizer`)
     optimizer: MakeOptimizer | None = None
 
 
 class Precompute(Protocol):
-    """Columns made of images once, when a stage begins."""
+    """Computes columns from images, once, when a stage begins."""
 
     def __call__(
         self, variables: Variables, images: UInt8[Array, "b h w c"]
@@ -80,27 +81,27 @@ class Precompute(Protocol):
 
 
 class Stage(NamedTuple):
-    """One training stage; the loop runs a method's stages one after another."""
+    """A training stage; the loop runs a method's stages one after another."""
 
     name: str  #: ``config.stages[name]`` holds its steps, batch size and optimiser settings
-    rows: Rows  #: what a batch is made of: `IMAGES`, `PAIRS` or rows of one's own
-    #: what a batch holds of each image: "image", "factors" (int32 [B, F], indices), "values"
+    rows: Rows  #: what a batch consists of: `IMAGES`, `PAIRS` or other `Rows`
+    #: what a batch holds for each image: "image", "factors" (int32 [B, F], indices), "values"
     #: (float32 [B, F], physical) or keys of `precompute`
     columns: tuple[str, ...]
-    #: One or several losses. In every step each moves its parameters in turn, on the same batch,
-    #: and sees what the ones before it have moved: a discriminator is a second objective.
+    #: One or several losses. In every step they take turns on the same batch: each updates its
+    #: parameters and sees the updates of those before it. A discriminator is a second objective.
     objectives: tuple[Objective, ...]
     precompute: Precompute | None = None
 
 
 class Init(Protocol):
-    """Variables to start from; `batch` holds some training images, ``{"x": {column: ...}}``."""
+    """Initial variables; `batch` holds some training images, ``{"x": {column: ...}}``."""
 
     def __call__(self, key: PRNGKeyArray, batch: Batch) -> Variables: ...
 
 
 class Encode(Protocol):
-    """Images to their representation; `values` are the labels, for an encoder that reads them."""
+    """Encodes images; `values` are their labels (physical), for an encoder that needs them."""
 
     def __call__(
         self,
@@ -111,7 +112,7 @@ class Encode(Protocol):
 
 
 class Decode(Protocol):
-    """A representation to images."""
+    """Decodes a representation into images."""
 
     def __call__(
         self, variables: Variables, representation: Representation
@@ -119,7 +120,7 @@ class Decode(Protocol):
 
 
 class Elbo(Protocol):
-    """A lower bound on log p of each image, in nats."""
+    """A lower bound on the log-likelihood of each image, in nats."""
 
     def __call__(
         self,
@@ -131,7 +132,7 @@ class Elbo(Protocol):
 
 
 class Retrieve(Protocol):
-    """Probability of each action to be the one that leads from x to y."""
+    """The probability that each action leads from x to y."""
 
     def __call__(
         self,
@@ -142,7 +143,7 @@ class Retrieve(Protocol):
 
 
 class Intervene(Protocol):
-    """Images after an action on each."""
+    """Images after an action."""
 
     def __call__(
         self, variables: Variables, images: UInt8[Array, "b h w c"], action: Int[Array, " b"]
@@ -150,15 +151,15 @@ class Intervene(Protocol):
 
 
 class ActionGraph(NamedTuple):
-    """What an action does to the causal graph of an image's N nodes."""
+    """The effect of an action on the causal graph of an image's N nodes."""
 
-    mask: Float[Array, "b n"]  #: 1 where the action hits the node
+    mask: Float[Array, "b n"]  #: 1 where the action targets the node
     edges: Float[Array, "b n n"]  #: probability of the edge into i from j, with the action
-    edges_no_action: Float[Array, "b n n"]  #: and without it
+    edges_no_action: Float[Array, "b n n"]  #: the same without the action
 
 
 class Describe(Protocol):
-    """What an action on each image does to its graph."""
+    """The effect of an action on the graph of each image."""
 
     def __call__(
         self, variables: Variables, images: UInt8[Array, "b h w c"], action: Int[Array, " b"]
@@ -166,7 +167,7 @@ class Describe(Protocol):
 
 
 class Do(Protocol):
-    """Counterfactual images: a factor set to a value (physical), its effects following."""
+    """Counterfactual images: a factor is set to a value (physical), and its effects follow."""
 
     def __call__(
         self,
@@ -178,27 +179,27 @@ class Do(Protocol):
 
 
 class FactorGraph(NamedTuple):
-    """The causal graph of the factors that a method has learnt; row i holds what moves factor i."""
+    """A learnt causal graph of the factors; row i holds the causes of factor i."""
 
     edge_strength: Float[Array, "f f"]
-    adjacency: Float[Array, "f f"]  #: 1 for the edges that count as present
+    adjacency: Float[Array, "f f"]  #: 1 for edges that are strong enough to count
 
 
 class Structure(Protocol):
-    """The factors' graph, its strengths measured at the factor values given."""
+    """The graph of the factors, with edge strengths measured at the given factor values."""
 
     def __call__(self, variables: Variables, values: Float[Array, "b f"]) -> FactorGraph: ...
 
 
 class Codes(NamedTuple):
-    """Of a method whose representation is discrete."""
+    """The codes of a method with a discrete representation."""
 
-    num_codes: int  #: K, the size of one codebook
+    num_codes: int  #: K, the size of a codebook
     num_codebooks: int  #: C; nodes are sorted by codebook
 
 
 class Actions(NamedTuple):
-    """What a method does with actions, steps of one factor (`cdis.ops.actions`)."""
+    """What a method can do with actions, which are steps of a factor (`cdis.ops.actions`)."""
 
     retrieve: Retrieve | None = None
     intervene: Intervene | None = None
@@ -206,15 +207,15 @@ class Actions(NamedTuple):
 
 
 class Factors(NamedTuple):
-    """What a method does with labelled factors, each of which has a latent of its own."""
+    """What a method can do with labelled factors, each of which has its own latent."""
 
-    num_labelled: int = 0  #: so many entries of "vectors", the first ones, stand for the factors
+    num_labelled: int = 0  #: how many entries of "vectors", the first ones, stand for factors
     do: Do | None = None
     structure: Structure | None = None
 
 
 class Method(NamedTuple):
-    """A method: what it starts from, how it trains and what it can do afterwards."""
+    """A method: its initial variables, its training stages and what it can do once trained."""
 
     init: Init
     stages: tuple[Stage, ...]
@@ -224,5 +225,5 @@ class Method(NamedTuple):
     codes: Codes | None = None
     actions: Actions = Actions()
     factors: Factors = Factors()
-    #: raises `UserError` for data that the method cannot be trained on
+    #: raises `UserError` for data that the method cannot train on
     check: Callable[[Dataset], None] | None = None

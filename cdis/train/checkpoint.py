@@ -1,14 +1,13 @@
-"""Workdirs and checkpoints: what is kept of a run, and every way in which it can be unusable.
+"""Checkpoints, with a clear error for every way in which one can be unusable.
 
 A checkpoint holds the variables, the optimiser's state and a JSON object (step, position in the
-data, seconds trained, config, and a digest of all of it). Orbax writes each into a temporary
-directory and renames it when whole, so that a killed or failed save leaves the ones before it as
-they were. Only the first process writes; all of them read.
+data, seconds trained, config, and digests of everything). Orbax writes each one into a temporary
+directory and renames it once complete, so a killed or failed save leaves earlier ones intact. Only
+the first process writes; all of them read.
 """
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -24,31 +23,32 @@ from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from cdis.config import differences, from_json, to_json
+from cdis import files
+from cdis.config import from_json
 from cdis.data.info import Info
 from cdis.errors import UserError
-from cdis.files import write_bytes
 from cdis.methods.base import Variables
 from cdis.train import parallel
 from cdis.train.state import Flat, State, by_path
+from cdis.train.workdir import CONFIG, read_config, read_info, unlike
 
-CONFIG = "config.json"
-INFO = "info.json"
 CHECKPOINTS = "checkpoints"
 KEPT = 3
-#: What Orbax writes beside the arrays, measured: 100 KiB of files of its own and 2 KiB per array;
-#: twice that, for what it writes meanwhile and removes again.
+#: Groups of arrays in a checkpoint, and fields of `State`.
+ITEMS = ("variables", "optimizer")
+#: Bytes that Orbax writes beside the arrays. Measured: 100 KiB, and 2 KiB per array; doubled here,
+#: since it also writes temporary files.
 _OVERHEAD, _OVERHEAD_PER_ARRAY = 200 * 1024, 4 * 1024
-#: The disk is full, or the user's share of it, or a file may grow no more.
+#: The disk is full, the user's quota is used up, or the file size limit is reached.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Saved(NamedTuple):
-    """A checkpoint as read: NumPy arrays by path, and the JSON object beside them."""
+    """A checkpoint in memory: NumPy arrays by path, and the JSON object."""
 
     path: Path
     variables: Flat
-    optimizer: Flat
+    optimizer: Flat  #: empty if it was not read
     facts: dict[str, Any]
 
     def nested_variables(self) -> Variables:
@@ -56,7 +56,7 @@ class Saved(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of a workdir; the last three and those of `keep` stay.
+    """The checkpoints of a workdir; the last three are kept, and those of the steps `keep`.
 
     A context manager. Raises `UserError` if `workdir` has no config: see `claim`.
     """
@@ -83,7 +83,7 @@ class Checkpoints:
                         preservation_policy.CustomSteps(list(keep)),
                     ]
                 ),
-                # Every process for itself: one writes, the others only read.
+                # No process waits for another: one writes, the others only read.
                 multiprocessing_options=ocp.options.MultiprocessingOptions(
                     primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
                 ),
@@ -101,31 +101,31 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, state: State, facts: dict[str, Any]) -> None:
-        """Write a checkpoint; `facts` must hold "step" and be JSON.
+        """Write a checkpoint; `facts` is a JSON object with "step".
 
-        Raises `UserError` if the disk is full or an array is not finite; what was there stays.
+        Raises `UserError` if the disk is full or an array is not finite; earlier ones are kept.
         """
         if not parallel.is_primary():
             return
-        variables, optimizer = (
-            {path: np.asarray(leaf) for path, leaf in by_path(tree).items()}
-            for tree in (state.variables, state.optimizer)
-        )
-        _check_finite(variables | optimizer, facts["step"])
-        facts = facts | {
-            "arrays": {"variables": _shapes(variables), "optimizer": _shapes(optimizer)}
+        arrays = {
+            item: {path: np.asarray(leaf) for path, leaf in by_path(getattr(state, item)).items()}
+            for item in ITEMS
         }
-        facts["digest"] = _digest(variables, optimizer, facts)
-        # Looked at beforehand because Orbax's threads print tracebacks of their own when they fail.
-        if shutil.disk_usage(self._directory).free < _bytes_needed(variables, optimizer):
+        _check_finite(arrays["variables"] | arrays["optimizer"], facts["step"])
+        facts = facts | {
+            "arrays": {item: _shapes(flat) for item, flat in arrays.items()},
+            "digests": {item: _digest(flat) for item, flat in arrays.items()},
+        }
+        facts["digest"] = _digest_of_facts(facts)
+        # Checked first, because Orbax's threads print tracebacks when they fail.
+        if shutil.disk_usage(self._directory).free < _bytes_needed(*arrays.values()):
             raise _disk_full(self._directory)
         try:
             self._manager.save(
                 facts["step"],
                 args=ocp.args.Composite(
-                    variables=ocp.args.StandardSave(variables),
-                    optimizer=ocp.args.StandardSave(optimizer),
                     facts=ocp.args.JsonSave(facts),
+                    **{item: ocp.args.StandardSave(flat) for item, flat in arrays.items()},
                 ),
             )
         except Exception as error:
@@ -134,10 +134,10 @@ class Checkpoints:
                 raise _disk_full(self._directory) from error
             raise
 
-    def load(self, step: int) -> Saved:
-        """Read a checkpoint and check it against its digest.
+    def load(self, step: int, items: tuple[str, ...] = ITEMS) -> Saved:
+        """Read a checkpoint, or some `items` of it, and check them against their digests.
 
-        Raises `UserError` if it is missing, truncated, corrupted, not of cdis or of another config.
+        Raises `UserError` if it is missing, damaged, not written by cdis or of another config.
         """
         path = self._directory / str(step)
         if step not in self._manager.all_steps():
@@ -147,9 +147,9 @@ class Checkpoints:
                 if other > step
             ]
             raise UserError(
-                f"The checkpoint {path} is gone, and with it what the present stage of training "
-                f"began with. Delete the later ones too ({', '.join(later)}) and run `cdis train` "
-                "again, to resume from the last that is left before it. Nothing was changed."
+                f"The checkpoint {path} is gone. The current stage of training began with it and "
+                f"cannot be resumed without it. Delete the later ones too ({', '.join(later)}) and "
+                "run `cdis train` again to resume from an earlier one. Nothing was changed."
             )
         try:
             facts = self._manager.restore(
@@ -160,44 +160,47 @@ class Checkpoints:
                     name: np.empty(shape, jax.numpy.dtype(dtype))
                     for name, (dtype, shape) in facts["arrays"][item].items()
                 }
-                for item in ("variables", "optimizer")
+                for item in items
             }
-            restored = self._manager.restore(
+            arrays = self._manager.restore(
                 step,
                 args=ocp.args.Composite(
                     **{item: ocp.args.StandardRestore(tree) for item, tree in empty.items()}
                 ),
             )
-            variables, optimizer = restored["variables"], restored["optimizer"]
-            whole = facts["digest"] == _digest(variables, optimizer, facts)
-        except Exception as error:  # whatever the bytes on the disk make the readers stumble over
+            whole = facts["digest"] == _digest_of_facts(facts) and all(
+                facts["digests"][item] == _digest(arrays[item]) for item in items
+            )
+        except Exception as error:  # damaged files make the readers raise all kinds of errors
             raise _damaged(path, str(error)) from error
         if not whole:
             raise _damaged(path, "its contents do not match their digest")
-        changed = differences(from_json(json.dumps(facts["config"])), self._config)
+        changed = unlike(from_json(json.dumps(facts["config"])), self._config)
         if changed:
             raise UserError(
-                f"The checkpoint {path} is foreign: it was trained with another config than "
-                f"{self._directory.parent / CONFIG} says ({'; '.join(changed)}). Delete that "
-                "directory and run `cdis train` again to resume from the checkpoint before it."
+                f"The checkpoint {path} is foreign: its config differs from "
+                f"{self._directory.parent / CONFIG} ({'; '.join(changed)}). Delete that "
+                "directory and run `cdis train` again to resume from the previous checkpoint."
             )
-        return Saved(path, variables, optimizer, facts)
+        flat = {item: arrays[item] if item in items else {} for item in ITEMS}
+        return Saved(path, **flat, facts=facts)
 
 
 class Restored(NamedTuple):
-    """What a workdir's newest checkpoint holds."""
+    """A workdir's newest checkpoint."""
 
     config: ConfigDict
     info: Info  #: of the data set that was trained on
     variables: Variables  #: NumPy arrays
-    step: int  #: over all stages
-    train_seconds: float  #: over all resumptions, compilation included
+    step: int  #: counted over all stages
+    train_seconds: float  #: summed over all resumptions, with compilation
 
 
 def restore(workdir: str | os.PathLike) -> Restored:
-    """The newest checkpoint of a workdir and what it was trained on; read and checked once.
+    """Read the newest checkpoint of a workdir, its config and the facts about its data set.
 
-    Raises `UserError` if the directory is no workdir, has no checkpoint yet or a damaged one.
+    The optimiser's state is not read. Raises `UserError` if the directory is not a workdir, has no
+    checkpoint, or has a damaged one.
     """
     config, info, saved = read_config(workdir), read_info(workdir), _newest(workdir)
     facts = saved.facts
@@ -206,47 +209,18 @@ def restore(workdir: str | os.PathLike) -> Restored:
     )
 
 
-def claim(workdir: str | os.PathLike, config: ConfigDict, info: Info) -> None:
-    """Make `workdir` the workdir of `config`, on the data of `info`, or see that it is so already.
-
-    Raises `UserError` if it belongs to another config or holds something else.
-    """
-    workdir = Path(workdir)
-    if (workdir / CONFIG).exists():
-        changed = differences(read_config(workdir), config)
-        if changed:
-            raise UserError(
-                f"{workdir} was trained with another config, which differs in:\n  "
-                + "\n  ".join(changed)
-                + "\nUse another --workdir for this config, or the old config to go on here. "
-                "Nothing was changed."
-            )
-        return
-    if workdir.exists() and not workdir.is_dir():
-        raise UserError(f"{workdir} is a file; give --workdir a directory, which may be new.")
-    if workdir.is_dir() and any(not entry.name.startswith(".") for entry in workdir.iterdir()):
-        raise UserError(
-            f"{workdir} is not empty and is not a workdir of cdis (it has no {CONFIG}). "
-            "Use another --workdir, new or empty. Nothing was changed."
-        )
-    if parallel.is_primary():
-        # The config comes last: a directory that has one is a workdir.
-        write_bytes(workdir / INFO, (info.to_json() + "\n").encode())
-        write_bytes(workdir / CONFIG, (to_json(config) + "\n").encode())
-
-
 @contextlib.contextmanager
 def locked(workdir: str | os.PathLike) -> Iterator[None]:
-    """Let nobody else train in `workdir` meanwhile; a killed process holds no lock.
+    """Keep other processes from training in `workdir`; the lock ends with the process.
 
-    Removes what a save that was killed left behind. Raises `UserError` if it is locked already.
+    Removes what a killed save left behind. Raises `UserError` if another process holds the lock.
     """
     if not parallel.is_primary():
         yield
         return
-    with open(Path(workdir) / ".lock", "w") as file:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(files.locked(Path(workdir) / ".lock", wait=False))
         except BlockingIOError:
             raise UserError(
                 f"Another process is training in {workdir}. Wait until it has ended, or use "
@@ -256,46 +230,13 @@ def locked(workdir: str | os.PathLike) -> Iterator[None]:
         yield
 
 
-def read_config(workdir: str | os.PathLike) -> ConfigDict:
-    """The config that a workdir was trained with. Raises `UserError` if there is none."""
-    path = Path(workdir) / CONFIG
-    if not path.is_file():
-        raise UserError(
-            f"{workdir} is not a workdir of cdis: it has no {CONFIG}. Give the --workdir of an "
-            "earlier `cdis train`, or train one first."
-        )
-    try:
-        return from_json(path.read_text())
-    except ValueError as error:
-        raise UserError(
-            f"{path} is damaged ({error}), so it cannot be told what was trained here. Restore it "
-            "from a copy, or train again into another --workdir."
-        ) from error
-
-
-def read_info(workdir: str | os.PathLike) -> Info:
-    """What the data set that a workdir was trained on is; the data set itself may be gone.
-
-    Raises `UserError` if the directory is no workdir, or info.json is missing or damaged.
-    """
-    read_config(workdir)
-    path = Path(workdir) / INFO
-    try:
-        return Info.from_json(path.read_text())
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}), so what was trained on is not known. Workdirs of "
-            "cdis 0.1 have no such file: use that version for them, or train again."
-        ) from error
-
-
 def match(saved: Saved, template: State) -> State:
-    """The state of `saved`, in the shape of `template` (arrays or `jax.ShapeDtypeStruct`).
+    """The state of `saved`, as a tree like `template` (of arrays or `jax.ShapeDtypeStruct`).
 
-    Raises `UserError` if the checkpoint holds other arrays than the template: it is foreign.
+    Raises `UserError` if the arrays of the checkpoint do not have the template's shapes.
     """
     trees = {}
-    for item in ("variables", "optimizer"):
+    for item in ITEMS:
         found, tree = getattr(saved, item), getattr(template, item)
         wanted, there = _shapes(by_path(tree)), _shapes(found)
         for name in wanted | there:
@@ -303,8 +244,8 @@ def match(saved: Saved, template: State) -> State:
                 raise UserError(
                     f"The checkpoint {saved.path} does not belong to this method: {name!r} of its "
                     f"{item} is {_spell(there.get(name))} there, but {_spell(wanted.get(name))} is "
-                    "needed. Go on with the version of the program that trained it, or train "
-                    "again into another --workdir. Nothing was changed."
+                    "needed. Use the version of the program that trained it, or train again "
+                    "into another --workdir. Nothing was changed."
                 )
         leaves = [found[name] for name in by_path(tree)]
         trees[item] = jax.tree.unflatten(jax.tree.structure(tree), leaves)
@@ -327,7 +268,7 @@ def _newest(workdir: str | os.PathLike) -> Saved:
         with Checkpoints(workdir) as checkpoints:
             step = checkpoints.latest()
             if step is not None:
-                return checkpoints.load(step)
+                return checkpoints.load(step, ("variables",))
     raise UserError(
         f"{workdir} has no checkpoint yet: training stopped before the first one was written. Run "
         "`cdis train` with the same config and --workdir again."
@@ -344,7 +285,7 @@ def _shapes(flat: Flat) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def _bytes_needed(*trees: Flat) -> int:
-    """What a checkpoint takes on the disk at most."""
+    """An upper bound on the size of a checkpoint on the disk."""
     return _OVERHEAD + sum(
         leaf.nbytes + _OVERHEAD_PER_ARRAY for flat in trees for leaf in flat.values()
     )
@@ -354,16 +295,19 @@ def _spell(shape: tuple[str, tuple[int, ...]] | None) -> str:
     return "nothing" if shape is None else f"{shape[0]}{list(shape[1])}"
 
 
-def _digest(variables: Flat, optimizer: Flat, facts: dict[str, Any]) -> str:
-    """SHA-256 over all arrays and facts but the digest itself."""
+def _digest(flat: Flat) -> str:
+    """SHA-256 over the names and values of arrays."""
     total = hashlib.sha256()
-    others = {name: value for name, value in facts.items() if name != "digest"}
-    total.update(json.dumps(others, sort_keys=True).encode())
-    for flat in (variables, optimizer):
-        for name in sorted(flat):
-            total.update(name.encode())
-            total.update(np.ascontiguousarray(flat[name]).tobytes())
+    for name in sorted(flat):
+        total.update(name.encode())
+        total.update(np.ascontiguousarray(flat[name]).tobytes())
     return total.hexdigest()
+
+
+def _digest_of_facts(facts: dict[str, Any]) -> str:
+    """SHA-256 over all facts, with the digests of the arrays, but without the digest itself."""
+    others = {name: value for name, value in facts.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
 def _check_finite(arrays: Flat, step: int) -> None:
@@ -371,33 +315,34 @@ def _check_finite(arrays: Flat, step: int) -> None:
         floating = jax.numpy.issubdtype(array.dtype, jax.numpy.floating)
         if floating and not np.isfinite(array.astype(np.float32)).all():
             raise UserError(
-                f"After step {step} {name!r} is no longer finite, so the state was not saved; the "
-                "checkpoint before it is kept. Lower the learning rate or set clip_norm, and train "
+                f"After step {step} {name!r} is no longer finite, so the state was not saved; "
+                "earlier checkpoints are kept. Lower the learning rate or set clip_norm, and train "
                 "into another --workdir."
             )
 
 
 def _damaged(path: Path, why: str) -> UserError:
     return UserError(
-        f"The checkpoint {path} is damaged, or not of cdis ({' '.join(why.split())[:200]}). Delete "
-        "that directory and run `cdis train` again: training resumes from the checkpoint before "
-        "it, or from the beginning if there is none. Nothing was changed."
+        f"The checkpoint {path} is damaged, or was not written by cdis "
+        f"({' '.join(why.split())[:200]}). Delete that directory and run `cdis train` again: "
+        "training resumes from the previous checkpoint, or starts again if there is none. Nothing "
+        "was changed."
     )
 
 
-def _is_disk_full(error: BaseException) -> bool:
-    """Orbax's writers wrap the operating system's error; its text survives."""
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Orbax wraps the operating system's error, but its text survives."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:
             return True
         if any(os.strerror(code).lower() in str(error).lower() for code in _FULL):
             return True
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]  # None ends it
+        error = error.__cause__ or error.__context__
     return False
 
 
 def _disk_full(place: str | os.PathLike) -> UserError:
     return UserError(
-        f"The disk that holds {place} is full. The last checkpoint there is kept; free some space "
-        "and run the same command again to go on from it."
+        f"The disk that holds {place} is full. The last checkpoint is kept; free some space and "
+        "run the same command again to resume from it."
     )

@@ -1,13 +1,13 @@
-"""A clean end on SIGTERM (a scheduler's notice) and SIGINT (Ctrl-C)."""
+"""A clean stop on SIGTERM (from a scheduler) and SIGINT (Ctrl-C)."""
 
 import signal
 import threading
 
 
 class Interrupt:
-    """While entered, `received` names the signal that asks the run to end, or is None.
+    """A context in which `received` names the signal that asks the run to stop, or is None.
 
-    A second signal acts as it would without this. Threads other than the main one get no signals.
+    A second signal has its usual effect. Only the main thread receives signals.
     """
 
     def __init__(self):

@@ -1,4 +1,4 @@
-"""What a run tells: a line now and then, log.jsonl and TensorBoard events."""
+"""Progress of a run: lines on the terminal, log.jsonl and TensorBoard events."""
 
 import contextlib
 import json
@@ -24,8 +24,8 @@ _SHOWN = 6
 class Window:
     """Means of the metrics since the last line of the log.
 
-    Metrics stay on the device until `drain`, so that no step waits for another. `totals` are what
-    a checkpoint keeps, so that a resumed run logs what an uninterrupted one would.
+    Metrics stay on the device until `drain`, so that no step waits for the one before it.
+    Checkpoints keep the `totals`, so that a resumed run logs the means of an uninterrupted one.
     """
 
     def __init__(self, totals: dict[str, Any] | None = None):
@@ -37,7 +37,7 @@ class Window:
         self._pending.append((step, metrics))
 
     def drain(self) -> None:
-        """Fetch what is pending. Raises `UserError` naming the first step and metric not finite."""
+        """Fetch pending metrics. Raises `UserError` naming the first one that is not finite."""
         for step, metrics in jax.device_get(self._pending):
             for name, value in metrics.items():
                 if not np.isfinite(value):
@@ -51,12 +51,12 @@ class Window:
         self._pending = []
 
     def totals(self) -> dict[str, Any]:
-        """Drained sums, as JSON."""
+        """Count and sums so far, for JSON."""
         self.drain()
         return {"count": self._count, "sums": self._sums}
 
     def means(self) -> dict[str, float]:
-        """Drained means; the window starts anew."""
+        """The means so far; starts a new window."""
         self.drain()
         means = {name: total / self._count for name, total in self._sums.items()}
         self._count, self._sums = 0, {}
@@ -64,13 +64,13 @@ class Window:
 
 
 class Rate:
-    """Steps per second, time spent on anything else left out."""
+    """Steps per second, without the time spent on anything else."""
 
     def __init__(self, step: int):
         self._step, self._time = step, time.monotonic()
 
     def restart(self, step: int) -> float:
-        """Count from now on; returns the seconds that have been counted."""
+        """Start again from now; returns the seconds since the last start."""
         seconds = max(time.monotonic() - self._time, 1e-9)
         self._step, self._time = step, time.monotonic()
         return seconds
@@ -82,16 +82,17 @@ class Rate:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave out the time spent inside."""
+        """Do not count the time spent inside."""
         began = time.monotonic()
         yield
         self._time += time.monotonic() - began
 
 
 class Log:
-    """log.jsonl (one object a line), TensorBoard events and the terminal, from one process.
+    """Writes log.jsonl (one JSON object per line), TensorBoard events and the terminal.
 
-    Lines after `step`, which a killed run wrote and a resumed one writes again, are dropped.
+    Drops lines after `step`: a killed run wrote them, and the resumed one writes them again. Only
+    one process of several should be `enabled`.
     """
 
     def __init__(self, workdir: str | os.PathLike, step: int, *, enabled: bool = True):
@@ -111,7 +112,7 @@ class Log:
             self._events.close()
 
     def write(self, step: int, stage: str, metrics: dict[str, float]) -> None:
-        """One line of log.jsonl and one point of each TensorBoard curve."""
+        """Add a line to log.jsonl and a point to each TensorBoard curve."""
         if not self._enabled:
             return
         finite = {name: x if math.isfinite(x) else None for name, x in metrics.items()}
@@ -123,21 +124,31 @@ class Log:
         self._events.flush()
 
     def say(self, text: str) -> None:
-        """A line on the terminal."""
+        """Print a line."""
         if self._enabled:
             print(text, flush=True)
 
     def progress(
         self, stage: str, done: int, settings: ConfigDict, rate: float, metrics: dict[str, float]
     ) -> None:
-        """Stage, steps done, speed, time left in the stage and the main metrics on the terminal."""
-        names = sorted(metrics, key=lambda name: name != "loss")[:_SHOWN]
+        """Print the stage, its steps done, speed, time left and main metrics.
+
+        The loss comes first, then the other metrics in the order in which they were reported;
+        edge strengths and the gradient's norm come last. Only the first few are shown.
+        """
+        names = sorted(metrics, key=_rank)[:_SHOWN]
         shown = "  ".join(f"{name} {metrics[name]:.4g}" for name in names)
         left = duration((settings.steps - done) / rate) if rate else "?"
         self.say(
             f"{stage} {done}/{settings.steps}  {rate:.1f} steps/s  "
             f"{rate * settings.batch_size:.0f} examples/s  {left} left  {shown}"
         )
+
+
+def _rank(name: str) -> int:
+    if name == "loss":
+        return 0
+    return 2 if "edge_" in name or "gradient_norm" in name else 1
 
 
 def mean(metrics: list[dict[str, jax.Array]]) -> dict[str, float]:
@@ -154,7 +165,7 @@ def duration(seconds: float) -> str:
 
 
 def read_log(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-    """The lines of a workdir's log.jsonl; a last line that a kill cut short is left out."""
+    """The lines of a workdir's log.jsonl, without a last line that a kill cut short."""
     path = Path(workdir) / FILE
     lines = []
     for text in path.read_text().splitlines() if path.exists() else ():

@@ -1,4 +1,4 @@
-"""The training loop: one straight function for every method."""
+"""The training loop: one function for every method."""
 
 import json
 import os
@@ -21,15 +21,16 @@ from cdis.data.pipeline import batches
 from cdis.errors import UserError
 from cdis.methods.base import Batch, Method, Variables
 from cdis.train import parallel
-from cdis.train.checkpoint import Checkpoints, claim, full_disk_is_the_users, locked, match
+from cdis.train.checkpoint import Checkpoints, full_disk_is_the_users, locked, match
 from cdis.train.interrupt import Interrupt
 from cdis.train.log import Log, Rate, Window, mean
 from cdis.train.optimizer import init_optimizers, make_optimizers
 from cdis.train.prefetch import prefetch
 from cdis.train.state import State
 from cdis.train.update import INIT_KEY, make_update, make_validate, seed_key
+from cdis.train.workdir import claim, extend
 
-_CHUNK = 256  # images that `precompute` sees at a time
+_CHUNK = 256  # images per call of `precompute`
 
 
 def train(
@@ -39,15 +40,29 @@ def train(
     *,
     feed: str = "auto",
 ) -> State:
-    """Train all stages of ``config.method``, from where `workdir` left off.
+    """Train all stages of ``config.method``, resuming from the newest checkpoint in `workdir`.
 
-    The same call goes on after any interruption and ends with the same state, bit for bit on one
-    device, as a run that was never interrupted: random numbers are a function of (seed, step), as
-    is the order of the data. SIGTERM and SIGINT save and return early; ``state.step`` tells.
-    `feed` says where images come from (`cdis.data.load`); results do not depend on it.
+    After any interruption the same call resumes and ends with the same state, bit for bit on one
+    device, as an uninterrupted run: random numbers and the order of the data depend on the seed and
+    the step alone. SIGTERM and SIGINT save a checkpoint and return early (see ``state.step``).
 
-    Raises `UserError` for what the user can mend: a field of the config without sense, a workdir of
-    another config, a damaged or foreign checkpoint, a full disk, a loss that is not finite.
+    With more steps in ``config.stages`` the call extends a run in the same workdir. The last stage
+    that has begun may grow, and those after it; an earlier one may not, since the next one began
+    where it ended. From the resumed step on, the learning rate follows the schedule of the new
+    length: a cosine that had fallen to zero starts again from the new curve.
+
+    Args:
+      config: from `cdis.config.load_config`.
+      workdir: gets config.json, info.json, checkpoints/, log.jsonl and TensorBoard events.
+      data_dir: where data sets are kept; see `cdis.data.load`.
+      feed: where images are read from; see `cdis.data.load`. Results do not depend on it.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      UserError: the config is invalid, the workdir belongs to another config, a checkpoint is
+        damaged or foreign, the disk is full or a metric is not finite.
     """
     parallel.initialise()
     layout = parallel.choose(config.parallel)
@@ -68,19 +83,27 @@ def train(
         stack.enter_context(locked(workdir))
         checkpoints = stack.enter_context(Checkpoints(workdir, keep=starts))
         interrupt = stack.enter_context(Interrupt())
-        step, seconds, window = checkpoints.latest() or 0, 0.0, Window()
+        step, seconds, window, ended = checkpoints.latest() or 0, 0.0, Window(), []
         if step:
             saved = checkpoints.load(step)
+            names = [stage.name for stage in method.stages]
+            ended = names[: names.index(saved.facts["stage"])]
             state = match(saved, _template(config, method, saved.facts["stage"], init))
             seconds, window = saved.facts["train_seconds"], Window(saved.facts["window"])
         else:
             state = State(init(), None, np.int32(0))
+        extended = extend(workdir, config, ended)
         began = time.monotonic() - seconds
         log = stack.enter_context(Log(workdir, step, enabled=parallel.is_primary()))
+        for name, steps in extended:
+            log.say(
+                f"{name}: extended from {steps} to {config.stages[name].steps} steps; from here on "
+                "the learning rate follows the schedule of the new length."
+            )
         if step == ends[-1]:
             log.say(f"Training in {workdir} is finished ({step} steps); there is nothing to do.")
         elif step:
-            log.say(f"Going on from step {step} of {ends[-1]} in {workdir}.")
+            log.say(f"Resuming from step {step} of {ends[-1]} in {workdir}.")
         if step < ends[-1]:
             log.say(f"Images of {dataset.info.name}: {dataset.feeding}")
 
@@ -94,7 +117,7 @@ def train(
                 "values": dataset.values,
             }
             if stage.precompute is not None:
-                # From the variables that the stage began with, wherever in it the run resumes.
+                # With the variables from the start of the stage, even if the run resumes later.
                 log.say(f"{stage.name}: preparing {len(dataset.images)} images")
                 variables = state.variables if step == start else _at(start, checkpoints, init)
                 columns |= _precompute(stage.precompute, variables, dataset.images)
@@ -126,6 +149,7 @@ def train(
             validate = layout.compile(make_validate(stage, **options), False)
 
             log.say(f"{stage.name}: {end - step} steps of {settings.batch_size} {stage.rows.name}")
+            log.say(f"{stage.name}: compiling (a minute or so at the first start)")
             training = batches_of(examples, start=step - start, num_batches=end - start)
             rate, compiling = Rate(step), True
             for batch in stack.enter_context(closing(prefetch(training, layout.put_batch))):
@@ -134,7 +158,7 @@ def train(
                 window.add(step, metrics)
                 if compiling:
                     jax.block_until_ready(metrics)
-                    log.say(f"{stage.name}: compiled and ready in {rate.restart(step):.1f} s")
+                    log.say(f"{stage.name}: compiled in {rate.restart(step):.1f} s")
                     compiling = False
 
                 logging = step == end or _due(step, config.log_every)
@@ -150,7 +174,7 @@ def train(
                         log.write(step, stage.name, results)
 
                 stop = bool(interrupt.received)
-                if jax.process_count() > 1:  # agree on the step, and ask only where all wait anyway
+                if jax.process_count() > 1:  # all stop at the same step, one at which they wait
                     stop = logging and parallel.any_process(stop)
                 if step == end or stop or _due(step, config.checkpoint_every):
                     with rate.paused():
@@ -166,14 +190,14 @@ def train(
                 if stop and step < ends[-1]:
                     log.say(
                         f"{interrupt.received or 'A signal'} received: saved step {step} in "
-                        f"{workdir}. Run the same command again to go on."
+                        f"{workdir}. Run the same command again to resume."
                     )
                     return state
     return state
 
 
 def make_method(config: ConfigDict, info: Info) -> Method:
-    """The method that ``config.method`` names. Raises `UserError` if there is no such module."""
+    """The method that ``config.method`` names. Raises `UserError` if the module is missing."""
     return methods.module(config.method).make(config, info)
 
 
@@ -182,16 +206,18 @@ def _check(config: ConfigDict, method: Method, layout: parallel.Layout) -> None:
     names = [stage.name for stage in method.stages]
     if sorted(names) != sorted(config.stages):
         raise UserError(
-            f"{config.method} has the stages {names}, but config.stages describes "
-            f"{list(config.stages)}; describe each stage of the method and no other."
+            f"{config.method} has the stages {names}, but config.stages has "
+            f"{list(config.stages)}; give settings for exactly the stages of the method."
         )
     for name in names:
         settings = config.stages[name]
         for field in ("steps", "batch_size"):
             if settings[field] < 1:
-                raise UserError(f"config.stages.{name}.{field} is {settings[field]}, not above 0.")
+                raise UserError(
+                    f"config.stages.{name}.{field} is {settings[field]}; it must be at least 1."
+                )
         stage = next(stage for stage in method.stages if stage.name == name)
-        make_optimizers(stage, settings, 1)  # for what it raises
+        make_optimizers(stage, settings, 1)  # raises for a bad schedule
         if settings.batch_size % layout.num_devices:
             raise UserError(
                 f"config.stages.{name}.batch_size is {settings.batch_size}, which the "
@@ -204,7 +230,7 @@ def _due(step: int, every: int) -> bool:
 
 
 def _example(dataset: Dataset) -> Batch:
-    """Training images from all over the data set: for shapes, and to scale a first layer by."""
+    """Up to 64 training images from all over the data set, for `Method.init`."""
     train = dataset.splits["train"]
     rows = train[:: max(1, len(train) // 64)][:64]
     images = {
@@ -220,7 +246,7 @@ def _init(method: Method, example: Batch, key: Array) -> Variables:
 
 
 def _template(config: ConfigDict, method: Method, name: str, init: Callable) -> State:
-    """Shapes of the state in the stage of that name."""
+    """Shapes of the state in the stage `name`."""
     stage = next(stage for stage in method.stages if stage.name == name)
     variables = jax.eval_shape(init)
     optimizers = make_optimizers(stage, config.stages[name], 1)
@@ -229,7 +255,7 @@ def _template(config: ConfigDict, method: Method, name: str, init: Callable) -> 
 
 
 def _at(step: int, checkpoints: Checkpoints, init: Callable) -> Variables:
-    """The variables that the stage beginning after `step` began with."""
+    """The variables after `step`, the end of a stage (0: the initial ones)."""
     return checkpoints.load(step).nested_variables() if step else init()
 
 

@@ -13,7 +13,7 @@ from cdis.train.state import split
 
 
 def make_schedule(settings: ConfigDict, steps_per_epoch: int) -> Callable[[Any], Any]:
-    """Learning rate as a function of the step within the stage (see `cdis.config.stage`).
+    """The learning rate as a function of the step within the stage (see `cdis.config.stage`).
 
     Raises `UserError` for an unknown schedule.
     """
@@ -29,7 +29,7 @@ def make_schedule(settings: ConfigDict, steps_per_epoch: int) -> Callable[[Any],
             )
         case other:
             raise UserError(
-                f"The config names an unknown learning-rate schedule, {other!r}; "
+                f"The learning-rate schedule {other!r} in the config is unknown; "
                 'use "constant", "cosine" or "exponential".'
             )
     if not settings.warmup_steps:
@@ -38,7 +38,7 @@ def make_schedule(settings: ConfigDict, steps_per_epoch: int) -> Callable[[Any],
 
 
 def make_optimizer(settings: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformation:
-    """AdamW (Loshchilov and Hutter 2019), behind a bound on the gradient's norm if one is set."""
+    """AdamW (Loshchilov and Hutter 2019), after clipping of the gradient's norm if it is set."""
     adamw = optax.adamw(
         make_schedule(settings, steps_per_epoch), weight_decay=settings.weight_decay
     )
@@ -50,7 +50,7 @@ def make_optimizer(settings: ConfigDict, steps_per_epoch: int) -> optax.Gradient
 def make_optimizers(
     stage: Stage, settings: ConfigDict, steps_per_epoch: int
 ) -> tuple[optax.GradientTransformation, ...]:
-    """The optimiser of each objective of `stage`; `make_optimizer` where it names none."""
+    """An optimiser for each objective of `stage`: its own, or else `make_optimizer`."""
     makers = (objective.optimizer or make_optimizer for objective in stage.objectives)
     return tuple(make(settings, steps_per_epoch) for make in makers)
 
@@ -58,6 +58,6 @@ def make_optimizers(
 def init_optimizers(
     stage: Stage, optimizers: tuple[optax.GradientTransformation, ...], params: Any
 ) -> tuple[Any, ...]:
-    """The state that each of `make_optimizers` starts from."""
+    """The initial state of each optimiser of `make_optimizers`."""
     pairs = zip(stage.objectives, optimizers, strict=True)
     return tuple(optimizer.init(split(params, objective)[0]) for objective, optimizer in pairs)

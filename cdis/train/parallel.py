@@ -1,6 +1,6 @@
-"""Where a step runs: one device, several, several hosts. The only file that says pmap.
+"""Runs a step on one device, several devices or several hosts. The only file that uses pmap.
 
-One per-device step, three ways to run it, chosen by ``config.parallel``:
+The step is written for one device; ``config.parallel`` chooses how it runs:
 
 ========== ===================================================================================
 jit        one device
@@ -11,10 +11,10 @@ sharding   one step on the global batch, laid out over the devices by `NamedShar
 auto       jit on one device, pmap on several
 ========== ===================================================================================
 
-Several hosts run one process each, on one shared workdir. Launchers that JAX knows (SLURM's srun,
-Open MPI's mpirun, Cloud TPU pods) need nothing more; any other sets in every process
-``JAX_COORDINATOR_ADDRESS=HOST:PORT`` (a free port of the first host), ``JAX_NUM_PROCESSES`` and
-``JAX_PROCESS_ID``. Each process reads its slice of every batch.
+With several hosts, run one process on each, all with the same shared workdir. Launchers that JAX
+knows (SLURM's srun, Open MPI's mpirun, Cloud TPU pods) need no settings. Otherwise set in every
+process ``JAX_COORDINATOR_ADDRESS=HOST:PORT`` (a free port of the first host), ``JAX_NUM_PROCESSES``
+and ``JAX_PROCESS_ID``. Each process reads its slice of every batch.
 """
 
 import os
@@ -33,20 +33,20 @@ AXIS = "data"
 
 
 class Layout(NamedTuple):
-    """How the step is compiled and how its arguments reach the devices."""
+    """How to compile the step and how to put its arguments on the devices."""
 
     name: str
-    axis_name: str | None  #: what the per-device step hands to collectives
-    num_devices: int  #: that share a batch
-    #: (per-device function of (state, batch) whose results are the same everywhere, donate the
-    #: state?) -> compiled function
+    axis_name: str | None  #: for the collectives of the per-device step
+    num_devices: int  #: devices that share a batch
+    #: takes a per-device function of (state, batch), whose results agree on all devices, and
+    #: whether to donate the state; returns the compiled function
     compile: Callable[[Callable[..., Any], bool], Callable[..., Any]]
     put_state: Callable[[Any], Any]
     put_batch: Callable[[Batch], Batch]  #: takes this process's slice of the batch
 
 
 def choose(name: str) -> Layout:
-    """The layout that ``config.parallel`` names. Raises `UserError` for an unknown one."""
+    """The layout called `name` in ``config.parallel``. Raises `UserError` if it is unknown."""
     if name == "auto":
         name = "jit" if jax.device_count() == 1 else "pmap"
     layouts = {"jit": _jit, "pmap": _pmap, "sharding": _sharding}
@@ -77,7 +77,7 @@ def _jit() -> Layout:
 
 def _pmap() -> Layout:
     devices = jax.local_devices()
-    mesh = Mesh(np.array(devices), (AXIS,))  # of this process: pmap's arguments are local
+    mesh = Mesh(np.array(devices), (AXIS,))  # local devices: pmap's arguments are local
 
     def put_batch(batch: Batch) -> Batch:
         shards = jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), batch)
@@ -121,10 +121,10 @@ def _sharding() -> Layout:
 
 
 def initialise() -> None:
-    """Join the other processes if the launcher's environment tells of any; see the module's text.
+    """Join the other processes, if the environment says that there are any (see above).
 
-    Must come before the first JAX computation. Does nothing the second time. Raises `UserError` if
-    the three variables are incomplete or not numbers.
+    Call it before the first JAX computation. A second call does nothing. Raises `UserError` if only
+    some of the three variables are set, or to something other than numbers.
     """
     if jax.distributed.is_initialized():
         return
@@ -133,8 +133,8 @@ def initialise() -> None:
     if count is not None or number is not None:
         if address is None or not (count or "").isdigit() or not (number or "").isdigit():
             raise UserError(
-                f"To train with several processes set {', '.join(names)} (HOST:PORT, a count and "
-                f"a number from 0) in each of them; found {address!r}, {count!r} and {number!r}."
+                f"To train with several processes, set {', '.join(names)} (HOST:PORT, their number "
+                f"and a number from 0) in each; found {address!r}, {count!r} and {number!r}."
             )
         _gloo()
         jax.distributed.initialize(address, int(count or 0), int(number or 0))
@@ -144,7 +144,7 @@ def initialise() -> None:
 
 
 def _launched_by_a_cluster() -> bool:
-    """Did a launcher that JAX recognises start several processes? (A SLURM shell is not one.)"""
+    """Did a launcher that JAX knows start several processes? (A SLURM shell starts only one.)"""
     step = "SLURM_STEP_NODELIST" in os.environ and os.environ.get("SLURM_STEP_NUM_TASKS", "1")
     tpus = os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
     mpi = "OMPI_MCA_orte_hnp_uri" in os.environ and os.environ.get("OMPI_COMM_WORLD_SIZE", "1")
@@ -152,11 +152,11 @@ def _launched_by_a_cluster() -> bool:
 
 
 def _gloo() -> None:
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")  # of no effect on accelerators
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")  # no effect on accelerators
 
 
 def is_primary() -> bool:
-    """Is this the process that writes the workdir?"""
+    """Is this the process that writes to the workdir?"""
     return jax.process_index() == 0
 
 
@@ -167,7 +167,7 @@ def barrier(name: str) -> None:
 
 
 def any_process(flag: bool) -> bool:
-    """Is `flag` true in any process? All processes must ask."""
+    """Is `flag` true in any process? All processes must call it."""
     if jax.process_count() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.array(flag))))

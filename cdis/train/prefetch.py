@@ -9,10 +9,10 @@ from typing import Any
 def prefetch(
     batches: Iterable[Any], put: Callable[[Any], Any], ahead: int = 2
 ) -> Generator[Any, None, None]:
-    """``put(batch)`` for each batch, `ahead` of the consumer, in a thread of its own.
+    """Yield ``put(batch)`` for each batch; a thread keeps `ahead` of them ready.
 
-    What `batches` or `put` raise is raised here. Close the generator to end the thread early, and
-    with it `batches`, if they can be closed.
+    Errors raised by `batches` or `put` are raised here. Closing the generator ends the thread, and
+    closes `batches` if it has a method `close`.
     """
     iterator = iter(batches)
     end = object()
@@ -28,6 +28,6 @@ def prefetch(
                 waiting.append(pool.submit(load))
                 yield batch
     finally:
-        # Ends the processes that make batches.
+        # This ends the processes that make batches.
         if (close := getattr(iterator, "close", None)) is not None:
             close()

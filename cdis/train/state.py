@@ -1,4 +1,4 @@
-"""What a training run carries from step to step."""
+"""The state of a training run."""
 
 from typing import Any, NamedTuple
 
@@ -12,16 +12,16 @@ Flat = dict[str, Any]
 
 
 class State(NamedTuple):
-    """Everything that an update changes; `step` counts over all stages."""
+    """Everything that a step changes."""
 
     variables: Variables
-    #: one optax state for each objective of the present stage, over the parameters that it trains
+    #: an optax state for each objective of the current stage, over the parameters that it trains
     optimizer: Any
-    step: Any  #: int32 scalar, of JAX or NumPy
+    step: Any  #: int32 scalar, counted over all stages
 
 
 def split(params: Any, objective: Objective) -> tuple[Flat, Flat]:
-    """The parameters that `objective` trains and those it leaves alone, both by path."""
+    """The parameters that `objective` trains and the others, both by path."""
     flat = flatten_dict(params, sep="/")
     trained = {
         path: leaf for path, leaf in flat.items() if objective.trainable(tuple(path.split("/")))

@@ -1,8 +1,9 @@
-"""The update step and its validation twin, as one device runs them.
+"""The training step and the validation step, as one device runs them.
 
-Both are functions of (state, batch); `cdis.train.parallel` compiles them for the devices at hand.
+Both are functions of (state, batch); `cdis.train.parallel` compiles them for the devices in use.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,17 +16,18 @@ from jax import Array, lax
 from cdis.methods.base import Aux, Batch, Context, Objective, Stage, Variables
 from cdis.train.state import Flat, State, merge, split
 
-#: Keys beside those of the steps, which are 0, 1, 2 ...
+#: Folded into the seed's key for other uses than the steps, which fold in 0, 1, 2 ...
 INIT_KEY = 2**32 - 1
 VALIDATION_KEY = 2**32 - 2
 
-Metrics = dict[str, Array]
+#: In the order in which the losses report them; JAX would sort the keys of an ordinary dict.
+Metrics = OrderedDict[str, Array]
 #: One for each objective of a stage.
 Optimizers = tuple[optax.GradientTransformation, ...]
 
 
 def seed_key(seed: int) -> Array:
-    """The key of a run. Of the backend's own generator, which compiles in a tenth of the time."""
+    """The key of a run, for XLA's own generator: it compiles ten times faster than threefry."""
     return jax.random.key(seed, impl="rbg")
 
 
@@ -39,16 +41,16 @@ def make_update(
 ) -> Callable[[State, Batch], tuple[State, Metrics]]:
     """One step of each optimiser on its objective; `start` is the stage's first global step.
 
-    Objectives take turns in their order, each on the variables that the ones before it left. With
-    `axis_name` the batch is this device's share: gradients and metrics are averaged over the
-    axis, and every device has a key of its own. A loss reduces what it returns in
-    ``Aux.variables`` itself, as only it knows means from counts.
+    Objectives take turns in order, each on the variables that the previous ones have updated. With
+    `axis_name` the batch is this device's share: gradients and metrics are averaged over the axis,
+    and every device has its own key. A loss reduces ``Aux.variables`` over the axis itself, since
+    it alone knows which of them are means and which are counts.
 
-    With several objectives "loss" in the metrics is the sum of their values.
+    With several objectives the metric "loss" is the sum of their losses; so is "gradient_norm".
     """
 
     def update(state: State, batch: Batch) -> tuple[State, Metrics]:
-        variables, states, metrics = state.variables, [], {}
+        variables, states, metrics = state.variables, [], OrderedDict()
         for i, (objective, optimizer) in enumerate(zip(stage.objectives, optimizers, strict=True)):
             trained, frozen = split(variables["params"], objective)
             context = _context(seed, state.step, state.step - start, i, axis_name)
@@ -61,7 +63,7 @@ def make_update(
             variables |= _first(aux.variables, axis_name)
             states.append(optimizer_state)
             squares = jax.tree.map(lambda x: jnp.sum(jnp.square(x)), gradients)
-            found = _mean({"loss": value, **aux.metrics}, axis_name)
+            found = _mean(_metrics(value, aux), axis_name)
             found["gradient_norm"] = jnp.sqrt(sum(jax.tree.leaves(squares)))
             metrics = _together(metrics, found)
         return State(variables, tuple(states), state.step + 1), metrics
@@ -72,14 +74,14 @@ def make_update(
 def make_validate(
     stage: Stage, *, seed: int, start: int, axis_name: str | None
 ) -> Callable[[State, Batch], Metrics]:
-    """The losses and metrics of a batch, always with the same key; nothing is updated."""
+    """Losses and metrics of a batch, with a fixed key and without an update."""
 
     def validate(state: State, batch: Batch) -> Metrics:
-        metrics = {}
+        metrics = OrderedDict()
         for i, objective in enumerate(stage.objectives):
             context = _context(seed, VALIDATION_KEY, state.step - start, i, axis_name)
             value, aux = objective.loss(state.variables, batch, context)
-            metrics = _together(metrics, _mean({"loss": value, **aux.metrics}, axis_name))
+            metrics = _together(metrics, _mean(_metrics(value, aux), axis_name))
         return metrics
 
     return validate
@@ -93,11 +95,16 @@ def _loss_of(
     context: Context,
     trained: Flat,
 ) -> tuple[Array, Aux]:
-    return objective.loss(variables | {"params": merge(trained, frozen)}, batch, context)
+    value, aux = objective.loss(variables | {"params": merge(trained, frozen)}, batch, context)
+    return value, aux._replace(metrics=OrderedDict(aux.metrics))
+
+
+def _metrics(value: Array, aux: Aux) -> Metrics:
+    return OrderedDict({"loss": value, **aux.metrics})
 
 
 def _together(before: Metrics, after: Metrics) -> Metrics:
-    """Metrics of two objectives: what both report is added up, such as the loss."""
+    """The metrics of two objectives; those that both report, such as the loss, are added."""
     both = {name: before[name] + after[name] for name in before.keys() & after.keys()}
     return before | after | both
 
@@ -123,8 +130,8 @@ def _mean(tree: Any, axis_name: str | None) -> Any:
 def _first(tree: Any, axis_name: str | None) -> Any:
     """The first device's values on every device.
 
-    Reduced statistics are the same everywhere and stay as they are; whatever a loss draws with its
-    device's key (a fresh code for a dead one) could differ, and the state must not.
+    Reduced statistics already agree. Samples taken with a device's own key (such as a new code in
+    place of a dead one) may differ, but the state must be the same everywhere.
     """
     if not axis_name:
         return tree

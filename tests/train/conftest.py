@@ -1,5 +1,6 @@
-"""The toy's data, and one run of it that nothing interrupted."""
+"""The toy data, an uninterrupted run on it, and a method with two objectives."""
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -17,9 +18,17 @@ def _toy_data(monkeypatch):
     monkeypatch.setattr(data, "load", toy_method.load)
 
 
+@pytest.fixture
+def adversarial(monkeypatch):
+    """Config and method of an example with two objectives, on the toy's images."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "extend")
+    config = importlib.import_module("experiment").get_config("adversarial")
+    return config, importlib.import_module("adversarial").make(config, toy_method.INFO)
+
+
 @pytest.fixture(scope="session")
 def uninterrupted(tmp_path_factory):
-    """(workdir, last state); not to be written to."""
+    """(workdir, last state); read-only."""
     workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
     toy_method.traces.clear()
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""What the tests of the loop share."""
+"""Shared by the tests of the loop."""
 
 import os
 import subprocess
@@ -12,13 +12,13 @@ SCRIPT = Path(__file__).with_name("run_toy.py")
 
 
 def environment(**others: str) -> dict[str, str]:
-    """One CPU device, unless `others` says more."""
+    """The environment variables of a process with one CPU device, updated by `others`."""
     here = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": str(SCRIPT.parents[2])}
     return os.environ | here | others
 
 
 def start(workdir: Path, *fields: str, **others: str) -> subprocess.Popen:
-    """run_toy.py in a process of its own, `others` in its environment."""
+    """Start run_toy.py in another process, with `others` in its environment."""
     return subprocess.Popen(
         [sys.executable, str(SCRIPT), str(workdir), *fields],
         env=environment(**others),
@@ -29,7 +29,7 @@ def start(workdir: Path, *fields: str, **others: str) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> str:
-    """What it printed."""
+    """Wait for the end; returns the output."""
     return process.communicate(timeout=240)[0]
 
 
@@ -41,7 +41,7 @@ def assert_same(state, other) -> None:
 
 
 def contents(directory: Path) -> dict[Path, bytes]:
-    """All files below a directory, but the lock, which holds nothing."""
+    """The contents of all files in a directory, except for the lock file."""
     return {
         path: path.read_bytes()
         for path in sorted(directory.rglob("*"))

@@ -1,7 +1,7 @@
-"""Trains the toy method in a process of its own: run_toy.py WORKDIR [FIELD=VALUE ...]
+"""Trains the toy method: run_toy.py WORKDIR [FIELD=VALUE ...]
 
-The pseudo-fields ``kill=STEP`` and ``term=STEP`` make the process send itself SIGKILL or SIGTERM
-once that step has been dispatched.
+With ``kill=STEP`` or ``term=STEP`` the process sends itself SIGKILL or SIGTERM once that step has
+been dispatched.
 """
 
 import os

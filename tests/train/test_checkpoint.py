@@ -1,4 +1,4 @@
-"""What a checkpoint survives, and what it says when it does not."""
+"""What checkpoints survive, and the messages for damage that they do not."""
 
 import os
 import resource
@@ -13,8 +13,9 @@ from helpers import SCRIPT, assert_same, contents, environment
 
 from cdis.config import to_json
 from cdis.errors import UserError
-from cdis.train.checkpoint import CONFIG, Checkpoints, claim, read_config, restore
+from cdis.train.checkpoint import Checkpoints, restore
 from cdis.train.state import State
+from cdis.train.workdir import CONFIG, INFO, claim, read_config
 
 
 def state(value=0.0):
@@ -38,12 +39,14 @@ def workdir(tmp_path):
 
 
 def test_every_damaged_file_is_noticed_or_does_not_matter(workdir, tmp_path):
-    """Each file of a checkpoint cut short, emptied, removed or with one byte changed."""
+    """Each file is cut short, emptied, removed or has one byte changed."""
     good = restore(workdir).variables
+    with Checkpoints(workdir) as checkpoints:
+        trained = checkpoints.load(2)
     latest = workdir / "checkpoints" / "2"
     whole = tmp_path / "whole"
     shutil.copytree(latest, whole)
-    noticed = set()
+    noticed, noticed_in_training = set(), set()
     for path in sorted(path for path in whole.rglob("*") if path.is_file()):
         content = path.read_bytes()
         middle = len(content) // 2
@@ -66,10 +69,18 @@ def test_every_damaged_file_is_noticed_or_does_not_matter(workdir, tmp_path):
             else:
                 assert restored.step == 2
                 assert_same(restored.variables, good)
-    assert {"facts", "variables", "optimizer"} <= noticed
+            try:
+                with Checkpoints(workdir) as checkpoints:
+                    loaded = checkpoints.load(2)
+            except UserError:
+                noticed_in_training.add(path.relative_to(whole).parts[0])
+            else:
+                assert_same(loaded, trained)
+    assert {"facts", "variables"} <= noticed and "optimizer" not in noticed
+    assert {"facts", "variables", "optimizer"} <= noticed_in_training
 
 
-def test_a_checkpoint_that_lost_a_part(workdir):
+def test_a_checkpoint_with_a_missing_part(workdir):
     shutil.rmtree(workdir / "checkpoints" / "2" / "variables")
     with pytest.raises(UserError, match="checkpoints/2 is damaged"):
         restore(workdir)
@@ -88,7 +99,7 @@ def test_no_checkpoint_yet(tmp_path):
     claim(tmp_path, toy_method.get_config(), toy_method.INFO)
     with pytest.raises(UserError, match="no checkpoint yet"):
         restore(tmp_path)
-    assert os.listdir(tmp_path) == [CONFIG]
+    assert sorted(os.listdir(tmp_path)) == [CONFIG, INFO]
 
 
 def test_a_config_cut_short(tmp_path):
@@ -105,7 +116,7 @@ def test_a_state_that_is_not_finite_is_not_saved(workdir):
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(workdir):
-    """A limit on the size of files stands in for the disk's end; the writers fail alike."""
+    """Simulated by a limit on file sizes, at which writers fail in the same way."""
     before = contents(workdir)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     noise = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
@@ -131,7 +142,7 @@ def _can_mount() -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(not _can_mount(), reason="needs a user namespace to mount a small disk")
 def test_a_disk_that_is_really_full(tmp_path):
-    """Training stops on a disk of 500 KiB, and goes on to its end when that has grown."""
+    """Training stops on a disk of 500 KiB, and finishes once the disk is larger."""
     run = f"{sys.executable} {SCRIPT} {tmp_path}/disk/run"
     script = f"""
         mkdir {tmp_path}/disk && mount -t tmpfs -o size=500k none {tmp_path}/disk
@@ -151,4 +162,4 @@ def test_a_disk_that_is_really_full(tmp_path):
     assert "steps/s" in first
     assert "UserError: The disk that holds" in done.stderr and "is full" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "Going on from step" in second and "status 0" in second
+    assert "Resuming from step" in second and "status 0" in second

@@ -1,4 +1,4 @@
-"""Lines that appear once, means that survive a stop."""
+"""Every line appears once, and means survive an interruption."""
 
 import json
 
@@ -10,7 +10,7 @@ from cdis.errors import UserError
 from cdis.train.log import FILE, Log, Rate, Window, duration, read_log
 
 
-def test_going_on_drops_later_lines_and_a_line_cut_short(tmp_path):
+def test_resuming_drops_later_lines_and_a_line_cut_short(tmp_path):
     lines = [{"step": step, "stage": "s", "loss": 0.5} for step in (4, 8, 12)]
     text = "".join(json.dumps(line) + "\n" for line in lines) + '{"step": 14, "sta'
     (tmp_path / FILE).write_text(text)
@@ -39,7 +39,7 @@ def test_other_processes_write_nothing(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_window_goes_on_from_its_totals():
+def test_a_window_continues_from_its_totals():
     values = [jnp.float32(x) for x in (0.1, 0.2, 0.4, 0.8)]
     whole, first = Window(), Window()
     for step, value in enumerate(values):
@@ -81,3 +81,13 @@ def test_the_progress_line(tmp_path, capsys):
         "s 40/100  0.5 steps/s  4 examples/s  2:00 left  loss 0.25  accuracy 0.5\n"
     )
     assert duration(3725) == "1:02:05"
+
+
+def test_edge_strengths_do_not_crowd_out_the_reconstruction(tmp_path, capsys):
+    """The loss first, then the order of reporting; edges and the gradient's norm come last."""
+    names = ["edge_a_b", "edge_b_c", "reconstruction", "kl", "loss", "gradient_norm", "accuracy"]
+    with Log(tmp_path, 0) as log:
+        settings = stage(steps=100, batch_size=8, learning_rate=0.1)
+        log.progress("s", 40, settings, 0.5, dict.fromkeys(names, 1.0))
+    shown = capsys.readouterr().out.split("left  ")[1].split()[::2]
+    assert shown == ["loss", "reconstruction", "kl", "accuracy", "edge_a_b", "edge_b_c"]

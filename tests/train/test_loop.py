@@ -1,4 +1,4 @@
-"""One run from begin to end, stopped in every way there is, and gone on with."""
+"""A whole run, interrupted in every way, resumed and extended."""
 
 import json
 import multiprocessing
@@ -13,6 +13,7 @@ from helpers import assert_same, contents, finish, start
 from cdis.config import override
 from cdis.errors import UserError
 from cdis.train import checkpoint
+from cdis.train import workdir as workdirs
 from cdis.train.checkpoint import Checkpoints
 from cdis.train.log import FILE, read_log
 from cdis.train.loop import train
@@ -27,7 +28,7 @@ def changed(**fields):
 
 
 def numbers(workdir):
-    """The log without what depends on the clock."""
+    """The log without times and rates."""
     return [
         {name: x for name, x in line.items() if name not in ("time", "steps_per_second")}
         for line in read_log(workdir)
@@ -41,7 +42,7 @@ def steps(workdir):
 def test_the_loss_falls_and_each_function_compiles_once(uninterrupted):
     workdir, state = uninterrupted
     assert int(state.step) == TOTAL
-    # Once to train and once to validate: traced, hence compiled, no further time.
+    # Traced, and so compiled, once for training and once for validation.
     assert toy_method.traces == ["autoencoder"] * 2 + ["actions"] * 2
     for stage in ("autoencoder", "actions"):
         losses = [
@@ -138,7 +139,7 @@ def test_a_finished_run_says_so_and_changes_nothing(uninterrupted, capsys):
     assert contents(workdir / "checkpoints") | {FILE: (workdir / FILE).read_bytes()} == before
 
 
-def kill_and_go_on(workdir, uninterrupted, step):
+def kill_and_resume(workdir, uninterrupted, step):
     killed = start(workdir, f"kill={step}")
     output = finish(killed)
     assert killed.returncode == -9, output
@@ -148,8 +149,8 @@ def kill_and_go_on(workdir, uninterrupted, step):
 
 
 def test_sigkill_within_a_stage_on_precomputed_columns(tmp_path, uninterrupted):
-    """The stage trains what its columns were computed with: at 24 it must not use those of 24."""
-    kill_and_go_on(tmp_path / "run", uninterrupted, 27)
+    """The stage trains the encoder of its columns, which must come from step 20, not from 24."""
+    kill_and_resume(tmp_path / "run", uninterrupted, 27)
 
 
 @pytest.mark.slow
@@ -157,7 +158,7 @@ def test_sigkill_within_a_stage_on_precomputed_columns(tmp_path, uninterrupted):
 def test_sigkill_at_a_random_step(tmp_path, uninterrupted, stage):
     step = random.randint(1 + 20 * stage, 19 + 16 * stage)
     print(f"killed at step {step}")
-    kill_and_go_on(tmp_path / "run", uninterrupted, step)
+    kill_and_resume(tmp_path / "run", uninterrupted, step)
 
 
 def test_sigterm_saves_and_exits_with_status_0(tmp_path, uninterrupted):
@@ -173,6 +174,21 @@ def test_sigterm_saves_and_exits_with_status_0(tmp_path, uninterrupted):
     assert checkpoint.restore(workdir).train_seconds > seconds
 
 
+def test_two_objectives_resume(tmp_path, adversarial):
+    config, _ = adversarial
+    with config.unlocked():
+        config.update(log_every=1, validate_every=0, checkpoint_every=2)
+        config.stages.only.steps = 6
+    expected = train(config, tmp_path / "straight")
+    line = read_log(tmp_path / "straight")[0]
+    assert line["loss"] > line["error"] > 0  # the sum of both losses; a metric of one
+
+    workdir = copy_of(tmp_path / "straight", tmp_path)
+    for step in (6, 4):
+        shutil.rmtree(workdir / "checkpoints" / str(step))
+    assert_same(train(config, workdir), expected)
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     config = changed(model__nan_at=9)
     for _ in range(2):  # the second time from the checkpoint at step 6
@@ -180,6 +196,89 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
             train(config, tmp_path)
         assert steps(tmp_path) == [6]
         assert all(np.isfinite(list(line.values())[3:]).all() for line in numbers(tmp_path))
+
+
+def copy_of(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_finished_run_is_extended_and_an_extension_resumes(tmp_path, uninterrupted, capsys):
+    """Ends like a run of the longer length, whose schedule does not depend on the length here."""
+    workdir, longer = copy_of(uninterrupted[0], tmp_path), changed(stages__actions__steps=28)
+    expected = train(longer, tmp_path / "straight")
+    capsys.readouterr()
+    ended = start(workdir, "stages.actions.steps=28", "term=43")
+    output = finish(ended)
+    assert ended.returncode == 0 and "saved step 43" in output, output
+    assert "actions: extended from 16 to 28 steps; from here on the learning rate" in output
+    assert workdirs.read_config(workdir) == checkpoint.restore(workdir).config == longer
+    state = train(longer, workdir)
+    assert "Resuming from step 43 of 48" in (said := capsys.readouterr().out)
+    assert "extended" not in said
+    assert_same(state, expected)
+    lines = {line["step"]: line for line in numbers(workdir) if "loss" in line}
+    assert lines == {
+        line["step"]: line for line in numbers(tmp_path / "straight") if "loss" in line
+    }
+
+
+def test_an_interrupted_run_is_extended_before_a_checkpoint_has_the_new_length(
+    tmp_path, uninterrupted
+):
+    """The config is recorded at once; the checkpoints keep those that they were trained with."""
+    workdir, longer = copy_of(uninterrupted[0], tmp_path), changed(stages__actions__steps=17)
+    assert workdirs.extend(workdir, longer, ["autoencoder"]) == [("actions", 16)]
+    assert checkpoint.restore(workdir).step == TOTAL
+    assert int(train(longer, workdir).step) == TOTAL + 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"stages__autoencoder__steps": 24}, r"'autoencoder' in .* ended after 20 steps.*to 24"),
+        ({"stages__actions__steps": 12}, "stages.actions.steps: 16 there, 12 here"),
+        ({"stages__actions__steps": 28, "seed": 3}, "differ in:\n  seed: 0 there, 3 here\nUse"),
+    ],
+)
+def test_only_the_last_stage_grows(uninterrupted, fields, message):
+    workdir, _ = uninterrupted
+    before = contents(workdir)
+    with pytest.raises(UserError, match=message):
+        train(changed(**fields), workdir)
+    assert contents(workdir) == before
+
+
+def test_a_stage_that_none_has_followed_may_grow(tmp_path, uninterrupted):
+    workdir = copy_of(uninterrupted[0], tmp_path)
+    for step in (24, 30, 36):
+        shutil.rmtree(workdir / "checkpoints" / str(step))
+    fields = {"stages__autoencoder__steps": 22, "stages__actions__steps": 17}
+    assert int(train(changed(**fields), workdir).step) == 22 + 17
+    assert 22 in steps(workdir)
+
+
+def test_compilation_is_announced_and_metrics_keep_the_order_of_the_loss(tmp_path, capsys):
+    train(changed(stages__autoencoder__steps=4, stages__actions__steps=4), tmp_path / "run")
+    said = capsys.readouterr().out
+    for stage in ("autoencoder", "actions"):
+        announced = said.index(f"{stage}: compiling (a minute or so at the first start)")
+        assert announced < said.index(f"{stage}: compiled in") < said.index(f"{stage} 4/4")
+    line = next(line for line in read_log(tmp_path / "run") if line["stage"] == "autoencoder")
+    metrics = [name for name in line if name not in ("step", "stage", "time")]
+    assert metrics == ["loss", "pixel", "brightness", "gradient_norm", "steps_per_second"]
+
+
+def test_a_workdir_of_version_0_1_says_so(tmp_path, uninterrupted):
+    workdir = copy_of(uninterrupted[0], tmp_path)
+    (workdir / workdirs.INFO).unlink()
+    for use in (
+        lambda: train(changed(seed=1), workdir),
+        lambda: checkpoint.restore(workdir),
+        lambda: workdirs.read_info(workdir),
+    ):
+        with pytest.raises(UserError, match=r"was trained by cdis 0\.1 .*; use that version, or"):
+            use()
 
 
 def test_another_config_changes_nothing(uninterrupted):
@@ -205,7 +304,7 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path):
 
 
 def test_two_trainings_in_one_workdir(tmp_path):
-    checkpoint.claim(tmp_path, toy_method.get_config(), toy_method.INFO)
+    workdirs.claim(tmp_path, toy_method.get_config(), toy_method.INFO)
     with checkpoint.locked(tmp_path), pytest.raises(UserError, match="Another process"):
         train(toy_method.get_config(), tmp_path)
 
@@ -215,11 +314,11 @@ def test_two_trainings_in_one_workdir(tmp_path):
     [
         ({"method": "cdis.methods.ct_vea"}, "does not exist"),
         ({"parallel": "pmapp"}, "pmapp"),
-        ({"stages__actions__steps": 0}, "not above 0"),
+        ({"stages__actions__steps": 0}, "at least 1"),
         ({"stages__actions__schedule": "linear"}, "linear"),
     ],
 )
-def test_configs_without_sense_fail_before_training(tmp_path, fields, message):
+def test_invalid_configs_fail_before_training(tmp_path, fields, message):
     with pytest.raises(UserError, match=message):
         train(changed(**fields), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -233,7 +332,7 @@ def test_a_stage_without_settings(tmp_path):
         train(config, tmp_path / "run")
 
 
-def test_a_damaged_checkpoint_is_named_and_deleting_it_goes_on_from_the_one_before(
+def test_a_damaged_checkpoint_is_named_and_without_it_training_resumes_from_the_previous_one(
     tmp_path, uninterrupted
 ):
     workdir = tmp_path / "run"
@@ -251,7 +350,7 @@ def test_a_damaged_checkpoint_is_named_and_deleting_it_goes_on_from_the_one_befo
     assert numbers(workdir) == numbers(uninterrupted[0])
 
 
-def test_the_beginning_of_a_stage_is_needed_to_go_on_in_it(tmp_path, uninterrupted):
+def test_the_beginning_of_a_stage_is_needed_to_resume_in_it(tmp_path, uninterrupted):
     workdir = tmp_path / "run"
     shutil.copytree(uninterrupted[0], workdir)
     for step in ("20", "36"):

@@ -1,4 +1,4 @@
-"""Learning rates in closed form; what the settings mean."""
+"""Learning-rate schedules in closed form, AdamW's first step and clipping."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def test_schedules(fields, count, rate):
 
 
 def test_the_first_step_of_adamw():
-    """Adam's first step is the rate times the sign; decay adds the rate times weight and decay."""
+    """Adam's first step is the rate times the gradient's sign; weight decay is added to it."""
     params = {"w": jnp.array([2.0, -3.0])}
     optimizer = make_optimizer(settings(weight_decay=0.1), 10)
     updates: Any = optimizer.update({"w": jnp.array([0.3, -7.0])}, optimizer.init(params), params)[
@@ -44,7 +44,7 @@ def test_the_first_step_of_adamw():
 
 
 def test_clipping_bounds_the_global_norm():
-    """Adam forgets a common scale, so its first moment tells: 0.1 times the clipped gradient."""
+    """Adam's update is scale-free, but its first moment is 0.1 times the clipped gradient."""
     params = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
     gradients = {"a": jnp.array([30.0]), "b": jnp.array([40.0])}
     optimizer = make_optimizer(settings(clip_norm=1.0), 10)

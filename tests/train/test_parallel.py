@@ -1,4 +1,4 @@
-"""One step, three ways to run it; several processes."""
+"""The three layouts agree, and several processes equal one."""
 
 import socket
 import subprocess
@@ -15,19 +15,24 @@ from cdis.train.log import read_log
 from cdis.train.state import by_path
 
 
-def test_jit_pmap_and_sharding_are_equal_on_two_devices(tmp_path):
-    """Parameters, optimiser, statistics kept beside them (a mean, a count) and metrics."""
+@pytest.mark.parametrize("method", ["toy_method", "adversarial"])
+def test_jit_pmap_and_sharding_are_equal_on_two_devices(tmp_path, method):
+    """In parameters, optimisers, other statistics (a mean and a count) and metrics."""
     out = tmp_path / "results.npz"
     subprocess.run(
-        [sys.executable, str(SCRIPT.with_name("layouts.py")), str(out)],
+        [sys.executable, str(SCRIPT.with_name("layouts.py")), str(out), method],
         env=environment(XLA_FLAGS="--xla_force_host_platform_device_count=2"),
         check=True,
         timeout=240,
     )
     results = dict(np.load(out))
     paths = [name.removeprefix("jit:") for name in results if name.startswith("jit:")]
-    assert "state/variables/average/count" in paths and "metrics/validation/pixel" in paths
-    assert results["pmap:state/variables/average/count"] == 24
+    if method == "toy_method":
+        assert "state/variables/average/count" in paths and "metrics/validation/pixel" in paths
+        assert results["pmap:state/variables/average/count"] == 24
+    else:  # two optimisers, each with the moments of its own parameters
+        moments = {path.split("/")[2] for path in paths if path.startswith("state/optimizer/")}
+        assert moments == {"0", "1"}
     for path in paths:
         for layout in ("pmap", "sharding"):
             np.testing.assert_allclose(
@@ -43,7 +48,7 @@ def test_jit_pmap_and_sharding_are_equal_on_two_devices(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["pmap", "sharding"])
 def test_two_processes_equal_one(tmp_path, uninterrupted, layout):
-    """Real processes on one shared workdir; one of them is told to stop, and both go on later."""
+    """Two processes share a workdir; a signal to one of them stops both, and both resume."""
     workdir = tmp_path / "run"
 
     def run(*fields):
@@ -66,7 +71,7 @@ def test_two_processes_equal_one(tmp_path, uninterrupted, layout):
         return outputs
 
     speaker, silent = run("term=9")
-    assert "saved step 12" in speaker  # at the next line of the log all agree to stop
+    assert "saved step 12" in speaker  # all stop together at the next line of the log
     assert "steps/s" not in silent
     run()
     restored = checkpoint.restore(workdir)

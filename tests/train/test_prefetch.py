@@ -1,4 +1,4 @@
-"""Order, errors and an early end."""
+"""Order, errors and closing early."""
 
 import threading
 from contextlib import closing

@@ -71,6 +71,7 @@ from cdis.ops.images import from_uint8, tinted
 SWITCHES = {"flow.transform": ("affine", "spline"), "flow.fit_to": ("labels", "images")}
 _TRANSFORMS = {"affine": causal_flow.AFFINE, "spline": causal_flow.SPLINE}
 _STRENGTH_DECAY = 0.99
+_ModelLoss = Callable[[Model, Variables, Batch, Context], tuple[Float[Array, ""], Aux]]
 
 SMOKE = {
     "model.autoencoder.width": 4,
@@ -184,7 +185,7 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
 def _stages(model: Model, names: Collection[str]) -> tuple[Stage, ...]:
     """The stages among `names`, in the order in which they run."""
 
-    def objective(loss: Callable[..., tuple[Array, Aux]], *parts: str) -> tuple[Objective]:
+    def objective(loss: _ModelLoss, *parts: str) -> tuple[Objective]:
         return (Objective(partial(loss, model), partial(_within, parts)),)
 
     of_images = ("image", "values")

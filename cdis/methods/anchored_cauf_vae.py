@@ -21,12 +21,12 @@ Departures from the paper, with the fields of `config.model`:
                                  learning, and `weights.flow` keeps it a density of the labels
     the encoder's head           it predicts factors m(x), and F^-1(m) is the mean of eps, so zbar =
                                  m and supervision does not fight the flow
-    labels into the encoder      none: they would give away the answer
+    labels into the encoder      none: they would hand it the answer
     posterior_floor              least standard deviation of q(eps|x), so that nothing hides in
                                  small offsets
     weights.alignment            heavy
     extra, weights.extra         latents without labels, with their own weight on the KL divergence
-    flow.transform               "spline" in place of "affine", for noise that is not unimodal
+    flow.transform               "spline" in place of "affine", for multimodal noise
     stages "encoder", "structure"  the graph is learnt, from labels or from images
     label_fraction               images without labels have the causal flow's own density as prior,
                                  in place of p(z|u)
@@ -200,7 +200,7 @@ def _stages(model: Model, names: Collection[str]) -> tuple[Stage, ...]:
         Stage("flow", IMAGES, density, objective(flow_loss, "conditioner"), make_latents),
         Stage("images", IMAGES, of_images, objective(images_loss, *whole)),
     )
-    return tuple(stage for stage in stages if stage.name in names)
+    return tuple(one for one in stages if one.name in names)
 
 
 def _within(parts: tuple[str, ...], path: Path) -> bool:
@@ -277,7 +277,7 @@ def elbo_terms(
 def negative_log_density(
     model: Model, variables: Variables, z: Float[Array, "b f"], key: PRNGKeyArray
 ) -> Float[Array, " b"]:
-    """Of each row under the causal flow, blurred: a deterministic mechanism has no density."""
+    """-log p(z) under the causal flow, with noise on z: a deterministic mechanism has no density."""
     z = z + model.config.flow.blur * jax.random.normal(key, z.shape)
     return -causal_flow.log_prob(
         mechanisms(model, variables), edges(model, variables), z, transform=model.transform
@@ -334,7 +334,7 @@ def images_loss(
 ) -> tuple[Float[Array, ""], Aux]:
     """-ELBO + alignment + density of the labels, each term with its weight."""
     images, (u, labelled) = batch["x"]["image"], _labels(model, batch)
-    # One key is unused; without it, runs would not repeat those before.
+    # The second key is unused; splitting off fewer would change the results of a seed.
     sample_key, _, blur_key, tint_key = jax.random.split(context.key, 4)
     if model.config.tinted:
         images = tinted(images, jax.random.bernoulli(tint_key, 0.5, (len(images),)))

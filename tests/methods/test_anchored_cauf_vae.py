@@ -1,4 +1,4 @@
-"""Anchored CauF-VAE: what it promises to the loop and to evaluation, and that its flow is alive."""
+"""Anchored CauF-VAE: its stages and losses, interventions, learning a structure, bad input."""
 
 import dataclasses
 import functools
@@ -136,15 +136,15 @@ def test_structure_prunes_what_is_weak():
     case = _case("structure")
     method, variables = case.method, case.variables
     assert method.factors.structure is not None
-    structure = quick_jit(lambda *args: method.factors.structure(*args)._asdict())
+    structure = quick_jit(method.factors.structure)
     strong = variables | {"graph": {"strength": jnp.full((3, 3), 9.0)}}
     values = case.batch["x"]["values"]
     every = structure(strong, values)
-    assert (np.asarray(every["edge_strength"])[np.tril_indices(3, -1)] > 0).all()
+    assert (np.asarray(every.edge_strength)[np.tril_indices(3, -1)] > 0).all()
     weak = strong["graph"]["strength"].at[1, 0].set(0.01)
     pruned = structure(variables | {"graph": {"strength": weak}}, values)
-    assert pruned["edge_strength"][1, 0] == 0 and not pruned["adjacency"][1, 0]
-    np.testing.assert_array_equal(pruned["edge_strength"][2], every["edge_strength"][2])
+    assert pruned.edge_strength[1, 0] == 0 and not pruned.adjacency[1, 0]
+    np.testing.assert_array_equal(pruned.edge_strength[2], every.edge_strength[2])
 
 
 def test_the_fraction_of_labelled_images():

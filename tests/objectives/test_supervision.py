@@ -7,10 +7,8 @@ from cdis.objectives import supervision
 
 
 def test_alignment():
-    z, labels = (
-        np.random.default_rng(2).normal(size=(4, 3)).astype(np.float32),
-        np.array([[0.5, 1, -1], [0, 0, 2], [1, 1, 0], [2, 0, 1]]),
-    )
+    z = np.random.default_rng(2).normal(size=(4, 3)).astype(np.float32)
+    labels = np.array([[0.5, 1, -1], [0, 0, 2], [1, 1, 0], [2, 0, 1]])
     binary = np.array([False, True, False])
     expected = np.zeros(4)
     for b, i in np.ndindex(4, 3):

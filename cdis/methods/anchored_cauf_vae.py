@@ -20,7 +20,7 @@ Departures from the paper, with the fields of `config.model`:
     stage "flow", flow.frozen    the causal flow is fitted first and then left alone. Or it goes on
                                  learning, and `weights.flow` keeps it a density of the labels
     the encoder's head           it predicts factors m(x), and F^-1(m) is the mean of eps, so zbar =
-                                 m and supervision does not fight the flow
+                                 m and supervision does not fight the causal flow
     labels into the encoder      none: they would hand it the answer
     posterior_floor              least standard deviation of q(eps|x), so that nothing hides in
                                  small offsets
@@ -277,7 +277,7 @@ def elbo_terms(
 def negative_log_density(
     model: Model, variables: Variables, z: Float[Array, "b f"], key: PRNGKeyArray
 ) -> Float[Array, " b"]:
-    """-log p(z) under the causal flow, with noise on z: a deterministic mechanism has no density."""
+    """-log p(z) under the causal flow; z gets noise, as deterministic mechanisms lack a density."""
     z = z + model.config.flow.blur * jax.random.normal(key, z.shape)
     return -causal_flow.log_prob(
         mechanisms(model, variables), edges(model, variables), z, transform=model.transform

@@ -9,10 +9,8 @@ from cdis.objectives.sparsity import group_lasso
 
 
 def test_group_lasso():
-    kernel, adjacency = (
-        np.random.default_rng(3).normal(size=(3, 3, 5)).astype(np.float32),
-        np.tril(np.ones((3, 3)), -1),
-    )
+    kernel = np.random.default_rng(3).normal(size=(3, 3, 5)).astype(np.float32)
+    adjacency = np.tril(np.ones((3, 3)), -1)
     expected = sum(
         np.sqrt((kernel[i, j] ** 2).sum()) for i, j in np.ndindex(3, 3) if adjacency[i, j]
     )

@@ -36,7 +36,7 @@ def data_dir(tmp_path_factory):
 @pytest.mark.slow
 def test_causal_graph_of_attributes(data_dir, tmp_path):
     workdir = tmp_path / "run"
-    config = load_config(str(ROOT / "experiments/cauf_vae/celeba_smile.py:smoke"))
+    config = load_config("cauf_vae/celeba_smile:smoke")
     assert train(config, workdir, data_dir).step == 6
     metrics = evaluate(workdir, data_dir, predictor_steps=PREDICTOR_STEPS)
     assert set(metrics["factors"]["r2"]) == set(data.info("celeb_a/smile").factor_names)

@@ -1,33 +1,34 @@
 """Causal flows: exogenous noise eps to endogenous factors z along a causal graph.
 
-`z_i = T(eps_i; theta_i(pa_i))`, with the parents `pa_i = {z_j : adjacency[i, j] = 1}` and a map T
-that increases in eps (Fan, Kou and Gao, arXiv 2304.09010, for the affine T). Factors stand in
-topological order, so that the Jacobian dz / deps is triangular and its log-determinant the sum of
-the log slopes. `adjacency[i, j]` is the edge into i from j; all j < i is an ordinary autoregressive
-flow, which knows the order only (`cdis.ops.adjacency.order_only`).
+`z_i = T(eps_i; theta_i(pa_i))`, with parents `pa_i = {z_j : adjacency[i, j] = 1}` and a map T that
+increases in eps (Fan, Kou and Gao, arXiv 2304.09010, with an affine T). Factors are in topological
+order, so the Jacobian dz / deps is triangular and its log-determinant is the sum of the log slopes.
+`adjacency[i, j]` is the edge into i from j. With an edge from every j < i this is an ordinary
+autoregressive flow, which uses the order alone (`cdis.ops.adjacency.order_only`).
 
-Every node has a small network of its own, stacked in `Mechanisms`. eps -> z goes node by node;
-z -> eps is one pass, as all parents are there. Log-determinants are those of eps -> z in both.
+Each node has its own small network; `Mechanisms` stacks them. eps -> z goes node by node. z -> eps
+is a single pass, since all parents are known. Both directions return the log-determinant of
+eps -> z.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float
 
 from cdis.ops import gaussian
 
-_MOST_LOG_SCALE = 3.0
-_LEAST_BIN, _LEAST_SLOPE = 1e-3, 1e-3  # shares of the interval; slopes at the knots
+_MAX_LOG_SCALE = 3.0
+_MIN_BIN, _MIN_SLOPE = 1e-3, 1e-3  # fraction of the interval; slope at a knot
 SPLINE_BINS, SPLINE_BOUND = 8, 4.0
 
 
 class Mechanisms(NamedTuple):
-    """One hidden layer for each node: parents to the parameters of the node's map."""
+    """A network with one hidden layer per node, from its parents to the parameters of its map."""
 
     hidden_kernel: Float[Array, "d d h"]  #: [i, j]: weights from z_j to the hidden units of node i
     hidden_bias: Float[Array, "d h"]
@@ -36,7 +37,7 @@ class Mechanisms(NamedTuple):
 
 
 class Transform(NamedTuple):
-    """An increasing map of the real line, in a family with `num_parameters` parameters.
+    """A family of increasing maps of the real line with `num_parameters` parameters.
 
     Both directions are `(theta [..., p], value [...]) -> (value [...], log dz/deps [...])`.
     """
@@ -53,7 +54,10 @@ def forward(
     *,
     transform: Transform,
 ) -> tuple[Float[Array, "b d"], Float[Array, " b"]]:
-    """Noise to factors, node by node, and `log |det dz/deps| = sum_i log dT/deps_i`."""
+    """Noise to factors, node by node, and `log |det dz/deps| = sum_i log dT/deps_i`.
+
+    Standard normal noise gives a sample from the observational distribution.
+    """
     nothing = jnp.zeros(eps.shape, bool)
     return _node_by_node(mechanisms, adjacency, eps, nothing, eps, transform)
 
@@ -82,19 +86,6 @@ def log_prob(
     return gaussian.log_prob(eps).sum(-1) - log_det
 
 
-def sample(
-    key: PRNGKeyArray,
-    mechanisms: Mechanisms,
-    adjacency: Float[Array, "d d"],
-    *,
-    num: int,
-    transform: Transform,
-) -> Float[Array, "n d"]:
-    """`num` draws of the factors as they are when nobody intervenes."""
-    eps = jax.random.normal(key, (num, len(adjacency)))
-    return forward(mechanisms, adjacency, eps, transform=transform)[0]
-
-
 def intervene(
     mechanisms: Mechanisms,
     adjacency: Float[Array, "d d"],
@@ -106,8 +97,8 @@ def intervene(
 ) -> Float[Array, "b d"]:
     """Factors under `do(z_i = values_i)` where `fixed`; every other node follows its parents.
 
-    With fresh eps a draw from the interventional distribution, with abducted eps a counterfactual
-    (Pearl, "Causality", 2009, section 7.1).
+    Standard normal eps gives a sample from the interventional distribution, abducted eps a
+    counterfactual (Pearl, "Causality", 2009, section 7.1).
     """
     return _node_by_node(mechanisms, adjacency, eps, fixed, values, transform)[0]
 
@@ -121,22 +112,8 @@ def counterfactual(
     *,
     transform: Transform,
 ) -> Float[Array, "b d"]:
-    """What z would have been under `do`: abduct its noise, set the fixed, recompute the others."""
+    """What z would have been under `do`: abduct the noise, set `fixed`, recompute the others."""
     eps, _ = inverse(mechanisms, adjacency, z, transform=transform)
-    return intervene(mechanisms, adjacency, eps, fixed, values, transform=transform)
-
-
-def sample_interventional(
-    key: PRNGKeyArray,
-    mechanisms: Mechanisms,
-    adjacency: Float[Array, "d d"],
-    fixed: Bool[Array, "n d"],
-    values: Float[Array, "n d"],
-    *,
-    transform: Transform,
-) -> Float[Array, "n d"]:
-    """A draw of the factors under `do` for each row of `values`."""
-    eps = jax.random.normal(key, values.shape)
     return intervene(mechanisms, adjacency, eps, fixed, values, transform=transform)
 
 
@@ -148,11 +125,11 @@ def edge_strength(
     transform: Transform,
     noise: tuple[float, ...] = (0.0,),
 ) -> Float[Array, "d d"]:
-    """`J_ij`: root mean square over rows of z of `d(log slope, value)_i / dz_j` at fixed noise.
+    """`J_ij`: root mean square over the rows of z of `d(log slope, value)_i / dz_j` at fixed noise.
 
-    At eps_i = 0 an affine map's value is t_i and its log slope s_i, which gives the usual
-    `d(s_i, t_i) / dz_j`. For a map with more parameters average over several levels of `noise`.
-    A weight of the network would not do as a score: what one layer shrinks, the next can stretch.
+    At eps_i = 0 the value of an affine map is t_i and its log slope s_i, so J_ij measures
+    `d(s_i, t_i) / dz_j`. A map with more parameters needs an average over several levels of
+    `noise`. Network weights are no substitute: one layer can undo the scale of another.
     """
     chex.assert_rank(z, 2)
 
@@ -169,7 +146,7 @@ def edge_strength(
 def map_parameters(
     mechanisms: Mechanisms, adjacency: Float[Array, "d d"], z: Float[Array, "b d"]
 ) -> Float[Array, "b d p"]:
-    """`theta_i(pa_i)` of all nodes in one pass."""
+    """`theta_i(pa_i)` for all nodes in one pass."""
     _check(mechanisms, adjacency, z)
     return jax.vmap(_node_parameters, in_axes=(0, 0, None), out_axes=1)(mechanisms, adjacency, z)
 
@@ -177,20 +154,27 @@ def map_parameters(
 def _node_parameters(
     mechanism: Mechanisms, parents: Float[Array, " d"], z: Float[Array, "b d"]
 ) -> Float[Array, "b p"]:
-    """theta of one node, whose arrays have no leading axis. Strangers are multiplied by zero."""
+    """theta of one node, whose arrays have no leading axis; zeros mask all but its parents."""
     hidden = jnp.tanh((z * parents) @ mechanism.hidden_kernel + mechanism.hidden_bias)
     return hidden @ mechanism.output_kernel + mechanism.output_bias
 
 
-def _node_by_node(mechanisms, adjacency, eps, fixed, values, transform):
-    """z, where a node that is `fixed` takes its value, and the sum of the other nodes' log slopes.
+def _node_by_node(
+    mechanisms: Mechanisms,
+    adjacency: Float[Array, "d d"],
+    eps: Float[Array, "b d"],
+    fixed: Bool[Array, "b d"],
+    values: Float[Array, "b d"],
+    transform: Transform,
+) -> tuple[Float[Array, "b d"], Float[Array, " b"]]:
+    """z, with `fixed` nodes at their values, and the sum of the other nodes' log slopes.
 
-    A scan over nodes: one body is compiled however many there are.
+    A scan over nodes compiles one body for any number of nodes.
     """
     _check(mechanisms, adjacency, eps)
     chex.assert_equal_shape([eps, fixed, values])
 
-    def node(z, inputs):
+    def node(z: Array, inputs: tuple[Any, ...]) -> tuple[Array, Array]:
         i, mechanism, parents, eps_i, fixed_i, value_i = inputs
         z_i, log_slope = transform.forward(_node_parameters(mechanism, parents, z), eps_i)
         z_i = jnp.where(fixed_i, value_i, z_i)
@@ -213,8 +197,8 @@ def _check(mechanisms: Mechanisms, adjacency: Array, z: Array) -> None:
 
 
 def _bounded(raw: Array) -> Array:
-    """The log scale s, between -3 and 3 and with slope one at zero."""
-    return _MOST_LOG_SCALE * jnp.tanh(raw / _MOST_LOG_SCALE)
+    """The log scale s, bounded to (-3, 3), with slope one at zero."""
+    return _MAX_LOG_SCALE * jnp.tanh(raw / _MAX_LOG_SCALE)
 
 
 def _affine(theta: Float[Array, "*b 2"], eps: Float[Array, "*b"]) -> tuple[Array, Array]:
@@ -232,7 +216,7 @@ def _affine_inverse(theta: Float[Array, "*b 2"], z: Float[Array, "*b"]) -> tuple
 
 
 class _Bin(NamedTuple):
-    """The bin that each value falls into: its corner, extent and the slopes at both ends."""
+    """The bin that each value falls into: its corner, its size and the slopes at both ends."""
 
     left: Array
     bottom: Array
@@ -243,8 +227,8 @@ class _Bin(NamedTuple):
 
 
 def _knots(raw: Float[Array, "*b k"]) -> Float[Array, "*b k1"]:
-    """Increasing knots from -SPLINE_BOUND to SPLINE_BOUND; equally far apart at raw = 0."""
-    share = _LEAST_BIN + (1 - _LEAST_BIN * SPLINE_BINS) * jax.nn.softmax(raw, axis=-1)
+    """Increasing knots from -SPLINE_BOUND to SPLINE_BOUND; equidistant at raw = 0."""
+    share = _MIN_BIN + (1 - _MIN_BIN * SPLINE_BINS) * jax.nn.softmax(raw, axis=-1)
     inner = jnp.cumsum(share, axis=-1)[..., :-1]
     knots = jnp.pad(inner, [(0, 0)] * (raw.ndim - 1) + [(1, 0)])
     knots = jnp.pad(knots, [(0, 0)] * (raw.ndim - 1) + [(0, 1)], constant_values=1.0)
@@ -252,11 +236,11 @@ def _knots(raw: Float[Array, "*b k"]) -> Float[Array, "*b k1"]:
 
 
 def _bin_of(theta: Float[Array, "*b p"], value: Float[Array, "*b"], of_output: bool) -> _Bin:
-    """The bin of `value`, which lies on the axis of outputs, or else of inputs."""
+    """The bin of `value`, an output of the spline if `of_output`, else an input."""
     raw_widths, raw_heights, raw_slopes = jnp.split(theta, [SPLINE_BINS, 2 * SPLINE_BINS], axis=-1)
     x, y = _knots(raw_widths), _knots(raw_heights)
-    # Softplus, shifted so that slopes are one at zero; at both ends they are one, as the tails'.
-    slopes = _LEAST_SLOPE + jax.nn.softplus(raw_slopes + np.log(np.expm1(1 - _LEAST_SLOPE)))
+    # Shifted so that zero gives a slope of one; the two ends have slope one to meet the tails.
+    slopes = _MIN_SLOPE + jax.nn.softplus(raw_slopes + np.log(np.expm1(1 - _MIN_SLOPE)))
     slopes = jnp.pad(slopes, [(0, 0)] * (theta.ndim - 1) + [(1, 1)], constant_values=1.0)
     inner = (y if of_output else x)[..., 1:-1]
     index = jnp.sum(value[..., None] >= inner, axis=-1, keepdims=True)
@@ -269,7 +253,7 @@ def _bin_of(theta: Float[Array, "*b p"], value: Float[Array, "*b"], of_output: b
 
 
 def _log_slope(b: _Bin, share: Array) -> Array:
-    """Log slope of the spline at `share` of the bin's width."""
+    """Log slope of the spline at the fraction `share` of the bin's width."""
     rest, delta = 1 - share, b.height / b.width
     numerator = b.slope_right * share**2 + 2 * delta * share * rest + b.slope_left * rest**2
     denominator = delta + (b.slope_left + b.slope_right - 2 * delta) * share * rest
@@ -277,10 +261,10 @@ def _log_slope(b: _Bin, share: Array) -> Array:
 
 
 def _spline(theta: Float[Array, "*b p"], eps: Float[Array, "*b"]) -> tuple[Array, Array]:
-    """Affine map of a rational-quadratic spline of eps, which is the identity in the tails.
+    """A rational-quadratic spline with identity tails, followed by an affine map.
 
     Durkan, Bekasov, Murray and Papamakarios, "Neural Spline Flows" (2019), equations 4 and 5. The
-    affine part, first of theta, makes the affine flow the special case of a straight spline.
+    affine parameters come first in theta; a straight spline leaves the affine flow.
     """
     inside = jnp.abs(eps) < SPLINE_BOUND
     x = jnp.where(inside, eps, 0.0)
@@ -295,7 +279,7 @@ def _spline(theta: Float[Array, "*b p"], eps: Float[Array, "*b"]) -> tuple[Array
 
 
 def _spline_inverse(theta: Float[Array, "*b p"], z: Float[Array, "*b"]) -> tuple[Array, Array]:
-    """Inverse of `_spline`: a root of a quadratic in each bin (equations 6 to 8)."""
+    """Inverse of `_spline`: solves a quadratic in each bin (equations 6 to 8)."""
     bent, log_scale = _affine_inverse(theta[..., :2], z)
     inside = jnp.abs(bent) < SPLINE_BOUND
     y = jnp.where(inside, bent, 0.0)

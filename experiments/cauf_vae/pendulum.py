@@ -1,6 +1,6 @@
-"""CauF-VAE on clean Pendulum, the larger run.
+"""Anchored CauF-VAE on clean Pendulum, the larger run.
 
-    cdis train --config experiments/cauf_vae/pendulum.py --workdir runs/pendulum
+    cdis train --config cauf_vae/pendulum --workdir runs/pendulum
     cdis evaluate --workdir runs/pendulum
 
 As `pendulum_cpu.py`, with wider networks and more than ten times the steps: for a GPU. Not measured
@@ -9,68 +9,25 @@ yet.
 
 from ml_collections import ConfigDict
 
-from cdis.config import common, stage
+from cdis.config import override
+from cdis.methods import anchored_cauf_vae
 
 
-def get_config(variant: str = "") -> ConfigDict:
-    """The experiment, or with "smoke" two steps of each stage with tiny networks."""
-    if variant not in ("", "smoke"):
-        raise ValueError(f"no variant {variant!r}; there is only 'smoke'")
-    smoke = variant == "smoke"
-    config = common()
-    config.method = "cdis.methods.cauf_vae"
-    config.data.name = "pendulum/clean"
-    config.validate_every = 1000
-    config.checkpoint_every = 1000
-    config.stages.flow = stage(
-        steps=2 if smoke else 10000,
-        batch_size=8 if smoke else 256,
-        learning_rate=1e-2,
-        schedule="cosine",
-        warmup_steps=1 if smoke else 100,
-        clip_norm=10.0,
-    )
-    config.stages.images = stage(
-        steps=2 if smoke else 40000,
-        batch_size=8 if smoke else 128,
-        learning_rate=1e-3,
-        schedule="cosine",
-        warmup_steps=1 if smoke else 500,
-    )
-    config.model = ConfigDict(
+def get_config() -> ConfigDict:
+    """The experiment."""
+    config = anchored_cauf_vae.defaults()
+    override(
+        config,
         {
-            "head": "factor",  # | "noise"
-            "labels_into_encoder": False,
-            "label_fraction": 1.0,
-            "tinted": False,  # half of the images in another light
-            "extra": 0,  # latents beyond the labelled ones
-            "posterior_floor": 0.03,  # of the standard deviation of eps
-            "pixel_std": 0.1,  # of the decoder's Gaussian, for pixels in [0, 1]
-            "prior_hidden": 4 if smoke else 16,
-            "autoencoder": {
-                "patch": 4,  # pixels
-                "width": 4 if smoke else 64,
-                "hidden": 8 if smoke else 512,
-                "rank": 2 if smoke else 48,  # of the separable pictures; 0: convolutions
-            },
-            "flow": {
-                "graph": (),  # the data set's
-                "order_only": False,
-                "transform": "affine",  # | "spline"
-                "hidden": 4 if smoke else 64,
-                "fit_to": "labels",  # | "images"
-                "blur": 0.05,  # of standardised labels, when the flow is fitted
-                "frozen": True,
-                "threshold": 0.2,  # a weaker edge counts as absent
-            },
-            "weights": {
-                "reconstruction": 1.0,
-                "kl": 1.0,
-                "extra": 1.0,
-                "alignment": 2000.0,
-                "flow": 0.0,
-                "group_lasso": 0.0,
-            },
-        }
+            "validate_every": 1000,
+            "checkpoint_every": 1000,
+            "stages.flow.steps": 10000,
+            "stages.images.steps": 40000,
+            "stages.images.batch_size": 128,
+            "stages.images.learning_rate": 1e-3,
+            "stages.images.warmup_steps": 500,
+            "model.autoencoder.width": 64,
+            "model.autoencoder.hidden": 512,
+        },
     )
-    return config.lock()
+    return config

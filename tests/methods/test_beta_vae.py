@@ -1,8 +1,7 @@
-"""beta-VAE as a method: its loss written out, what it does with labels, and what it refuses."""
+"""beta-VAE: its loss against a literal twin, its use of labels, and what it refuses."""
 
 import dataclasses
 import functools
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,10 +19,15 @@ from cdis.methods.base import Context
 from cdis.networks.autoencoder import CompactDecoder, PatchEncoder
 from cdis.train.state import State, split
 from cdis.train.update import make_update
+from tests.helpers import quick_jit
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-FILE = str(EXPERIMENTS / "baselines" / "beta_vae_pendulum_cpu.py")
-TINY = {"model.autoencoder.patch": 2, "model.autoencoder.hidden": 12}
+NAME = "baselines/beta_vae_pendulum_cpu"
+TINY = {
+    "model.autoencoder.patch": 2,
+    "model.autoencoder.width": 4,
+    "model.autoencoder.hidden": 12,
+    "model.autoencoder.rank": 2,
+}
 LATENTS, B = 4, 4
 INFO = Info(
     name="squares",
@@ -39,9 +43,6 @@ INFO = Info(
     value_std=(3.0, 3.0, 60.0),
 )
 
-# These programs run a few times: what they cost is their compilation.
-_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 def _squares() -> tuple[np.ndarray, np.ndarray]:
     values = np.random.default_rng(0).uniform((0, 0, 50), (11, 11, 250), (32, 3)).round()
@@ -55,7 +56,7 @@ IMAGES, VALUES = _squares()
 
 
 def _make(overrides: dict[str, Any] | None = None, info=INFO):
-    config = load_config(f"{FILE}:smoke", TINY | (overrides or {}))
+    config = load_config(NAME, TINY | (overrides or {}))
     return config, beta_vae.make(config, info)
 
 
@@ -64,7 +65,7 @@ BATCH = {"x": {"image": jnp.asarray(IMAGES[:B]), "values": jnp.asarray(VALUES[:B
 
 @functools.cache
 def _variables():
-    return _jit(_make()[1].init)(jax.random.key(0), BATCH)
+    return quick_jit(_make()[1].init)(jax.random.key(0), BATCH)
 
 
 def literal_loss(params, images, values, key, *, beta, penalty, weight):
@@ -76,10 +77,10 @@ def literal_loss(params, images, values, key, *, beta, penalty, weight):
     mean, std = output[:, :LATENTS], jnp.log(1 + jnp.exp(output[:, LATENTS:] - 1))
     noise = jax.random.normal(jax.random.split(key)[0], mean.shape)
     z = mean + std * noise
-    drawn = (decoder.apply({"params": params["decoder"]}, z) + 1) / 2
+    decoded = (decoder.apply({"params": params["decoder"]}, z) + 1) / 2
     total = 0.0
     for i in range(B):
-        gap = (drawn[i] - target[i]) / 0.1
+        gap = (decoded[i] - target[i]) / 0.1
         total += jnp.sum(gap**2 / 2 + np.log(0.1 * np.sqrt(2 * np.pi)))
         kl = 0.0
         for k in range(LATENTS):
@@ -102,7 +103,7 @@ def literal_loss(params, images, values, key, *, beta, penalty, weight):
 @pytest.mark.parametrize(
     ("beta", "penalty", "weight"), [(4.0, "kl", 0.0), (3.0, "total_correlation", 50.0)]
 )
-def test_the_loss_equals_what_is_written_out(beta, penalty, weight):
+def test_the_loss_equals_its_literal_twin(beta, penalty, weight):
     _, method = _make(
         {"model.beta": beta, "model.penalty": penalty, "model.weights.alignment": weight}
     )
@@ -119,8 +120,8 @@ def test_the_loss_equals_what_is_written_out(beta, penalty, weight):
         options = {"beta": beta, "penalty": penalty, "weight": weight}
         return literal_loss(params, x["image"], x["values"], key, **options)
 
-    (value, aux), slopes = _jit(jax.value_and_grad(loss, has_aux=True))(params)
-    expected, expected_slopes = _jit(jax.value_and_grad(literal))(params)
+    (value, aux), slopes = quick_jit(jax.value_and_grad(loss, has_aux=True))(params)
+    expected, expected_slopes = quick_jit(jax.value_and_grad(literal))(params)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     for one, other in zip(*map(jax.tree.leaves, (slopes, expected_slopes)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * np.abs(other).max())
@@ -136,15 +137,15 @@ def test_what_a_trained_method_can_do():
     assert method.encode and method.decode and method.elbo and method.check is None
     assert method.factors.do is None and method.factors.structure is None
     variables = _variables()
-    represented = _jit(method.encode)(variables, images)
+    represented = quick_jit(method.encode)(variables, images)
     assert represented["vectors"].shape == (B, LATENTS)
-    drawn = _jit(method.decode)(variables, represented)
-    assert drawn.shape == (B, *INFO.image_shape) and np.abs(drawn).max() <= 1
+    decoded = quick_jit(method.decode)(variables, represented)
+    assert decoded.shape == (B, *INFO.image_shape) and np.abs(decoded).max() <= 1
     # The bound is that of beta = 1, whatever beta trained with; its mean is the loss without it.
     _, plain = _make({"model.beta": 1.0})
     key = jax.random.key(5)
     loss, _ = plain.stages[0].objectives[0].loss(variables, BATCH, Context(key, jnp.int32(0), None))
-    bound = _jit(method.elbo)(variables, images, values, jax.random.split(key)[0])
+    bound = quick_jit(method.elbo)(variables, images, values, jax.random.split(key)[0])
     np.testing.assert_allclose(-bound.mean(), loss, rtol=1e-5)
 
 
@@ -163,15 +164,28 @@ def test_what_makes_no_sense_is_refused(overrides, facts, message):
         _make(overrides, dataclasses.replace(INFO, **facts))
 
 
-def test_experiments_are_whole_and_as_large_as_those_beside_them():
+def test_networks_can_be_replaced():
+    def networks(config, info):
+        return beta_vae.networks(config, info)._replace(encoder=PatchEncoder(4, 2, 5, 2 * LATENTS))
+
+    config, _ = _make()
+    method = beta_vae.make(config, INFO, networks=networks)
+    params = quick_jit(method.init)(jax.random.key(0), BATCH)["params"]
+    assert params["encoder"]["Dense_0"]["kernel"].shape[1] == 5
+    assert jax.tree.structure(params["decoder"]) == jax.tree.structure(
+        _variables()["params"]["decoder"]
+    )
+
+
+def test_experiments_are_whole_and_as_large_as_cauf_vae():
     info = data.info("pendulum/clean")
     for variant in ("", "tinted", "supervised", "tinted_supervised"):
-        config = load_config(f"{FILE}:{variant}" if variant else FILE)
+        config = load_config(f"{NAME}:{variant}" if variant else NAME)
         method = beta_vae.make(config, info)
         assert (method.factors.num_labelled == 0) == ("supervised" not in variant)
         assert (method.check is None) == (method.factors.num_labelled == 0)
         twin = "tinted" if "tinted" in variant else ""
-        other = load_config(f"{EXPERIMENTS}/cauf_vae/pendulum_cpu.py:{twin}".rstrip(":"))
+        other = load_config(f"cauf_vae/pendulum_cpu:{twin}".rstrip(":"))
         for name in ("steps", "batch_size", "schedule"):
             assert config.stages.images[name] == other.stages.images[name]
         for name in ("tinted", "pixel_std", "autoencoder"):
@@ -179,8 +193,10 @@ def test_experiments_are_whole_and_as_large_as_those_beside_them():
         assert config.model.latents == info.num_factors + other.model.extra
         if "supervised" in variant:
             assert config.model.weights.alignment == other.model.weights.alignment
+    smoke = beta_vae.make(load_config(f"{NAME}:tinted+smoke"), info)
+    assert [stage.name for stage in smoke.stages] == ["images"]
     with pytest.raises(UserError, match="smoke"):
-        load_config(f"{FILE}:tiny")
+        load_config(f"{NAME}:tiny")
 
 
 def test_the_loss_falls():

@@ -34,13 +34,20 @@ def test_kl_is_the_integral(prior):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def test_from_output():
+    output = np.array([[0.5, -2.0, 1.0, -90.0]], np.float32)
+    mean, std = gaussian.from_output(jnp.asarray(output), floor=0.03)
+    np.testing.assert_array_equal(mean, [[0.5, -2.0]])
+    np.testing.assert_allclose(std, [[0.03 + np.log(2), 0.03]], rtol=1e-6)
+
+
 def test_samples_have_their_moments_and_their_gradient():
     mean, std = jnp.full(40_000, 0.7), jnp.full(40_000, 0.2)
     key = jax.random.key(0)
-    drawn = gaussian.reparameterise(key, mean, std)
-    np.testing.assert_allclose([drawn.mean(), drawn.std()], [0.7, 0.2], atol=5e-3)
+    samples = gaussian.reparameterise(key, mean, std)
+    np.testing.assert_allclose([samples.mean(), samples.std()], [0.7, 0.2], atol=5e-3)
     to_mean, to_std = jax.grad(
         lambda m, s: gaussian.reparameterise(key, m, s).sum(), argnums=(0, 1)
     )(mean, std)
     np.testing.assert_array_equal(to_mean, 1)
-    np.testing.assert_allclose(to_std, (drawn - mean) / std, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(to_std, (samples - mean) / std, rtol=1e-3, atol=1e-5)

@@ -1,0 +1,468 @@
+"""Anchored CauF-VAE, ours: a CauF-VAE whose causal flow carries the mechanisms.
+
+The model is that of `cdis.methods.cauf_vae` (arXiv 2304.09010): an encoder gives a Gaussian over
+noise eps, a causal flow turns eps into latents z, one for each labelled factor, a decoder turns z
+into an image, and labels u give the prior p(z|u). Trained as published, the encoder's noise absorbs
+what the mechanisms should express, and interventions fail. Here labels anchor the flow.
+
+A config describes the stages that it wants. They run in this order:
+
+    stage "encoder"    images to labels alone, so that a structure can be learnt from images
+    stage "structure"  the causal flow as a density, with a price on each edge: which are needed?
+    stage "flow"       the causal flow as a density, on the edges that are left
+    stage "images"     the whole model, on images
+
+"structure" and "flow" fit the causal flow to labels or, with `flow.fit_to="images"`, to the
+encoder's latents of images.
+
+Departures from the paper, with the fields of `config.model`:
+
+    stage "flow", flow.frozen    the causal flow is fitted first and then left alone. Or it goes on
+                                 learning, and `weights.flow` keeps it a density of the labels
+    the encoder's head           it predicts factors m(x), and F^-1(m) is the mean of eps, so zbar =
+                                 m and supervision does not fight the causal flow
+    labels into the encoder      none: they would hand it the answer
+    posterior_floor              least standard deviation of q(eps|x), so that nothing hides in
+                                 small offsets
+    weights.alignment            heavy
+    extra, weights.extra         latents without labels, with their own weight on the KL divergence
+    flow.transform               "spline" in place of "affine", for multimodal noise
+    stages "encoder", "structure"  the graph is learnt, from labels or from images
+    label_fraction               images without labels have the causal flow's own density as prior,
+                                 in place of p(z|u)
+    tinted                       half of the images are shown in another light, which no label
+                                 describes: the irrelevant attribute in the evaluation of robustness
+"""
+
+from collections.abc import Callable, Collection
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from ml_collections import ConfigDict
+
+from cdis.config import common, stage
+from cdis.data.examples import IMAGES
+from cdis.data.info import Info
+from cdis.errors import UserError
+from cdis.methods import causal_latents, labels
+from cdis.methods.base import (
+    Aux,
+    Batch,
+    Context,
+    FactorGraph,
+    Factors,
+    Method,
+    Objective,
+    Path,
+    Representation,
+    Stage,
+    Variables,
+)
+from cdis.methods.causal_latents import MakeNetworks, Model, Networks, decode, mechanisms
+from cdis.networks.apply import apply
+from cdis.objectives import sparsity, vae
+from cdis.objectives.weighting import weighted_sum
+from cdis.ops import causal_flow, gaussian
+from cdis.ops.images import from_uint8, tinted
+
+#: Allowed values of switches in `config.model`.
+SWITCHES = {"flow.transform": ("affine", "spline"), "flow.fit_to": ("labels", "images")}
+_TRANSFORMS = {"affine": causal_flow.AFFINE, "spline": causal_flow.SPLINE}
+_STRENGTH_DECAY = 0.99
+_ModelLoss = Callable[[Model, Variables, Batch, Context], tuple[Float[Array, ""], Aux]]
+
+SMOKE = {
+    "model.autoencoder.width": 4,
+    "model.autoencoder.hidden": 8,
+    "model.flow.hidden": 4,
+    "model.prior_hidden": 4,
+}
+
+
+def defaults() -> ConfigDict:
+    """The config of `experiments/cauf_vae/pendulum_cpu.py`."""
+    config = common()
+    config.method = "cdis.methods.anchored_cauf_vae"
+    config.data.name = "pendulum/clean"
+    config.validate_every = 500
+    config.checkpoint_every = 500
+    config.stages.flow = stage(
+        steps=3000,
+        batch_size=256,
+        learning_rate=1e-2,
+        schedule="cosine",
+        warmup_steps=100,
+        clip_norm=10.0,
+    )
+    config.stages.images = stage(
+        steps=5000, batch_size=64, learning_rate=3e-3, schedule="cosine", warmup_steps=100
+    )
+    config.model = ConfigDict(
+        {
+            "label_fraction": 1.0,  # of the images
+            "tinted": False,  # half of the images in another light
+            "extra": 0,  # latents beyond the labelled ones
+            "posterior_floor": 0.03,  # of the standard deviation of eps
+            "pixel_std": 0.1,  # of the decoder's Gaussian, for pixels in [0, 1]
+            "prior_hidden": 16,
+            "autoencoder": {
+                "patch": 4,  # pixels
+                "width": 32,
+                "hidden": 256,
+                "rank": 48,  # of the decoder's separable images; 0: convolutions
+            },
+            "flow": {
+                "graph": (),  # rows of 0 and 1, row i marking the parents of i; (): the data set's
+                "order_only": False,  # every earlier factor is a parent
+                "transform": "affine",  # | "spline"
+                "hidden": 64,
+                "fit_to": "labels",  # | "images"
+                "blur": 0.05,  # noise on standardised labels while the causal flow is fitted
+                "frozen": True,  # in the stage "images"
+                "threshold": 0.2,  # a weaker edge counts as absent
+            },
+            "weights": {
+                "reconstruction": 1.0,
+                "kl": 1.0,
+                "extra": 1.0,
+                "alignment": 2000.0,
+                "flow": 0.0,
+                "group_lasso": 0.0,
+            },
+        }
+    )
+    return config
+
+
+def networks(config: ConfigDict, info: Info) -> Networks:
+    """The default networks. Raises `UserError` for images that the patches do not divide."""
+    transform = _TRANSFORMS[config.model.flow.transform]
+    latents = info.num_factors + config.model.extra
+    return causal_latents.make_networks(config, info, latents=latents, transform=transform)
+
+
+def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> Method:
+    """Anchored CauF-VAE for the images, factors and graph of `info`, as `config.model` says.
+
+    To change a network, put this into a module of your own and name it in `config.method`:
+
+        from functools import partial
+        from cdis.methods import anchored_cauf_vae
+        def networks(config, info):
+            return anchored_cauf_vae.networks(config, info)._replace(encoder=MyEncoder())
+        make = partial(anchored_cauf_vae.make, networks=networks)
+
+    Raises `UserError` for a data set without labels or graph, a graph with a cycle or of the wrong
+    size, an unknown value of a switch, stages that do not go together, and images that the
+    encoder's patches do not divide.
+    """
+    _check(config, info)
+    model = Model(
+        config.model,
+        info,
+        networks(config, info),
+        causal_latents.graph(config.model, info),
+        labels.scale(info),
+        _TRANSFORMS[config.model.flow.transform],
+    )
+    names = set(config.stages)
+    encodes, decodes = bool(names & {"encoder", "images"}), "images" in names
+    return Method(
+        init=partial(init, model, "structure" in names),
+        stages=_stages(model, names),
+        encode=partial(encode, model) if encodes else None,
+        decode=partial(decode, model) if decodes else None,
+        elbo=partial(elbo, model) if decodes else None,
+        factors=Factors(
+            info.num_factors, partial(do, model) if decodes else None, partial(structure, model)
+        ),
+        check=partial(labels.check, model.scale),
+    )
+
+
+def _stages(model: Model, names: Collection[str]) -> tuple[Stage, ...]:
+    """The stages among `names`, in the order in which they run."""
+
+    def objective(loss: _ModelLoss, *parts: str) -> tuple[Objective]:
+        return (Objective(partial(loss, model), partial(_within, parts)),)
+
+    of_images = ("image", "values")
+    density, make_latents = ("values",), None
+    if model.config.flow.fit_to == "images":
+        density, make_latents = ("latents",), partial(labelled_latents, model)
+    whole = ("encoder", "decoder", "prior")
+    whole += () if model.config.flow.frozen else ("conditioner",)
+    stages = (
+        Stage("encoder", IMAGES, of_images, objective(encoder_loss, "encoder")),
+        Stage("structure", IMAGES, density, objective(structure_loss, "conditioner"), make_latents),
+        Stage("flow", IMAGES, density, objective(flow_loss, "conditioner"), make_latents),
+        Stage("images", IMAGES, of_images, objective(images_loss, *whole)),
+    )
+    return tuple(one for one in stages if one.name in names)
+
+
+def _within(parts: tuple[str, ...], path: Path) -> bool:
+    return path[0] in parts
+
+
+# Model
+
+
+def init(model: Model, learns_structure: bool, key: PRNGKeyArray, batch: Batch) -> Variables:
+    """Fresh variables; collection "graph" holds the edge strengths of a structure to be learnt."""
+    images, d = from_uint8(batch["x"]["image"]), model.info.num_factors
+    params = causal_latents.init_params(model, key, d + model.config.extra, images)
+    graph = {"graph": {"strength": jnp.ones((d, d))}} if learns_structure else {}
+    return {"params": params} | graph
+
+
+def edges(model: Model, variables: Variables) -> Float[Array, "f f"]:
+    """The edges of the causal flow: the whole graph, or what the stage "structure" found strong."""
+    if "graph" not in variables:
+        return jnp.asarray(model.graph)
+    return model.graph * (variables["graph"]["strength"] > model.config.flow.threshold)
+
+
+def posterior(
+    model: Model, variables: Variables, images: UInt8[Array, "b h w c"]
+) -> tuple[Float[Array, "b l"], Float[Array, "b l"], Float[Array, "b f"]]:
+    """Mean and std of q(eps|x), first of the labelled latents, then of the extra ones; and zbar.
+
+    The encoder predicts zbar; the mean of eps is F^-1(zbar).
+    """
+    d = model.info.num_factors
+    output = apply(model.networks.encoder, variables["params"]["encoder"], from_uint8(images))
+    location, std = gaussian.from_output(output, floor=model.config.posterior_floor)
+    zbar = location[:, :d]
+    mean, _ = causal_flow.inverse(
+        mechanisms(model, variables), edges(model, variables), zbar, transform=model.transform
+    )
+    return jnp.concatenate([mean, location[:, d:]], axis=-1), std, zbar
+
+
+def elbo_terms(
+    model: Model,
+    variables: Variables,
+    images: UInt8[Array, "b h w c"],
+    u: Float[Array, "b f"],
+    labelled: Bool[Array, " b"],
+    key: PRNGKeyArray,
+) -> tuple[dict[str, Float[Array, " b"]], Float[Array, "b f"]]:
+    """Terms of the negative ELBO of each image, and zbar."""
+    d = model.info.num_factors
+    mean, std, zbar = posterior(model, variables, images)
+    eps = gaussian.reparameterise(key, mean, std)
+    z, log_det = causal_flow.forward(
+        mechanisms(model, variables), edges(model, variables), eps[:, :d], transform=model.transform
+    )
+    vectors = jnp.concatenate([z, eps[:, d:]], axis=-1)
+    output = apply(model.networks.decoder, variables["params"]["decoder"], vectors)
+    log_likelihood = vae.image_log_likelihood(
+        output, from_uint8(images), std=model.config.pixel_std
+    )
+    prior = causal_latents.prior(model, variables, u)
+    given_labels = vae.flow_divergence(log_det, std[:, :d], z, *prior)
+    without_labels = gaussian.kl(mean[:, :d], std[:, :d]).sum(-1)
+    terms = {
+        "reconstruction": -log_likelihood,
+        "kl": jnp.where(labelled, given_labels, without_labels),
+    }
+    if model.config.extra:
+        terms["extra"] = gaussian.kl(mean[:, d:], std[:, d:]).sum(-1)
+    return terms, zbar
+
+
+def negative_log_density(
+    model: Model, variables: Variables, z: Float[Array, "b f"], key: PRNGKeyArray
+) -> Float[Array, " b"]:
+    """-log p(z) under the causal flow; z gets noise, as deterministic mechanisms lack a density."""
+    z = z + model.config.flow.blur * jax.random.normal(key, z.shape)
+    return -causal_flow.log_prob(
+        mechanisms(model, variables), edges(model, variables), z, transform=model.transform
+    )
+
+
+# Losses
+
+
+def encoder_loss(
+    model: Model, variables: Variables, batch: Batch, context: Context
+) -> tuple[Float[Array, ""], Aux]:
+    """Alignment alone."""
+    u, labelled = _labels(model, batch)
+    _, _, zbar = posterior(model, variables, batch["x"]["image"])
+    error = (labelled * labels.alignment(model.scale, zbar, u)).mean()
+    return error, Aux({"alignment": error}, {})
+
+
+def structure_loss(
+    model: Model, variables: Variables, batch: Batch, context: Context
+) -> tuple[Float[Array, ""], Aux]:
+    """Density along the whole graph, with a price on each edge; tracks the strengths of edges."""
+    d = model.info.num_factors
+    whole = variables | {"graph": {"strength": jnp.full((d, d), jnp.inf)}}
+    z, counts = _density_rows(model, batch)
+    density = jnp.mean(counts * negative_log_density(model, whole, z, context.key))
+    kernel = mechanisms(model, whole).hidden_kernel
+    price = sparsity.group_lasso(kernel, jnp.asarray(model.graph))
+    now = _edge_strength(model, whole, z)
+    if context.axis_name is not None:
+        now = jax.lax.pmean(now, context.axis_name)
+    decay = jnp.where(context.step == 0, 0.0, _STRENGTH_DECAY)
+    strength = decay * variables["graph"]["strength"] + (1 - decay) * now
+    strength = jax.lax.stop_gradient(strength)
+    metrics = {"flow": density, "group_lasso": price}
+    metrics |= causal_latents.edge_metrics(model, strength)
+    total = density + model.config.weights.group_lasso * price
+    return total, Aux(metrics, {"graph": {"strength": strength}})
+
+
+def flow_loss(
+    model: Model, variables: Variables, batch: Batch, context: Context
+) -> tuple[Float[Array, ""], Aux]:
+    """Density along the edges that are left."""
+    z, counts = _density_rows(model, batch)
+    density = jnp.mean(counts * negative_log_density(model, variables, z, context.key))
+    strength = _edge_strength(model, variables, z)
+    return density, Aux({"flow": density} | causal_latents.edge_metrics(model, strength), {})
+
+
+def images_loss(
+    model: Model, variables: Variables, batch: Batch, context: Context
+) -> tuple[Float[Array, ""], Aux]:
+    """-ELBO + alignment + density of the labels, each term with its weight."""
+    images, (u, labelled) = batch["x"]["image"], _labels(model, batch)
+    # The second key is unused; splitting off fewer would change the results of a seed.
+    sample_key, _, blur_key, tint_key = jax.random.split(context.key, 4)
+    if model.config.tinted:
+        images = tinted(images, jax.random.bernoulli(tint_key, 0.5, (len(images),)))
+    terms, zbar = elbo_terms(model, variables, images, u, labelled, sample_key)
+    terms["alignment"] = labelled * labels.alignment(model.scale, zbar, u)
+    if model.config.weights.flow:
+        terms["flow"] = labelled * negative_log_density(model, variables, u, blur_key)
+    total, metrics = weighted_sum(terms, model.config.weights)
+    strength = _edge_strength(model, variables, jax.lax.stop_gradient(zbar))
+    return total, Aux(metrics | causal_latents.edge_metrics(model, strength), {})
+
+
+def _labels(model: Model, batch: Batch) -> tuple[Float[Array, "b f"], Bool[Array, " b"]]:
+    """Standardised labels, and which images carry them."""
+    values = batch["x"]["values"]
+    labelled = labels.labelled(values, model.config.label_fraction)
+    return labels.standardise(model.scale, values), labelled
+
+
+def _density_rows(model: Model, batch: Batch) -> tuple[Float[Array, "b f"], Array]:
+    """The rows that the causal flow is fitted to, and which of them count."""
+    if model.config.flow.fit_to == "images":
+        zbar = batch["x"]["latents"]
+        return zbar, jnp.ones(len(zbar))
+    return _labels(model, batch)
+
+
+def _edge_strength(
+    model: Model, variables: Variables, z: Float[Array, "b f"]
+) -> Float[Array, "f f"]:
+    return causal_latents.edge_strength(model, variables, edges(model, variables), z)
+
+
+# What a trained model does
+
+
+def encode(
+    model: Model,
+    variables: Variables,
+    images: UInt8[Array, "b h w c"],
+    values: Float[Array, "b f"] | None = None,
+) -> Representation:
+    """zbar of each image, then the means of the extra latents. Labels are not used."""
+    del values
+    mean, _, zbar = posterior(model, variables, images)
+    return {"vectors": jnp.concatenate([zbar, mean[:, model.info.num_factors :]], axis=-1)}
+
+
+def labelled_latents(
+    model: Model, variables: Variables, images: UInt8[Array, "b h w c"]
+) -> dict[str, Float[Array, "b f"]]:
+    """The column "latents": zbar of each image."""
+    vectors = encode(model, variables, images)["vectors"]
+    return {"latents": vectors[:, : model.info.num_factors]}
+
+
+def elbo(
+    model: Model,
+    variables: Variables,
+    images: UInt8[Array, "b h w c"],
+    values: Float[Array, "b f"],
+    key: PRNGKeyArray,
+) -> Float[Array, " b"]:
+    """A lower bound on log p(x|u)."""
+    u, labelled = labels.standardise(model.scale, values), jnp.ones(len(values), bool)
+    terms, _ = elbo_terms(model, variables, images, u, labelled, key)
+    return -jnp.sum(jnp.stack(list(terms.values())), axis=0)
+
+
+def do(
+    model: Model,
+    variables: Variables,
+    images: UInt8[Array, "b h w c"],
+    factor: Int[Array, ""],
+    value: Float[Array, " b"],
+) -> Float[Array, "b h w c"]:
+    """Counterfactual images under do(factor = value), `value` in physical units."""
+    d = model.info.num_factors
+    vectors = encode(model, variables, images)["vectors"]
+    adjacency = edges(model, variables)
+    z = causal_latents.counterfactual(model, variables, adjacency, vectors[:, :d], factor, value)
+    return decode(model, variables, {"vectors": jnp.concatenate([z, vectors[:, d:]], axis=-1)})
+
+
+def structure(model: Model, variables: Variables, values: Float[Array, "b f"]) -> FactorGraph:
+    """Edge strengths at these labels, and the edges that count as present."""
+    strength = _edge_strength(model, variables, labels.standardise(model.scale, values))
+    return causal_latents.factor_graph(model, strength)
+
+
+# Configs that make no sense
+
+
+def _check(config: ConfigDict, info: Info) -> None:
+    for name, allowed in SWITCHES.items():
+        group, field = name.split(".")
+        value = config.model[group][field]
+        if value not in allowed:
+            raise UserError(
+                f"config.model.{name} is {value!r}, but must be one of {', '.join(allowed)}."
+            )
+    _check_label_fraction(config.model.label_fraction, info)
+    _check_stages(config.model, set(config.stages))
+
+
+def _check_label_fraction(fraction: float, info: Info) -> None:
+    if not 0 < fraction <= 1:
+        raise UserError(
+            f"config.model.label_fraction is {fraction}, but must be above 0 and at most 1: "
+            "without any labels nothing says which latent is which factor."
+        )
+    if fraction < 1 and all(info.factor_sizes):
+        raise UserError(
+            f"config.model.label_fraction is {fraction}, but the labels of {info.name} are "
+            "discrete. An image's own labels decide whether it counts as labelled, and here many "
+            "images have the same labels. Set it to 1."
+        )
+
+
+def _check_stages(model: ConfigDict, stages: set[str]) -> None:
+    if model.flow.frozen and "flow" not in stages:
+        raise UserError(
+            "config.model.flow.frozen is set, but there is no stage 'flow' to fit the causal flow "
+            "first: it would stay as it was initialised. Describe config.stages.flow, or set "
+            "config.model.flow.frozen to False."
+        )
+    if model.flow.fit_to == "images" and stages & {"structure", "flow"} and "encoder" not in stages:
+        raise UserError(
+            "config.model.flow.fit_to is 'images', but there is no stage 'encoder' to learn "
+            "latents of images first. Describe config.stages.encoder, or fit to 'labels'."
+        )

@@ -20,11 +20,11 @@ MEASUREMENTS = tuple(
     for module in (
         action_retrieval,
         action_interventions,
-        do_interventions,
         labelled_factors,
         structure,
         elbo,
         reconstruction,
+        do_interventions,
         codes,
         action_graph,
         disentanglement,

@@ -220,7 +220,7 @@ def _tables(info: Info, metrics: Metrics) -> Tables:
     columns = (
         Column("nodes hit", scores["mask_nodes_per_action"], ".1f"),
         Column("edges that appear", scores["edges_that_appear"], ".1f"),
-        Column("vanish", scores["edges_that_vanish"], ".1f"),
+        Column("edges that vanish", scores["edges_that_vanish"], ".1f"),
     )
     if "mask_on_own_factor" in scores:
         own = scores["mask_on_own_factor"]

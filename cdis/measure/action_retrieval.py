@@ -91,7 +91,7 @@ def _tables(info: Info, metrics: Metrics) -> Tables:
         by_action=(
             Column("pairs", scores["per_action_count"], "d"),
             Column("retrieved, directed", scores["per_action"]),
-            Column("undirected", scores["per_action_undirected"]),
+            Column("retrieved, undirected", scores["per_action_undirected"]),
         )
     )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ Metrics = dict[str, Any]
 #: The content of evaluation.npz: what figures need beside the metrics.
 Arrays = dict[str, np.ndarray]
 Progress = Callable[[str], None]
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Subject:
@@ -81,7 +83,7 @@ class Measured(NamedTuple):
     """The result of a measurement."""
 
     scores: Metrics  #: sections of metrics.json; several measurements may fill one section
-    arrays: Arrays = {}  # noqa: RUF012  # never changed
+    arrays: Mapping[str, np.ndarray] = _NOTHING
 
 
 class Headline(NamedTuple):
@@ -141,7 +143,7 @@ class Measurement(NamedTuple):
     figures: Callable[[Info, Metrics, Arrays], list[Picture]] = lambda info, metrics, arrays: []
     tables: Callable[[Info, Metrics], Tables] = lambda info, metrics: Tables()
     #: rows of `compare`: dotted name of a number in metrics.json -> title
-    scores: dict[str, str] = {}  # noqa: RUF012  # never changed
+    scores: Mapping[str, str] = _NOTHING
 
     def is_in(self, metrics: Metrics) -> bool:
         """Do these metrics have its section?"""

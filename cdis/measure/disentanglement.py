@@ -82,7 +82,10 @@ def _headlines(metrics: Metrics) -> list[Headline]:
     lines = []
     for name in ("vectors", "codes"):
         entries = metrics["disentanglement"].get(name, {}).get("metrics", {})
-        for metric, number, label in (("dci", "disentanglement", "DCI"), ("mig", "score", "MIG")):
+        for metric, number, label in (
+            ("dci", "disentanglement", "DCI disentanglement"),
+            ("mig", "score", "MIG"),
+        ):
             entry = entries.get(metric, {})
             if "scores" in entry and entry.get("perfect") is not None:
                 value = f"{entry['scores'][number]:.3f}"

@@ -153,7 +153,7 @@ def _tables(info: Info, metrics: Metrics) -> Tables:
             changed = {cause: scores["hit"]} | scores["propagation_per_factor"]
             columns += [
                 Column(f"R² under do({cause})", changed),
-                Column("drift", scores["drift_per_factor"]),
+                Column(f"drift under do({cause})", scores["drift_per_factor"]),
             ]
     return Tables(by_factor=tuple(columns))
 

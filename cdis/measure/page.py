@@ -24,7 +24,7 @@ body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,
 main{max-width:1080px;margin:0 auto;padding:2.5rem 1.25rem 4rem}
 h1{font-size:1.8rem;margin:0}h2{font-size:1.25rem;margin:2.8rem 0 .3rem}
 p{margin:.3rem 0 .9rem;color:var(--soft);max-width:46rem}
-.numbers{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.6rem,1fr));gap:.8rem;
+.numbers{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.6rem,1fr));gap:.8rem;
 margin:1.6rem 0}
 .number{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:.8rem 1rem}
 .number b{display:block;font-size:1.65rem;font-weight:650;font-variant-numeric:tabular-nums}

@@ -15,7 +15,7 @@ def all_headlines(metrics: Metrics, measurements: Sequence[Measurement]) -> list
     if "timing" in metrics:
         minutes, seconds = divmod(round(metrics["timing"]["train_seconds"]), 60)
         lines.append(
-            Headline("training time", f"{minutes}:{seconds:02}", "min:s, with compilation")
+            Headline("training time", f"{minutes}:{seconds:02}", "min:s, including compilation")
         )
     return lines
 

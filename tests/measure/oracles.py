@@ -106,7 +106,9 @@ def silent(line: str) -> None:
     pass
 
 
-def measured(method: Method, variables=VARIABLES, predictor=PREDICTOR, **options) -> Measured:
+def measured(
+    method: Method, variables=VARIABLES, predictor: FactorPredictor | None = PREDICTOR, **options
+) -> Measured:
     """All measurements of a method on the bars."""
     subject = Subject(
         Trained(method, variables, INFO),

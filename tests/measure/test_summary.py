@@ -27,7 +27,7 @@ def test_headlines_leave_out_what_was_not_measured():
         "action retrieval, directed 0.970 [0.950, 0.980], 1,190 pairs, chance 0.10",
         "action retrieval, undirected 0.980 [0.960, 0.990], 1,190 pairs, chance 0.20",
         "pairs retrieved per second 2,346",
-        "training time 1:01 min:s, with compilation",
+        "training time 1:01 min:s, including compilation",
     ]
 
 
@@ -70,6 +70,6 @@ def test_headlines_of_scores():
     }
     section = {"split": "all", "vectors": {"metrics": scores}, "codes": {"reason": "constant"}}
     assert _words({"disentanglement": section}) == [
-        "DCI of vectors 0.500 perfect codes 1.000",
+        "DCI disentanglement of vectors 0.500 perfect codes 1.000",
         "MIG of vectors 0.250 perfect codes 0.900",
     ]

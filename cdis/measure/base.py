@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: The content of metrics.json: sections by name.
 Metrics = dict[str, Any]
 #: The content of evaluation.npz: what figures need beside the metrics.
-Arrays = dict[str, np.ndarray]
+Arrays = Mapping[str, np.ndarray]
 Progress = Callable[[str], None]
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -83,7 +83,7 @@ class Measured(NamedTuple):
     """The result of a measurement."""
 
     scores: Metrics  #: sections of metrics.json; several measurements may fill one section
-    arrays: Mapping[str, np.ndarray] = _NOTHING
+    arrays: Arrays = _NOTHING
 
 
 class Headline(NamedTuple):

@@ -74,7 +74,7 @@ def evaluate(
 def measure(subject: Subject, measurements: Sequence[Measurement] = MEASUREMENTS) -> Measured:
     """All measurements that apply to a method in memory; sections that several fill are merged."""
     metrics: Metrics = {}
-    arrays: Arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for measurement in measurements:
         if measurement.applies(subject):
             measured = measurement.measure(subject)

@@ -287,67 +287,6 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def headlines(metrics: dict[str, Any]) -> list[str]:
-    """The numbers of metrics.json that matter most, a line each, as far as they were measured."""
-    lines = []
-    if (section := metrics.get("action_retrieval")) is not None:
-        lines.append(
-            f"action retrieval      {section['directed']:.3f} directed, "
-            f"{section['undirected']:.3f} undirected, of {section['num_pairs']:,} held-out pairs "
-            f"(chance {section['chance_directed']:.3f}, {section['chance_undirected']:.3f})"
-        )
-    if (section := metrics.get("factors")) is not None:
-        lines.append(
-            f"labelled latents      R^2 of the worst factor {section['r2_worst']:.4f}, "
-            f"MCC {section['mcc']:.4f}"
-        )
-    for name, scores in metrics.get("interventions", {}).items():
-        if name.startswith("do_"):
-            told = [
-                f"{kind} {scores[kind]:.3f}"
-                for kind in ("hit", "propagation", "drift")
-                if scores[kind] is not None
-            ]
-            lines.append(f"do({name.removeprefix('do_')}): {', '.join(told)}")
-    if (section := metrics.get("structure")) is not None and "shd" in section:
-        lines.append(f"structure             SHD {section['shd']} to the true graph")
-    if "named_factor_moved" in (section := metrics.get("interventions", {})):
-        lines.append(
-            f"interventions         {section['named_factor_moved']:.3f} moved the named factor one "
-            f"step, {section['other_factors_kept']:.3f} of the other factors kept"
-        )
-    if (section := metrics.get("reconstruction")) is not None:
-        read = section.get("factor_accuracy")
-        of_factors = "" if read is None else f"{read:.3f} of factors read right, "
-        lines.append(f"reconstructions       {of_factors}mean squared error {section['mse']:.6f}")
-    if (section := metrics.get("codes")) is not None:
-        lines.append(f"codes in use          {section['used']:.3f} (perplexity / codes)")
-    for name in ("vectors", "codes"):
-        section = metrics.get("disentanglement", {}).get(name, {})
-        if shown := _disentanglement(section):
-            lines.append(f"{f'{name} disentangled':22}{shown}")
-    if (section := metrics.get("downstream", {}).get("likelier_label")) is not None:
-        told = [
-            f"{scores['few_labels']['worst_group']:.3f} {part.replace('_', ' ')}"
-            for part, scores in section["robustness"].items()
-        ]
-        lines.append(f"misled, few labels    worst group {', '.join(told)}")
-    if (section := metrics.get("timing")) is not None:
-        lines.append(f"training took         {section['train_seconds']:.0f} s")
-    return lines
-
-
-def _disentanglement(section: dict[str, Any]) -> str:
-    """A few scores, each with that of perfect codes."""
-    shown = []
-    for name, number, label in (("dci", "disentanglement", "DCI"), ("mig", "score", "MIG")):
-        entry = section.get("metrics", {}).get(name, {})
-        if "scores" in entry and entry.get("perfect") is not None:
-            score, perfect = entry["scores"][number], entry["perfect"][number]
-            shown.append(f"{label} {score:.3f} (perfect codes {perfect:.3f})")
-    return ", ".join(shown)
-
-
 def _run(arguments: list[str]) -> None:
     name, *rest = arguments or ["--help"]
     if name in ("-h", "--help"):
@@ -439,7 +378,7 @@ def _train(values: flags.FlagValues, overrides: dict[str, str]) -> None:
 
 
 def _evaluate(values: flags.FlagValues) -> None:
-    from cdis.evaluate import evaluate
+    from cdis.measure import evaluate, headlines
 
     metrics = evaluate(values.workdir, values.data_dir)
     print("", *headlines(metrics), sep="\n")
@@ -472,14 +411,14 @@ def _score(values: flags.FlagValues) -> None:
 
 
 def _report(values: flags.FlagValues) -> None:
-    from cdis.report import report
+    from cdis.measure import report
 
     page = report(values.workdir, values.data_dir)
     print(f"Pictures: {values.workdir}/pictures\nPage: {page}")
 
 
 def _compare(values: flags.FlagValues, *workdirs: str) -> None:
-    from cdis.compare import compare, markdown
+    from cdis.measure import compare, markdown
 
     experiments = compare(workdirs, values.scores.split(",") if values.scores else ())
     print(json.dumps(experiments, indent=2) if values.json else markdown(experiments))

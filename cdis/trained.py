@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, PRNGKeyArray, UInt8
 
 from cdis.chunks import in_chunks
 from cdis.data.info import Info
@@ -106,6 +106,25 @@ class Trained:
         found = self._function("structure", self.method.factors.structure)(self._variables, values)
         return FactorGraph(*jax.device_get(found))
 
+    def elbo(
+        self,
+        images: UInt8[np.ndarray, "b h w c"],
+        values: Float[np.ndarray, "b f"],
+        key: PRNGKeyArray,
+    ) -> Float[np.ndarray, " b"]:
+        """A lower bound on log p of each image, in nats; `values` are the labels, physical.
+
+        The first `BATCH` images use the noise of `key`, each later `BATCH` that of a key of its
+        own, derived from `key`.
+        """
+        compiled = self._function("elbo", self.method.elbo)
+
+        def bound(rows: np.ndarray) -> Any:
+            own_key = jax.random.fold_in(key, rows[0]) if rows[0] else key
+            return compiled(self._variables, images[rows], values[rows], own_key)
+
+        return in_chunks(bound, len(images), size=BATCH)
+
     def _run(
         self,
         name: str,
@@ -141,4 +160,5 @@ _ABILITIES = {
     "describe": ("describe the graph of an action", "CT-VAE"),
     "do": ("set a factor to a value", "CauF-VAE"),
     "structure": ("tell the graph of the factors", "CauF-VAE"),
+    "elbo": ("bound the likelihood of images", "CauF-VAE"),
 }

@@ -11,8 +11,7 @@ from cdis import data
 from cdis.cli import main
 from cdis.config import load_config
 from cdis.data import celeb_a
-from cdis.evaluate import evaluate
-from cdis.report import report
+from cdis.measure import evaluate, report
 from cdis.train.loop import train
 
 ROOT = Path(__file__).parents[1]

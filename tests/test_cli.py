@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from cdis import data
-from cdis.cli import COMMANDS, headlines, main
+from cdis.cli import COMMANDS, main
 from cdis.config import names
 from cdis.data import transitions
-from cdis.evaluate import representations
+from cdis.measure import downstream, headlines
 
 ROOT = Path(__file__).parents[1]
 TINY = str(ROOT / "tests/tiny_method.py")
@@ -430,68 +430,6 @@ def test_a_method_that_cannot(tmp_path, data_dir, pictures, fails):
     assert not out.exists()
 
 
-# Evaluate
-
-
-def test_headlines_leave_out_what_was_not_measured():
-    assert headlines({"step": 3}) == []
-    lines = headlines(
-        {
-            "action_retrieval": {
-                "directed": 0.97,
-                "undirected": 0.98,
-                "chance_directed": 0.1,
-                "chance_undirected": 0.2,
-                "num_pairs": 1190,
-            },
-            "timing": {"train_seconds": 61.4},
-        }
-    )
-    assert len(lines) == 2
-    assert "0.970 directed, 0.980 undirected, of 1,190 held-out pairs" in lines[0]
-    assert "61 s" in lines[1]
-
-
-def test_headlines_of_causal_factors():
-    scores = {"hit": 0.99, "propagation": None, "drift": 0.04}
-    lines = headlines(
-        {
-            "factors": {"r2_worst": 0.9912, "mcc": 0.999},
-            "interventions": {"do_light": scores | {"propagation": 0.97}, "do_shade": scores},
-            "structure": {"shd": 1},
-            "reconstruction": {"mse": 0.00015},
-            "downstream": {
-                "likelier_label": {
-                    "robustness": {"true_factors": {"few_labels": {"worst_group": 0.9625}}}
-                }
-            },
-        }
-    )
-    text = "\n".join(lines)
-    assert "worst factor 0.9912" in text and "SHD 1" in text and "0.000150" in text
-    assert "do(light): hit 0.990, propagation 0.970, drift 0.040" in text
-    assert "do(shade): hit 0.990, drift 0.040" in text
-    assert "misled, few labels    worst group 0.963 true factors" in text
-
-
-def test_headlines_of_scores():
-    scores = {
-        "dci": {"scores": {"disentanglement": 0.5}, "perfect": {"disentanglement": 1.0}},
-        "mig": {"scores": {"score": 0.25}, "perfect": {"score": 0.9}},
-    }
-    lines = headlines(
-        {
-            "disentanglement": {
-                "split": "all",
-                "vectors": {"metrics": scores},
-                "codes": {"reason": "constant"},
-            }
-        }
-    )
-    shown = "DCI 0.500 (perfect codes 1.000), MIG 0.250 (perfect codes 0.900)"
-    assert lines == [f"vectors disentangled  {shown}"]
-
-
 def test_unforeseen_errors_keep_their_traceback(monkeypatch):
     def broken(*_):
         raise ZeroDivisionError
@@ -563,8 +501,9 @@ def test_from_data_to_report(data_dir, tmp_path, capsys):
     assert main(["evaluate", *where]) == 0
     out = capsys.readouterr().out
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
-    assert f"{metrics['action_retrieval']['directed']:.3f} directed" in out
-    for line in ("action retrieval", "interventions", "reconstructions", "codes in use"):
+    for line in headlines(metrics):
+        assert f"\n{line}\n" in out
+    for line in ("action retrieval", "named factor moved", "reconstruction", "share of codes"):
         assert f"\n{line}" in out
 
     assert main(["report", *where]) == 0
@@ -583,8 +522,8 @@ def test_from_data_to_report(data_dir, tmp_path, capsys):
 def test_from_causal_data_to_report(tmp_path, capsys, fails, monkeypatch):
     """The same of causal factors, whose values can be set, and of what is compared with it."""
     for task in ("sample_efficiency", "distributional_robustness"):
-        fewer = functools.partial(getattr(representations, task), repeats=2)
-        monkeypatch.setattr(representations, task, fewer)
+        fewer = functools.partial(getattr(downstream, task), repeats=2)
+        monkeypatch.setattr(downstream, task, fewer)
     workdir, picture, data_dir = (str(tmp_path / name) for name in ("run", "x.png", "data"))
     where = ["--workdir", workdir, "--data_dir", data_dir]
     file = ROOT / "experiments/cauf_vae/pendulum_cpu.py"
@@ -599,8 +538,8 @@ def test_from_causal_data_to_report(tmp_path, capsys, fails, monkeypatch):
     metrics = json.loads(Path(workdir, "metrics.json").read_text())
     assert {"factors", "interventions", "structure", "downstream", "elbo"} <= set(metrics)
     assert set(metrics["downstream"]) >= {"sample_efficiency", "robustness"}
-    assert f"worst factor {metrics['factors']['r2_worst']:.4f}" in out
-    assert "\ndo(pendulum_angle): hit" in out and "\nstructure" in out
+    for line in ("R² of the worst labelled latent", "do(pendulum_angle)", "SHD"):
+        assert f"\n{line}" in out
 
     assert main(["report", *where]) == 0
     drawn = {path.stem for path in Path(workdir, "pictures").glob("*.png")}

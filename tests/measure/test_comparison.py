@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from cdis.cli import main
-from cdis.compare import SCORES, compare, markdown
 from cdis.errors import UserError
+from cdis.measure import MEASUREMENTS, compare, markdown
 
 
 @pytest.fixture
@@ -30,7 +30,8 @@ def test_seeds_are_taken_together(runs):
     flow, plain = compare([runs[0], runs[3], *runs[1:3]])
     assert (flow["name"], flow["seeds"]) == ("flow-s", [0, 1, 2])
     assert (plain["name"], plain["seeds"]) == ("plain", [3])
-    assert set(flow["scores"]) == {"elbo", "reconstruction.mse", "factors.r2_worst"} <= set(SCORES)
+    titled = {name for measurement in MEASUREMENTS for name in measurement.scores}
+    assert set(flow["scores"]) == {"elbo", "reconstruction.mse", "factors.r2_worst"} <= titled
     mse = flow["scores"]["reconstruction.mse"]
     assert mse["mean"] == pytest.approx(0.25)
     expected = stats.t.interval(0.95, 2, 0.25, np.std([0.1, 0.25, 0.4], ddof=1) / np.sqrt(3))
@@ -56,7 +57,7 @@ def test_the_table(runs, capsys):
 
 
 def test_refuses(runs, tmp_path, capsys):
-    with pytest.raises(UserError, match="second run with seed 0"):
+    with pytest.raises(UserError, match="second run of one experiment with seed 0"):
         compare([runs[0], runs[0]])
     for wrong in ("nope", "factors.r2", "factors.r2.b"):
         with pytest.raises(UserError, match=f"No run has a number '{wrong}'"):

@@ -1,12 +1,11 @@
-"""The report: pictures that are drawn, and one page that needs nothing else."""
+"""The report: figures, and one page that needs nothing else."""
 
 import json
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from PIL import Image
-from test_evaluate import (
+from oracles import (
     INFO,
     SHADE,
     SHADE_MECHANISM,
@@ -14,13 +13,14 @@ from test_evaluate import (
     oracle,
     shade_dataset,
     shade_oracle,
+    silent,
 )
+from PIL import Image
 
-from cdis import report as reporting
+from cdis.config import common
 from cdis.errors import UserError
+from cdis.measure import Column, Tables, downstream, page, report, write_pictures
 from cdis.methods.base import Actions, Method
-from cdis.report import report, write_pictures
-from cdis.report.tables import downstream
 
 EVERYTHING = {
     "codes", "confusion", "edges", "interventions", "losses", "masks", "node_factor",
@@ -53,10 +53,8 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def workdir(monkeypatch, tmp_path):
-    def prepare(method=None):
-        fake_workdir(monkeypatch, tmp_path, method)
-        monkeypatch.setattr(reporting, "restore", reporting.evaluate.__globals__["restore"])
-        monkeypatch.setattr(reporting.data, "info", lambda _: INFO)
+    def prepare(*options):
+        fake_workdir(monkeypatch, *options)
         lines = [
             {"step": 4, "stage": "one", "time": 0, "loss": 2.0, "steps_per_second": 9.0},
             {"step": 4, "stage": "one", "time": 0, "validation/loss": 2.5},
@@ -71,7 +69,7 @@ def workdir(monkeypatch, tmp_path):
 
 def test_page_is_whole_and_needs_nothing(workdir):
     directory = workdir()
-    path = report(directory, progress=lambda line: None)
+    path = report(directory, progress=silent)
     assert path == directory / "report" / "index.html"
     assert {p.stem for p in (directory / "pictures").iterdir()} == EVERYTHING
     page = Page()
@@ -80,7 +78,8 @@ def test_page_is_whole_and_needs_nothing(workdir):
     assert len(page.fetched) == len(EVERYTHING)
     assert all(source.startswith("data:image/png;base64,") for source in page.fetched)
     assert "url(" not in path.read_text() and "<script" not in path.read_text()
-    assert len(page.titles) == len(EVERYTHING) + 1
+    assert page.titles[-3:] == ["By action", "By factor", "All numbers and the config"]
+    assert len(page.titles) == len(EVERYTHING) + 3
     metrics = json.loads((directory / "metrics.json").read_text())
     for number in (metrics["codes"]["perplexity"], metrics["action_retrieval"]["directed"]):
         assert f"{number:.2f}" in page.text
@@ -90,20 +89,17 @@ def test_page_is_whole_and_needs_nothing(workdir):
 def test_pictures_of_a_method_that_only_retrieves(workdir):
     whole = oracle()
     directory = workdir(Method(whole.init, (), actions=Actions(whole.actions.retrieve)))
-    paths = write_pictures(directory, progress=lambda line: None)
+    paths = write_pictures(directory, progress=silent)
     assert {path.stem for path in paths} == {"confusion", "losses"}
     for path in paths:
         pixels = np.asarray(Image.open(path).convert("L"))
         assert min(pixels.shape) > 300 and pixels.std() > 5
-    assert report(directory, progress=lambda line: None).exists()
+    assert report(directory, progress=silent).exists()
 
 
-def test_pictures_of_causal_factors(workdir, monkeypatch):
-    directory = workdir(shade_oracle(follows=True))
-    monkeypatch.setattr(reporting.data, "info", lambda _: SHADE)
-    monkeypatch.setattr(reporting.data, "load", lambda *_: shade_dataset())
-    monkeypatch.setattr(reporting.data, "mechanism", lambda _: SHADE_MECHANISM)
-    path = report(directory, progress=lambda line: None)
+def test_pictures_of_causal_factors(workdir):
+    directory = workdir(shade_oracle(follows=True), shade_dataset, SHADE_MECHANISM)
+    path = report(directory, progress=silent)
     drawn = {p.stem for p in (directory / "pictures").iterdir()}
     sliders = {f"do_{name}" for name in SHADE.factor_names}
     assert drawn == {"edge_strength", "losses", "reconstructions"} | sliders
@@ -124,12 +120,32 @@ def test_the_table_of_downstream_tasks():
         "sample_efficiency": {"all": efficiency, "true_factors": efficiency},
         "robustness": {"all": misled, "true_factors": misled},
     }
-    page = Page()
-    page.feed(downstream(tasks | {"likelier_label": tasks}))
-    assert page.titles == ["Downstream tasks"] and not page.open
-    assert page.text.count("0.750[0.700, 0.800]") == 2 * 2 * 7
-    for row in ("all, drawn label", "true factors, likelier label"):
-        assert row in page.text
+    metrics = {"step": 1, "downstream": tasks | {"likelier_label": tasks}}
+    read = _page(metrics, downstream.MEASUREMENT.tables(INFO, metrics))
+    assert read.titles == ["Downstream tasks", "All numbers and the config"]
+    assert read.text.count("0.750[0.700, 0.800]") == 2 * 2 * 7
+    for row in ("all, sampled label", "true factors, likelier label"):
+        assert row in read.text
+    few = downstream.MEASUREMENT.tables(INFO, {"downstream": {"reason": "too few"}})
+    assert few == Tables()
+
+
+def test_columns_of_several_measurements_share_a_table():
+    one = Tables(by_factor=(Column("one", {"left": 0.5, "right": None, "turn": 1.0}),))
+    two = Tables(by_factor=(Column("<two>", {"left": 3}, "d"),))
+    read = _page({"step": 1}, one, two)
+    assert read.titles == ["By factor", "All numbers and the config"]
+    assert "factorone<two>left0.5003right––turn1.000–" in read.text
+
+
+def _page(metrics, *tables):
+    """The page of some tables, as it is read."""
+    read = Page()
+    read.feed(
+        page.html_page("a run", INFO, common(), metrics, headlines=(), tables=tables, pictures=())
+    )
+    assert not read.open
+    return read
 
 
 def test_measures_again_only_what_is_stale_or_damaged(workdir):

@@ -1,0 +1,33 @@
+"""Everything that cdis measures. To add a measurement, write a file and list it here."""
+
+from cdis.measure import (
+    action_graph,
+    action_interventions,
+    action_retrieval,
+    codes,
+    disentanglement,
+    do_interventions,
+    downstream,
+    elbo,
+    labelled_factors,
+    reconstruction,
+    structure,
+)
+
+#: In the order of the page.
+MEASUREMENTS = tuple(
+    module.MEASUREMENT
+    for module in (
+        action_retrieval,
+        action_interventions,
+        labelled_factors,
+        structure,
+        elbo,
+        reconstruction,
+        do_interventions,
+        codes,
+        action_graph,
+        disentanglement,
+        downstream,
+    )
+)

@@ -1,0 +1,147 @@
+"""Reconstruction: test images encoded and decoded again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from cdis.chunks import in_chunks
+from cdis.data.info import Info
+from cdis.measure import figures
+from cdis.measure.base import (
+    Arrays,
+    Column,
+    Headline,
+    Measured,
+    Measurement,
+    Metrics,
+    Picture,
+    Subject,
+    Tables,
+)
+from cdis.measure.sampling import MAX_IMAGES, SEED, sample
+from cdis.metrics.factor_predictor import FactorPredictor, factor_accuracy
+from cdis.ops.images import to_uint8
+from cdis.trained import BATCH
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SHOWN = 12
+
+
+def can_reconstruct(subject: Subject) -> bool:
+    """Does the method have an encoder and a decoder?"""
+    return subject.method.encode is not None and subject.method.decode is not None
+
+
+def reconstruct(subject: Subject, index: np.ndarray) -> Float[np.ndarray, "n h w c"]:
+    """Reconstructions of images, given by index."""
+    images = subject.dataset.images
+    return in_chunks(lambda rows: subject.trained.reconstruct(images[rows]), index, size=BATCH)
+
+
+def squared_error(
+    decoded: Float[np.ndarray, "n h w c"], images: UInt8[np.ndarray, "n h w c"]
+) -> Float[np.ndarray, " n"]:
+    """Mean squared error of each image, for pixels in [0, 1]; `decoded` is in [-1, 1]."""
+    difference = (np.clip(decoded, -1, 1) + 1) / 2 - images.astype(np.float32) / 255
+    return (difference**2).mean((1, 2, 3))
+
+
+def _measure(subject: Subject) -> Measured:
+    index = sample(subject.test, MAX_IMAGES)
+    images = subject.dataset.images[index]
+    decoded = reconstruct(subject, index)
+    scores: dict[str, Any] = {
+        "mse": float(squared_error(decoded, images).mean()),
+        "split": "test",
+        "num_images": len(index),
+    }
+    line = f"reconstruction: {len(index)} test images, mean squared error {scores['mse']:.5f}"
+    if subject.predictor is not None:
+        scores |= _factor_accuracy(subject, subject.predictor, decoded, index)
+        line += (
+            f", factors read correctly {scores['factor_accuracy']:.3f} "
+            f"(from real images {scores['factor_accuracy_real_images']:.3f})"
+        )
+    subject.progress(line)
+    shown = np.sort(np.random.default_rng(SEED).permutation(len(index))[:_SHOWN])
+    return Measured(
+        {"reconstruction": scores},
+        {
+            "reconstruction_images": images[shown],
+            "reconstruction_decoded": to_uint8(decoded[shown]),
+        },
+    )
+
+
+def _factor_accuracy(
+    subject: Subject, predictor: FactorPredictor, decoded: np.ndarray, index: np.ndarray
+) -> dict[str, Any]:
+    """How often the predictor reads the factors correctly, from reconstructions and real images."""
+    names = subject.info.factor_names
+    accuracy = factor_accuracy(predictor.predict(decoded), subject.dataset.factors[index])
+    real = predictor.real_accuracy
+    return {
+        "factor_accuracy": float(accuracy.mean()),
+        "factor_accuracy_per_factor": dict(zip(names, accuracy.tolist(), strict=True)),
+        "factor_accuracy_real_images": float(real.mean()),
+        "factor_accuracy_real_images_per_factor": dict(zip(names, real.tolist(), strict=True)),
+    }
+
+
+def _headlines(metrics: Metrics) -> list[Headline]:
+    scores = metrics["reconstruction"]
+    lines = [
+        Headline("reconstruction error", f"{scores['mse']:.5f}", "mean square, pixels in [0, 1]")
+    ]
+    if "factor_accuracy" in scores:
+        note = f"from real images {scores['factor_accuracy_real_images']:.3f}"
+        value = f"{scores['factor_accuracy']:.3f}"
+        lines.append(Headline("factors read correctly from reconstructions", value, note))
+    return lines
+
+
+def _figures(info: Info, metrics: Metrics, arrays: Arrays) -> list[Picture]:
+    caption = "Held-out images and their reconstructions."
+    figure = _plot(arrays["reconstruction_images"], arrays["reconstruction_decoded"])
+    return [Picture("reconstructions", "Reconstructions", caption, figure)]
+
+
+def _tables(info: Info, metrics: Metrics) -> Tables:
+    scores = metrics["reconstruction"]
+    if "factor_accuracy" not in scores:
+        return Tables()
+    return Tables(
+        by_factor=(
+            Column("read from real images", scores["factor_accuracy_real_images_per_factor"]),
+            Column("read from reconstructions", scores["factor_accuracy_per_factor"]),
+        )
+    )
+
+
+def _plot(images: np.ndarray, decoded: np.ndarray) -> Figure:
+    """Images in one row, reconstructions in the other."""
+    count = len(images)
+    figure = figures.image_grid(2, count)
+    for row, (name, shown) in enumerate((("image", images), ("decoded", decoded))):
+        for column, image in enumerate(shown):
+            axes = figure.add_subplot(2, count, row * count + column + 1)
+            figures.show(axes, image)
+            if column == 0:
+                axes.set_ylabel(name, fontsize=11)
+    return figure
+
+
+MEASUREMENT = Measurement(
+    "reconstruction",
+    can_reconstruct,
+    _measure,
+    headlines=_headlines,
+    figures=_figures,
+    tables=_tables,
+    scores={"reconstruction.mse": "reconstruction MSE"},
+)

@@ -1,7 +1,7 @@
 """The causal transition layer, transcribed literally from the published equations: its slow twin.
 
-It forms every pair `[v_i ; v_j]`, computes all 1 + A heads of the last layer and then selects what
-is read, and walks through the actions in a loop, one forward pass for each. Tests hold
+It forms every pair `[v_i ; v_j]`, computes all 1 + A heads of the last layer before it selects two,
+and walks through the actions in a loop, one forward pass for each. Tests hold
 `CausalTransition` equal to it; tools/benchmark holds their times side by side.
 """
 
@@ -25,9 +25,9 @@ def _gate(logits, noise):
 
 
 def draw(layer: CausalTransition, key, action, batch: int) -> dict[str, Any]:
-    """All that the layer draws, as the layer draws it, with an axis for the actions looked at.
+    """The layer's random numbers, sampled as it does, with an axis for the actions considered.
 
-    Zeros without a key: gates are deterministic, and nothing is noisy.
+    Zeros without a key: gates are deterministic and there is no noise.
     """
     n, every = layer.num_nodes, _is(action, "all")
     s = layer.num_actions if every else 1
@@ -50,9 +50,9 @@ def draw(layer: CausalTransition, key, action, batch: int) -> dict[str, Any]:
 
 
 def drawn_for(noise: dict[str, Any], index: int) -> dict[str, Any]:
-    """What `of_action` needs of all that was drawn, for one of the actions looked at."""
+    """The random numbers that `of_action` needs for one of the actions considered."""
     mine = {name: noise[name][:, index] for name in ("mask", "endo")} | {"exo": noise["exo"]}
-    pair = jnp.array([0, index + 1])  # without an action there is one graph only, and it is read
+    pair = jnp.array([0, index + 1])  # clipped: without an action there is only one graph
     return mine | {"graph": jnp.take(noise["graph"], pair, axis=1, mode="clip")}
 
 
@@ -121,7 +121,7 @@ def of_action(
         gates = (1 - hit) * gates + hit * _gate(logits, noise["graph"][:, 1])
     if identity:
         gates = jnp.broadcast_to(jnp.eye(N), gates.shape)
-    # Mechanisms of their own read their node's code already: they wait for no message from it.
+    # A mechanism per node reads the node's code already: no message from it is needed.
     alone = identity and layer.mechanism == "per_node"
 
     # Transition: the extra parents are nodes whose only parent is themselves.
@@ -154,7 +154,7 @@ def of_action(
 
 
 def transition(layer: CausalTransition, params, one_hot, action, *, key=None, identity=False):
-    """What `layer` gives, as a tuple, by one forward pass for each action looked at."""
+    """The layer's outputs as a tuple, by one forward pass for each action considered."""
     noise = draw(layer, key, action, len(one_hot))
     if _is(action, "none"):
         actions = [None]

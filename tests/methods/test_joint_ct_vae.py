@@ -234,8 +234,14 @@ def _shapes(method: Method, info: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "name",
-    ["quickstart", "quickstart:smoke", "quickstart:oriented", "quickstart:oriented+smoke"]
-    + ["rooms3d_cpu", "rooms3d_cpu:smoke"],
+    [
+        "quickstart",
+        "quickstart:smoke",
+        "quickstart:oriented",
+        "quickstart:oriented+smoke",
+        "rooms3d_cpu",
+        "rooms3d_cpu:smoke",
+    ],
 )
 def test_experiments_are_whole(name):
     """At full size, but for the data, of which only the facts are needed."""

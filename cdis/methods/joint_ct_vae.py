@@ -440,18 +440,19 @@ def transition_terms(
     action = jnp.concatenate([action, opposite(action, model.info.num_factors)])
     every = predict(model, variables, x, "all", key, identity_graph)
     log_p = log_probabilities(model, variables, every.logits, y)
-    metrics = {
-        "retrieval_accuracy": transition.retrieval_accuracy(log_p, action),
-        "temperature": temperature(variables),
-    }
+    retrieval = transition.retrieval_loss(log_p, action)
     acted = Transition(*(_of_action(part, action) for part in every))
     terms = transition.graph_terms(acted.edges, acted.graph, rate=model.config.edge_rate) | {
         "mask": acted.mask.mean(),
-        "retrieval": transition.retrieval_loss(log_p, action),
+        "retrieval": retrieval,
         # Targets are fixed: the codes of y must not move towards the prediction.
         "action": transition.node_cross_entropy(acted.logits, jax.lax.stop_gradient(y)),
     }
-    metrics["nodes_hit"] = acted.mask.sum(-1).mean()
+    metrics = {
+        "retrieval_accuracy": transition.retrieval_accuracy(log_p, action),
+        "temperature": temperature(variables),
+        "nodes_hit": acted.mask.sum(-1).mean(),
+    }
     return terms, acted.logits[:pairs], metrics
 
 

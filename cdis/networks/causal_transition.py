@@ -151,7 +151,9 @@ class CausalTransition(nn.Module):
         key: PRNGKeyArray | None,
     ) -> tuple[Float[Array, "b s n n"], Float[Array, "b s n n"]]:
         """Edge probabilities and gates; network 0 is for no action, 1 + a for action a."""
-        logits = functools.partial(_edge_logits, self._edge_networks(nodes.shape[-1]))
+        logits = functools.partial(
+            _edge_logits, self._edge_networks(nodes.shape[-1]), self.edge_start
+        )
         if chosen.index is None:
             base = logits(jnp.zeros((1,), jnp.int32), nodes)
             return jax.nn.sigmoid(base), graph.straight_through_bernoulli(key, base)
@@ -178,7 +180,7 @@ class CausalTransition(nn.Module):
             self.param("edge_source", init, (nets, width, hidden)),
             self.param("edge_bias", nn.initializers.zeros, (nets, hidden)),
             self.param("edge_readout", nn.initializers.normal(hidden**-0.5), (nets, hidden)),
-            self.param("edge_offset", nn.initializers.zeros, (nets,)) + self.edge_start,
+            self.param("edge_offset", nn.initializers.zeros, (nets,)),
         )
 
     def _mechanisms(
@@ -194,9 +196,10 @@ class CausalTransition(nn.Module):
         hidden, last = self._message_weights(nodes.shape[-1])
         extra = self._extra_parents(nodes, chosen, key)
         extra = jnp.broadcast_to(extra, (len(nodes), *extra.shape[1:]))
+        weight = edges * gates
         # A node is always among its own parents.
         connected = jnp.maximum(gates, jnp.eye(self.num_nodes))
-        graphs = (edges * gates, connected, extra)
+        graphs = (weight, connected, extra)
         pairs = (self.message_heads or 1 + self.num_actions) * self.num_nodes**2
         select = None if chosen.index is None else 1 + chosen.index
         received = functools.partial(_received, hidden, last, pairs)
@@ -308,16 +311,18 @@ class _EdgeNetworks(NamedTuple):
 
 def _edge_logits(
     weights: _EdgeNetworks,
+    start: float,
     select: Int[Array, "b s"] | Int[Array, " s"],
     nodes: Float[Array, "b n d"],
 ) -> Float[Array, "b s n n"]:
     """Logits of the networks in `select`: `[S]` for all images or `[B, S]`."""
-    bias = weights.bias[select][..., None, :]
-    target = _project(nodes[:, None], weights.target[select]) + bias
+    target = _project(nodes[:, None], weights.target[select])
+    target += weights.bias[select][..., None, :]
     source = _project(nodes[:, None], weights.source[select])
+    target, source = target[:, :, None], source[:, :, None]
     head = _with_batch(weights.readout[select], select)[:, :, None]
-    scores = pair_scores(target[:, :, None], source[:, :, None], head)[:, :, 0]
-    return scores + _with_batch(weights.offset[select], select)[..., None, None]
+    scores = pair_scores(target, source, head)[:, :, 0]
+    return scores + (_with_batch(weights.offset[select], select)[..., None, None] + start)
 
 
 class _Message(NamedTuple):

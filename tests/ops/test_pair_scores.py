@@ -22,7 +22,7 @@ def _leaky(x):
 
 def _reference(target, source, readout, weight=None, edge=None):
     """The literal scores, with zeros for missing weights."""
-    if weight is None:
+    if weight is None or edge is None:
         weight = jnp.zeros((1, 1, 1, target.shape[-2], source.shape[-2]))
         edge = jnp.zeros((1, 1, 1, target.shape[-1]))
     return pair_scores.pair_scores_reference(target, source, readout, weight, edge)

@@ -132,9 +132,9 @@ def layer_retrieval(case: Case) -> Program:
 def twin_retrieval(case: Case) -> Program:
     """The same by one forward pass of the twin for each action."""
     layer, params, x, y, action, key = case
-    draw = jax.jit(lambda key: literal_transition.draw(layer, key, "all", len(x)))
-    choose = jax.jit(literal_transition.drawn_for)
-    noise = jax.eval_shape(lambda: choose(draw(key), 0))
+    sample = jax.jit(lambda key: literal_transition.sample(layer, key, "all", len(x)))
+    choose = jax.jit(literal_transition.sample_for)
+    noise = jax.eval_shape(lambda: choose(sample(key), 0))
 
     def logits(params, x, action, noise):
         return literal_transition.of_action(layer, params, x, action, noise)[0]
@@ -144,9 +144,9 @@ def twin_retrieval(case: Case) -> Program:
     actions = [jnp.full_like(action, a) for a in range(layer.num_actions)]
 
     def run():
-        drawn = draw(key)
+        sampled = sample(key)
         predicted = [
-            forward(params, x, each, choose(drawn, index)) for index, each in enumerate(actions)
+            forward(params, x, each, choose(sampled, index)) for index, each in enumerate(actions)
         ]
         return compare(jnp.stack(predicted, axis=1), y)
 

@@ -24,7 +24,7 @@ def _gate(logits, noise):
     return quantize.straight_through((noisy > 0).astype(jnp.float32), jax.nn.sigmoid(noisy))
 
 
-def draw(layer: CausalTransition, key, action, batch: int) -> dict[str, Any]:
+def sample(layer: CausalTransition, key, action, batch: int) -> dict[str, Any]:
     """The layer's random numbers, sampled as it does, with an axis for the actions considered.
 
     Zeros without a key: gates are deterministic and there is no noise.
@@ -49,7 +49,7 @@ def draw(layer: CausalTransition, key, action, batch: int) -> dict[str, Any]:
     )
 
 
-def drawn_for(noise: dict[str, Any], index: int) -> dict[str, Any]:
+def sample_for(noise: dict[str, Any], index: int) -> dict[str, Any]:
     """The random numbers that `of_action` needs for one of the actions considered."""
     mine = {name: noise[name][:, index] for name in ("mask", "endo")} | {"exo": noise["exo"]}
     pair = jnp.array([0, index + 1])  # clipped: without an action there is only one graph
@@ -155,7 +155,7 @@ def of_action(
 
 def transition(layer: CausalTransition, params, one_hot, action, *, key=None, identity=False):
     """The layer's outputs as a tuple, by one forward pass for each action considered."""
-    noise = draw(layer, key, action, len(one_hot))
+    noise = sample(layer, key, action, len(one_hot))
     if _is(action, "none"):
         actions = [None]
     elif _is(action, "all"):
@@ -163,7 +163,7 @@ def transition(layer: CausalTransition, params, one_hot, action, *, key=None, id
     else:
         actions = [jnp.asarray(action)]
     outputs = [
-        of_action(layer, params, one_hot, each, drawn_for(noise, s), identity)
+        of_action(layer, params, one_hot, each, sample_for(noise, s), identity)
         for s, each in enumerate(actions)
     ]
     return tuple(jnp.stack(parts, axis=1) for parts in zip(*outputs, strict=True))

@@ -84,7 +84,7 @@ class CausalTransition(nn.Module):
           action: one action for each image (s = 1), "all" (s = A) or "none" (s = 1).
           key: for gates and noise; None: deterministic gates (an edge or hit exists where its
             probability is above one half) and no noise.
-          identity_graph: every node is its own only parent, whatever the edge networks say. With
+          identity_graph: every node is its own only parent, regardless of the edge networks. With
             mechanisms per node, no messages are passed then.
         """
         chosen = _chosen(action, self.num_actions)

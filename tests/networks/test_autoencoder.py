@@ -75,8 +75,10 @@ def test_patch_networks():
     # Every pixel influences the latents.
     slope = jax.grad(lambda x: jnp.sum(jnp.asarray(encoder.apply(variables, x)) ** 2))(images)
     assert (np.abs(slope).max(axis=(0, 3)) > 0).mean() > 0.9
-    told = encoder.init(jax.random.key(0), images, jnp.ones((2, 3)))
-    one, other = (encoder.apply(told, images, side) for side in (jnp.zeros((2, 3)), jnp.eye(2, 3)))
+    with_side = encoder.init(jax.random.key(0), images, jnp.ones((2, 3)))
+    one, other = (
+        encoder.apply(with_side, images, side) for side in (jnp.zeros((2, 3)), jnp.eye(2, 3))
+    )
     assert np.abs(np.asarray(one) - np.asarray(other)).min(1).max() > 0
 
     for rank, kind in ((0, PatchDecoder), (2, CompactDecoder)):

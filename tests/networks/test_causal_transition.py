@@ -160,7 +160,7 @@ def test_intervening_swaps_the_edges_into_hit_nodes_only():
     np.testing.assert_array_equal(same, ~hit)
 
 
-def test_what_no_action_touches_keeps_its_code():
+def test_untouched_nodes_keep_their_codes():
     _, params, one_hot = _case("shipped")
     every = _forward("shipped", "all")
     hit, gates = np.asarray(every.mask), np.asarray(every.graph)
@@ -221,7 +221,7 @@ def test_an_action_reaches_every_node():
     assert (np.abs(change).max(-1) > 1e-4).all()
 
 
-def test_noise_is_drawn_from_the_key_alone():
+def test_noise_depends_on_the_key_alone():
     layer, params, one_hot = _case("exo")
     edges_of = quick_jit(lambda key: apply(layer, params, one_hot, "none", key=key).edges)
     first, same, other = (edges_of(jax.random.key(seed)) for seed in (0, 0, 1))
@@ -229,11 +229,11 @@ def test_noise_is_drawn_from_the_key_alone():
     assert not np.allclose(first, other)
 
 
-# What the layer never forms
+# No pair of nodes in memory
 
 
 def _largest(jaxpr: Jaxpr) -> tuple[int, tuple[int, ...]]:
-    """Size and shape of the largest array that a program makes, in whatever is nested in it."""
+    """Size and shape of the largest array in a program, including nested programs."""
     best = (0, ())
     for equation in jaxpr.eqns:
         for variable in equation.outvars:
@@ -272,7 +272,7 @@ def test_no_pair_of_nodes_is_ever_formed(form):
     pairs = B * 32 * 32
     # Concatenated pairs, edge networks' hidden features, messages' hidden features of one head.
     forbidden = min(pairs * 2 * 16, pairs * 32, pairs * 24)
-    # What is allowed for each pair is one number for each action and head.
+    # One number for each action and head is allowed for each pair.
     allowed = (2 if form == "all" else 1) * (1 + 2) * pairs * 33 // 32
     assert allowed < forbidden
     for program in _programs(action):
@@ -280,8 +280,8 @@ def test_no_pair_of_nodes_is_ever_formed(form):
         assert size <= allowed, f"an array of shape {shape} is formed"
 
 
-def test_the_walk_finds_pairs_where_there_are_some():
-    # A scan inside a custom derivative inside jit hides its arrays from a shallow look.
+def test_the_walk_finds_pairs_that_are_formed():
+    # A shallow walk would miss a scan inside a custom derivative inside jit.
     @jax.custom_vjp
     def hidden(x):
         def body(total, row):

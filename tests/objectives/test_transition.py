@@ -64,10 +64,12 @@ def test_orphan_penalty(edges):
     # One certain parent each is enough, whichever it is; one parent of all nodes is as good.
     ring = np.roll(np.eye(N), 1, axis=1)[None, None]
     np.testing.assert_allclose(transition.orphan_penalty(jnp.asarray(ring)), 0, atol=1e-3)
-    everybodys = jnp.zeros((1, 1, N, N)).at[..., 0].set(1.0)
-    np.testing.assert_allclose(transition.orphan_penalty(everybodys), 0, atol=1e-3)
-    nobodys = jnp.zeros((1, 1, N, N)).at[:, :, 0].set(1.0)
-    np.testing.assert_allclose(transition.orphan_penalty(nobodys), np.sqrt(N - 1), rtol=1e-4)
+    common_parent = jnp.zeros((1, 1, N, N)).at[..., 0].set(1.0)
+    np.testing.assert_allclose(transition.orphan_penalty(common_parent), 0, atol=1e-3)
+    without_parents = jnp.zeros((1, 1, N, N)).at[:, :, 0].set(1.0)
+    np.testing.assert_allclose(
+        transition.orphan_penalty(without_parents), np.sqrt(N - 1), rtol=1e-4
+    )
 
 
 def test_identity_distance(gates):

@@ -31,13 +31,13 @@ def _leaky(x):
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_gates_are_bernoulli(temperature):
     logits = np.array([-2.0, -0.5, 0.0, 1.0, 3.0], np.float32)
-    draws = 4000
+    samples = 4000
     gates = graph.straight_through_bernoulli(
-        jax.random.key(0), jnp.tile(logits, (draws, 1)), temperature=temperature
+        jax.random.key(0), jnp.tile(logits, (samples, 1)), temperature=temperature
     )
     assert set(np.unique(gates)) == {0, 1}
     p = _sigmoid(logits)
-    deviation = np.sqrt(p * (1 - p) / draws)
+    deviation = np.sqrt(p * (1 - p) / samples)
     np.testing.assert_array_less(np.abs(np.asarray(gates).mean(0) - p), 4 * deviation)
 
 
@@ -98,15 +98,15 @@ def coded():
 
 def test_intervention_mask_is_bernoulli(coded):
     one_hot, action, table = coded
-    draws = 3000
+    samples = 3000
     masks = jax.jit(
         jax.vmap(lambda key: graph.intervention_mask(key, one_hot, table, jnp.asarray(action)))
-    )(jax.random.split(jax.random.key(0), draws))
-    assert masks.shape == (draws, B, N)
+    )(jax.random.split(jax.random.key(0), samples))
+    assert masks.shape == (samples, B, N)
     assert set(np.unique(masks)) == {0, 1}
     for b, n in np.ndindex(B, N):
         p = one_hot[b, n] @ _sigmoid(np.asarray(table[action[b], n]))
-        assert abs(masks[:, b, n].mean() - p) < 4 * np.sqrt(p * (1 - p) / draws) + 1e-3
+        assert abs(masks[:, b, n].mean() - p) < 4 * np.sqrt(p * (1 - p) / samples) + 1e-3
 
 
 def test_intervention_mask_without_a_key(coded):
@@ -240,7 +240,7 @@ def test_message_passing_gradients(sizes):
 
 
 def test_messages_run_into_i_from_j():
-    # Node 0's only parent beside itself is node 1; nothing else may reach it.
+    # The only other parent of node 0 is node 1; nothing else may reach it.
     target, sent, extra, readout, edge, *_ = (
         jnp.asarray(x) for x in _messages((B, 1), (B, 1), (1, S), (1, 1))
     )
@@ -256,8 +256,8 @@ def test_messages_run_into_i_from_j():
     np.testing.assert_array_equal(reaches, [True, True, False, False])
 
 
-def test_scores_of_strangers_drown_no_parent():
-    # Scores are hundreds apart, and the highest may belong to a node that is no parent: the
+def test_high_scores_of_other_nodes_leave_the_votes_of_parents():
+    # Scores are hundreds apart, and the highest may belong to a node that is not a parent: the
     # attention of the parents must not underflow.
     arguments = list(_messages((B, S), (B, S), (1, S), (1, 1)))
     arguments[3] = 100 * arguments[3]

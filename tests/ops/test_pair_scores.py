@@ -55,7 +55,7 @@ PATTERNS = {
 }
 
 
-# Features are walked by a scan, one or two at a time, or, where they and the nodes are many, in
+# A scan walks over features, one or two at a time; with many features and nodes, a loop walks over
 # chunks, the last of which may not be full.
 @pytest.mark.parametrize(("chunk", "features"), [(None, 3), (None, 4), (2, 5)])
 @pytest.mark.parametrize("pattern", PATTERNS)

@@ -44,8 +44,8 @@ def test_split_codebooks_by_hand():
 
 @pytest.mark.parametrize("num_codebooks", [1, 2, 3, 6])
 def test_codebooks_cut_channels_into_disjoint_chunks(num_codebooks):
-    # Every value of the latent is different: each must stand in exactly one chunk, the one that
-    # its channel belongs to.
+    # All values of the latent are different: each must appear in exactly one chunk, that of its
+    # channel.
     latent = np.arange(2 * 2 * 3 * 6).reshape(2, 2, 3, 6)
     chunks = np.asarray(quantize.split_codebooks(jnp.asarray(latent), num_codebooks=num_codebooks))
     width = 6 // num_codebooks
@@ -99,7 +99,7 @@ def test_nearest_code(h, codebooks):
 
 
 def test_nearest_code_by_hand():
-    # The second codebook is the first one, the other way round.
+    # The second codebook is the first one in reverse order.
     codebooks = jnp.array([[[0.0, 0], [1, 0], [0, 2]], [[0, 2], [1, 0], [0, 0]]])
     h = jnp.array([[0.1, 0.2], [0.9, -5], [0.4, 1.5]])
     codes = quantize.nearest_code(jnp.stack([h, h])[None], codebooks)
@@ -155,7 +155,7 @@ def test_quantisation_losses(h):
     codebook, commitment = quantize.quantisation_losses(h, quantised)
     mean = sum((h.ravel() - quantised.ravel()) ** 2) / h.size
     np.testing.assert_allclose([codebook, commitment], [mean, mean], rtol=1e-5)
-    # Each moves one side only, towards the other.
+    # Each loss moves only one side, towards the other.
     towards = 2 * (h - quantised) / h.size
     for which, expected in ((0, (0 * towards, -towards)), (1, (towards, 0 * towards))):
         found = jax.grad(
@@ -271,7 +271,7 @@ def test_usage_entropy_and_perplexity():
     np.testing.assert_allclose(quantize.usage_entropy(usage), entropies, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(quantize.perplexity(usage), np.exp(entropies), rtol=1e-5)
     np.testing.assert_allclose(quantize.perplexity(usage)[:3], [4, 1, 2], rtol=1e-5)
-    # Counts of nothing at all are no reason for NaN.
+    # All-zero counts do not give NaN.
     assert np.isfinite(quantize.usage_entropy(jnp.zeros((1, 4)))).all()
 
 

@@ -1,8 +1,8 @@
 """The causal transition layer beside its literal twin: time, memory and floor (tools/benchmark).
 
-Both do the same work on the same parameters, codes and draws, as compiled programs, and are timed
-in turn, so that whatever else the machine does falls on both. Memory is what the compiler plans:
-arguments, results and temporaries of the largest program, both for the same batch.
+Both do the same work on the same parameters, codes and random numbers, as compiled programs. They
+are timed in turn, so that other load on the machine affects both. Memory is what the compiler
+plans: arguments, results and temporaries of the largest program, both for the same batch.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array
 
 from cdis.memory import keep_freed_memory
+from cdis.networks.apply import apply
 from cdis.networks.causal_transition import CausalTransition
 from cdis.objectives import transition
 from cdis.ops import retrieve
@@ -33,7 +34,7 @@ HEADER = (
 
 
 class Case(NamedTuple):
-    """A layer, its parameters, and what it is asked: pairs of codes, one-hot, and their actions."""
+    """A layer, its parameters, and a batch: pairs of one-hot codes and their actions."""
 
     layer: CausalTransition
     params: Any
@@ -73,12 +74,8 @@ def _log_probabilities(logits, y):
     )
 
 
-def _apply(layer, params, *args, key) -> Any:
-    return layer.apply({"params": params}, *args, key=key)
-
-
 class Program(NamedTuple):
-    """Something to time, and the memory that its largest compiled part plans, in bytes."""
+    """A function to time, and the memory that its largest compiled part plans, in bytes."""
 
     run: Callable[[], Any]
     memory: int
@@ -88,7 +85,7 @@ def _compiled(function, *args):
     program = jax.jit(function).lower(*args).compile()
     plan = program.memory_analysis()
     if plan is None:
-        raise SystemExit("This backend does not tell how much memory a program plans to use.")
+        raise SystemExit("This backend does not report how much memory a program plans to use.")
     parts = (plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes)
     return program, sum(parts)
 
@@ -98,7 +95,7 @@ def layer_training(case: Case) -> Program:
     layer, params, x, y, action, key = case
 
     def loss(params, x, y, action, key):
-        seen = _apply(layer, params, x, action, key=key)
+        seen = apply(layer, params, x, action, key=key)
         return _action_loss(seen.logits[:, 0], seen.edges[:, 0], seen.graph[:, 0], y)
 
     arguments = (params, x, y, action, key)
@@ -126,7 +123,7 @@ def layer_retrieval(case: Case) -> Program:
     layer, params, x, y, _, key = case
 
     def log_probabilities(params, x, y, key):
-        return _log_probabilities(_apply(layer, params, x, "all", key=key).logits, y)
+        return _log_probabilities(apply(layer, params, x, "all", key=key).logits, y)
 
     program, memory = _compiled(log_probabilities, params, x, y, key)
     return Program(lambda: program(params, x, y, key), memory)
@@ -135,9 +132,9 @@ def layer_retrieval(case: Case) -> Program:
 def twin_retrieval(case: Case) -> Program:
     """The same by one forward pass of the twin for each action."""
     layer, params, x, y, action, key = case
-    draw = jax.jit(lambda key: literal_transition.draw(layer, key, "all", len(x)))
-    choose = jax.jit(literal_transition.drawn_for)
-    noise = jax.eval_shape(lambda: choose(draw(key), 0))
+    sample = jax.jit(lambda key: literal_transition.sample(layer, key, "all", len(x)))
+    choose = jax.jit(literal_transition.sample_for)
+    noise = jax.eval_shape(lambda: choose(sample(key), 0))
 
     def logits(params, x, action, noise):
         return literal_transition.of_action(layer, params, x, action, noise)[0]
@@ -147,9 +144,9 @@ def twin_retrieval(case: Case) -> Program:
     actions = [jnp.full_like(action, a) for a in range(layer.num_actions)]
 
     def run():
-        drawn = draw(key)
+        sampled = sample(key)
         predicted = [
-            forward(params, x, each, choose(drawn, index)) for index, each in enumerate(actions)
+            forward(params, x, each, choose(sampled, index)) for index, each in enumerate(actions)
         ]
         return compare(jnp.stack(predicted, axis=1), y)
 
@@ -185,7 +182,7 @@ def floor_flops(task: str, layer: CausalTransition) -> float:
 
 
 def _seconds(run: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds on the clock and of processor time (all cores), which waits for nobody."""
+    """Wall-clock seconds, and seconds of processor time on all cores."""
     start, used = time.perf_counter(), time.process_time()
     jax.block_until_ready(run())
     return time.perf_counter() - start, time.process_time() - used

@@ -1,7 +1,7 @@
 """The causal transition layer, transcribed literally from the published equations: its slow twin.
 
-It forms every pair `[v_i ; v_j]`, computes all 1 + A heads of the last layer and then selects what
-is read, and walks through the actions in a loop, one forward pass for each. Tests hold
+It forms every pair `[v_i ; v_j]`, computes all 1 + A heads of the last layer before it selects two,
+and walks through the actions in a loop, one forward pass for each. Tests hold
 `CausalTransition` equal to it; tools/benchmark holds their times side by side.
 """
 
@@ -24,10 +24,10 @@ def _gate(logits, noise):
     return quantize.straight_through((noisy > 0).astype(jnp.float32), jax.nn.sigmoid(noisy))
 
 
-def draw(layer: CausalTransition, key, action, batch: int) -> dict[str, Any]:
-    """All that the layer draws, as the layer draws it, with an axis for the actions looked at.
+def sample(layer: CausalTransition, key, action, batch: int) -> dict[str, Any]:
+    """The layer's random numbers, sampled as it does, with an axis for the actions considered.
 
-    Zeros without a key: gates are deterministic, and nothing is noisy.
+    Zeros without a key: gates are deterministic and there is no noise.
     """
     n, every = layer.num_nodes, _is(action, "all")
     s = layer.num_actions if every else 1
@@ -49,10 +49,10 @@ def draw(layer: CausalTransition, key, action, batch: int) -> dict[str, Any]:
     )
 
 
-def drawn_for(noise: dict[str, Any], index: int) -> dict[str, Any]:
-    """What `of_action` needs of all that was drawn, for one of the actions looked at."""
+def sample_for(noise: dict[str, Any], index: int) -> dict[str, Any]:
+    """The random numbers that `of_action` needs for one of the actions considered."""
     mine = {name: noise[name][:, index] for name in ("mask", "endo")} | {"exo": noise["exo"]}
-    pair = jnp.array([0, index + 1])  # without an action there is one graph only, and it is read
+    pair = jnp.array([0, index + 1])  # clipped: without an action there is only one graph
     return mine | {"graph": jnp.take(noise["graph"], pair, axis=1, mode="clip")}
 
 
@@ -121,7 +121,7 @@ def of_action(
         gates = (1 - hit) * gates + hit * _gate(logits, noise["graph"][:, 1])
     if identity:
         gates = jnp.broadcast_to(jnp.eye(N), gates.shape)
-    # Mechanisms of their own read their node's code already: they wait for no message from it.
+    # A mechanism per node reads the node's code already: no message from it is needed.
     alone = identity and layer.mechanism == "per_node"
 
     # Transition: the extra parents are nodes whose only parent is themselves.
@@ -154,8 +154,8 @@ def of_action(
 
 
 def transition(layer: CausalTransition, params, one_hot, action, *, key=None, identity=False):
-    """What `layer` gives, as a tuple, by one forward pass for each action looked at."""
-    noise = draw(layer, key, action, len(one_hot))
+    """The layer's outputs as a tuple, by one forward pass for each action considered."""
+    noise = sample(layer, key, action, len(one_hot))
     if _is(action, "none"):
         actions = [None]
     elif _is(action, "all"):
@@ -163,7 +163,7 @@ def transition(layer: CausalTransition, params, one_hot, action, *, key=None, id
     else:
         actions = [jnp.asarray(action)]
     outputs = [
-        of_action(layer, params, one_hot, each, drawn_for(noise, s), identity)
+        of_action(layer, params, one_hot, each, sample_for(noise, s), identity)
         for s, each in enumerate(actions)
     ]
     return tuple(jnp.stack(parts, axis=1) for parts in zip(*outputs, strict=True))

@@ -1,4 +1,4 @@
-"""tools/benchmark: what it compares is equal, and it runs."""
+"""tools/benchmark: the layer and its twin give equal results, and the script runs."""
 
 import json
 import subprocess

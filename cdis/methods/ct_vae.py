@@ -1,51 +1,26 @@
-"""CT-VAE: causal transitions between the codes of a vector-quantised autoencoder.
+"""CT-VAE as published: causal transitions between the codes of a vector-quantised autoencoder.
 
 Gendron, Witbrock and Dobbie, "Disentanglement of Latent Representations via (Sparse) Causal
-Interventions", arXiv 2302.00869 (IJCAI 2023). An image becomes N codes out of K; the codes are the
-nodes of a causal graph; an action rewires the edges into the nodes that it hits. Trained in
-stages, it applies actions to images (`intervene`) and tells which action lies between two
-(`retrieve`).
+Interventions", arXiv 2302.00869 (IJCAI 2023). An image becomes N codes out of K, one for each place
+of a grid and each codebook; the codes are the nodes of a causal graph; an action rewires the edges
+into the nodes that it hits. Trained, the model applies actions to images (`intervene`) and infers
+the action between two images (`retrieve`).
 
-    stage "autoencoder"  MCQ-VAE: images -> codes -> images; or, with the switch `joint`,
-    stage "joint"        the same with transitions, which then shape the codes
-    stage "transition"   on integer codes, computed once for every image, since they are frozen
+    stage "autoencoder"  MCQ-VAE: images -> codes -> images
+    stage "transition"   on codes that are frozen and computed once; base, action and retrieval mode
+                         take turns
 
-Departures from the paper. Each is a switch of `config.model`; the published value is in brackets.
-The README has the effect measured of the main ones.
+The published form is a slip in four places, where we depart from it: codebooks divide the channels
+into disjoint chunks; no activation stands between encoder and quantiser; `adjacency[i, j]` is the
+edge into i from j everywhere; the edge prior has a fixed rate.
 
-    joint               transitions shape the codes, through straight-through assignments of both
-                        images' codes  [False: the autoencoder is trained alone]
-    joint_graph         in that stage every node's code must be foretold from its own code and the
-                        action alone, which makes codes autonomous  [no such stage]
-    weights.sharing     and two factors are not to move the same node  [0]
-    modes               every batch serves retrieval and prediction  ["alternating": base, action
-                        and retrieval mode in turn]
-    reverse             each pair is also shown from y to x with the opposite action  [False]
-    retrieval           evidence is summed over nodes  ["mean"]; a temperature may be learned  [1]
-    gates               deterministic: on where the probability is above one half  ["stochastic"]
-    transition.mask     a free logit for each (action, node, code)  ["additive", which cannot select
-                        by action and node]
-    transition.mask_start, .edge_start  at first most nodes are hit, and no edges exist  [0, 0]
-    weights.mask        a hit has its price, so that an action hits few nodes  [0]
-    transition.copy     a node that is not hit and has no hit parent keeps its code  [False]
-    transition.mechanism, .embedding    each node has a mechanism and vectors of its own
-                        ["shared", 0]
-    autoencoder.kind    every code sees the whole image; images are drawn as sums of separable
-                        terms  ["grid" of patches, convolutions]
-    reconstruction      binary cross-entropy  ["squared_error"]
-    weights.image       predicted codes, decoded, must draw y  [0]
-    codes.gradient      the encoder learns through soft assignments to codes  ["copy": the
-                        gradient of the code's vector is handed to the encoder's output]
-    weights.usage, .doubt   codes in use on the whole, certain on each image  [0, 0]
-
-Not switchable, because the published form is a slip: codebooks cut channels into disjoint chunks;
-no activation stands between encoder and quantiser; `adjacency[i, j]` is the edge into i from j
-everywhere; the edge prior has a fixed rate.
+`cdis.methods.joint_ct_vae` is our variant, in which transitions shape the codes.
 """
 
+import functools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
@@ -53,6 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
+from cdis.config import common, stage
 from cdis.data.examples import IMAGES, PAIRS
 from cdis.data.info import Info
 from cdis.errors import UserError
@@ -62,447 +38,496 @@ from cdis.methods.base import (
     Aux,
     Batch,
     Codes,
+    Context,
     Method,
     Objective,
+    Path,
+    Representation,
     Stage,
     Variables,
 )
+from cdis.methods.switches import check_switches
 from cdis.networks import autoencoder
-from cdis.networks.causal_transition import CausalTransition, DenseTransition, Transition
+from cdis.networks.apply import apply
+from cdis.networks.causal_transition import Action, CausalTransition, Transition
 from cdis.objectives import reconstruction, transition
 from cdis.ops import quantize, retrieve
 from cdis.ops.images import from_uint8
 
-Metrics = dict[str, Array]
+Scalars = dict[str, Array]
+
+
+def defaults() -> ConfigDict:
+    """The complete config: published widths and weights, on coloured sprites, short trainings."""
+    config = common()
+    config.method = "cdis.methods.ct_vae"
+    config.data.name = "sprites2d/coloured"
+    config.stages.autoencoder = stage(
+        steps=500,
+        batch_size=64,
+        learning_rate=5e-4,
+        schedule="exponential",
+        decay_per_epoch=0.98,
+    )
+    config.stages.transition = stage(
+        steps=2000,
+        batch_size=16,
+        learning_rate=5e-4,
+        schedule="exponential",
+        decay_per_epoch=0.994,
+    )
+    config.model = ConfigDict(
+        {
+            "edge_rate": 0.1,  # of the edges' prior; ours, the authors' prior is random
+            "autoencoder": {
+                "widths": (64, 128, 256),  # one stride-2 convolution each
+                "residual_blocks": 6,
+            },
+            "codes": {
+                "num_codebooks": 1,
+                "num_codes": 64,  # K
+                "code_dim": 128,
+                "initial_scale": 0.1,  # standard deviation of initial code vectors
+                "decay": 0.0,  # of a moving-average codebook; 0: trained by gradient
+                # Mean uses a step below which a code of a moving-average codebook restarts at a
+                # random encoder output; 0: never.
+                "restart_below": 0.0,
+            },
+            "transition": {
+                "edge_hidden": 800,
+                "message_hidden": (100,),  # of each head, one layer each
+                "noise": "off",  # | "exo" | "endo"
+            },
+            "weights": {
+                "reconstruction": 1.0,
+                "codebook": 1.0,
+                "commitment": 0.25,
+                # gamma = 1.5 times alpha_id, beta, delta and epsilon
+                "base": 1.5,
+                "identity": 0.015,
+                "action": 1.5,
+                "retrieval": 1.5,
+                "edge_prior": 0.6,
+                "graph_size": 0.015,
+                "orphans": 0.15,
+            },
+        }
+    )
+    return config
+
+
+#: Overrides that make the networks tiny, on images that need no download.
+SMOKE = {
+    "data.name": "sprites2d/coloured",
+    "stages.transition.steps": 3,  # one of each mode
+    "model.autoencoder.widths": (8, 8, 8),
+    "model.autoencoder.residual_blocks": 1,
+    "model.codes.num_codes": 8,
+    "model.codes.code_dim": 8,
+    "model.transition.edge_hidden": 8,
+    "model.transition.message_hidden": (8,),
+}
+
+#: The values that switches of `config.model` may take.
+SWITCHES = {"transition.noise": ("off", "exo", "endo")}
 
 
 class Networks(NamedTuple):
-    """The modules, and the shape of the codes between them."""
+    """The Flax modules, for C codebooks of vectors of size E."""
 
-    encoder: autoencoder.GridEncoder | autoencoder.CompactEncoder
-    decoder: autoencoder.GridDecoder | autoencoder.CompactDecoder
-    transition: CausalTransition | DenseTransition
-    grid: tuple[int, int]  #: latent places (H, W)
-
-
-#: What the switches of `config.model` may say.
-SWITCHES = {
-    "joint_graph": ("identity", "learned"),
-    "modes": ("together", "alternating"),
-    "gates": ("deterministic", "stochastic"),
-    "reconstruction": ("cross_entropy", "squared_error"),
-    "autoencoder.kind": ("compact", "grid"),
-    "codes.gradient": ("assignment", "copy"),
-    "transition.kind": ("graph", "dense"),
-    "transition.mask": ("table", "additive"),
-    "transition.mechanism": ("per_node", "shared"),
-    "transition.noise": ("off", "exo", "endo"),
-    "retrieval.over_nodes": ("sum", "mean"),
-}
+    encoder: nn.Module  #: images, float32 `[B, H, W, C]` in [-1, 1], to latents `[B, I, J, C * E]`
+    decoder: nn.Module  #: `[B, I, J, C * E]` to images
+    transition: nn.Module  #: called as `CausalTransition` is, on N = C * I * J nodes
+    grid: tuple[int, int]  #: I, J
 
 
-def make(config: ConfigDict, info: Info) -> Method:
-    """CT-VAE for images and actions of `info`, as `config.model` says.
+class MakeNetworks(Protocol):
+    """Networks for a complete config and a data set, as `make` is given them."""
 
-    Raises `UserError` for a switch set to what it does not know, and for a grid of latents that the
-    images do not divide into.
+    def __call__(self, config: ConfigDict, info: Info, /) -> Networks: ...
+
+
+class Model(NamedTuple):
+    """What every function of the method needs to know."""
+
+    config: ConfigDict  #: `config.model` of the experiment
+    info: Info
+    networks: Networks
+    gate_key: PRNGKeyArray  #: of stochastic gates outside training
+
+    @property
+    def num_nodes(self) -> int:
+        """N."""
+        return self.config.codes.num_codebooks * math.prod(self.networks.grid)
+
+    @property
+    def moving_average(self) -> bool:
+        """Are codebooks moving averages, and not trained by gradient?"""
+        return self.config.codes.decay > 0
+
+
+def networks(config: ConfigDict, info: Info) -> Networks:
+    """The networks that `config.model` describes.
+
+    Raises `UserError` for images that the encoder's convolutions do not divide into a grid.
     """
-    _check(config.model)
-    model, codes, weights = config.model, config.model.codes, config.model.weights
-    networks = _networks(model, info)
-    num_nodes = codes.num_codebooks * math.prod(networks.grid)
-    moving_average = codes.decay > 0
-
-    def init(key: PRNGKeyArray, batch: Batch) -> Variables:
-        keys = jax.random.split(key, 4)
-        image = from_uint8(batch["x"]["image"])
-        encoder: Any = networks.encoder.init(keys[0], image)["params"]
-        latent = _apply(networks.encoder, {"params": encoder}, image)
-        if model.autoencoder.kind == "compact":
-            encoder = autoencoder.spread(encoder, latent)
-        one_hot = jnp.zeros((len(image), num_nodes, codes.num_codes)).at[..., 0].set(1.0)
-        shape = (codes.num_codebooks, codes.num_codes, codes.code_dim)
-        vectors = codes.initial_scale * jax.random.normal(keys[3], shape)
-        params = {
-            "encoder": encoder,
-            "decoder": networks.decoder.init(keys[1], latent)["params"],
-            "transition": networks.transition.init(keys[2], one_hot, "all")["params"],
-            "retrieval": {"log_temperature": jnp.log(jnp.float32(model.retrieval.temperature))},
-        }
-        if not moving_average:
-            return {"params": params | {"codebook": {"vectors": vectors}}}
-        counts = jnp.ones(shape[:2])
-        return {
-            "params": params,
-            "codebook": {"vectors": vectors, "counts": counts, "sums": vectors * counts[..., None]},
-        }
-
-    def codebooks(variables: Variables) -> Float[Array, "c k e"]:
-        home = variables if moving_average else variables["params"]
-        return home["codebook"]["vectors"]
-
-    def latents(variables: Variables, images: Float[Array, "b h w c"]) -> Float[Array, "b c m e"]:
-        h = _apply(networks.encoder, {"params": variables["params"]["encoder"]}, images)
-        h = h.reshape(len(images), *networks.grid, -1)
-        return quantize.split_codebooks(h, num_codebooks=codes.num_codebooks)
-
-    def pixels(variables: Variables, quantised: Float[Array, "b c m e"]) -> Array:
-        """Decoder output: logits for the cross-entropy, else images."""
-        z = quantize.merge_codebooks(quantised, grid=networks.grid)
-        if networks.grid == (1, 1):
-            z = z[:, 0, 0]
-        return _apply(networks.decoder, {"params": variables["params"]["decoder"]}, z)
-
-    def vectors_of(variables: Variables, one_hot: Float[Array, "b n k"]) -> Array:
-        """Vectors of (straight-through) one-hot codes, as the decoder takes them."""
-        one_hot = one_hot.reshape(len(one_hot), codes.num_codebooks, -1, codes.num_codes)
-        return jnp.einsum("bcmk,cke->bcme", one_hot, codebooks(variables))
-
-    def predict(variables: Variables, one_hot, action, key, identity_graph=False) -> Transition:
-        params = {"params": variables["params"]["transition"]}
-        key = None if model.gates == "deterministic" else key
-        options = {"key": key, "identity_graph": identity_graph}
-        return _apply(networks.transition, params, one_hot, action, **options)
-
-    def redraw_loss(output: Array, target: Array) -> Array:
-        if model.reconstruction == "cross_entropy":
-            return reconstruction.cross_entropy(output, target)
-        return reconstruction.squared_error(output, target)
-
-    def autoencoder_terms(variables, images, redrawn, key, axis_name):
-        """MCQ-VAE's losses, one-hot codes that carry a gradient, latents, and the new codebooks.
-
-        Only the first `redrawn` images are reconstructed.
-        """
-        h = latents(variables, images)
-        vectors = codebooks(variables)
-        q = quantize.nearest_code(h, vectors)
-        quantised = quantize.lookup(q, vectors)
-        codebook, commitment = quantize.quantisation_losses(h, quantised)
-        log_soft = jax.nn.log_softmax(
-            quantize.negative_distances(h, vectors) / codes.assignment_temperature, axis=-1
+    codes, parts, shape = config.model.codes, config.model.autoencoder, info.image_shape
+    stride = 2 ** len(parts.widths)
+    if shape[0] % stride or shape[1] % stride:
+        raise UserError(
+            f"config.model.autoencoder.widths: {len(parts.widths)} stride-2 convolutions need "
+            f"image sides divisible by {stride}, but {info.name} has images of {shape}"
         )
-        soft = jnp.exp(log_soft)
-        hard = jax.nn.one_hot(q, codes.num_codes, dtype=soft.dtype)
-        one_hot = quantize.straight_through(hard, soft).reshape(len(images), num_nodes, -1)
-        if codes.gradient == "assignment":
-            carried = vectors_of(variables, one_hot[:redrawn])
-        else:
-            carried = quantize.straight_through(quantised[:redrawn], h[:redrawn])
-        usage = soft.mean((0, 2))
-        if axis_name is not None:
-            usage = jax.lax.pmean(usage, axis_name)
-        terms = {
-            "reconstruction": redraw_loss(pixels(variables, carried), images[:redrawn]),
-            "codebook": codebook,
-            "commitment": commitment,
-            # Together the two are what a code does not tell of its image: diverse on the whole,
-            # certain on each.
-            "usage": math.log(codes.num_codes) - quantize.usage_entropy(usage).mean(),
-            "doubt": -jnp.mean(jnp.sum(soft * log_soft, axis=-1)),
-        }
-        counts = quantize.code_counts(q, num_codes=codes.num_codes, axis_name=axis_name)
-        used = quantize.perplexity(counts).mean() / codes.num_codes
-        return (
-            terms,
-            one_hot,
-            h.reshape(len(images), num_nodes, -1),
-            {"codes_used": used},
-            renewed(variables, key, h, q, counts, axis_name),
-        )
+    grid = (shape[0] // stride, shape[1] // stride)
+    blocks, latent = parts.residual_blocks, codes.num_codebooks * codes.code_dim
+    layer = CausalTransition(
+        num_nodes=codes.num_codebooks * math.prod(grid),
+        num_codes=codes.num_codes,
+        num_actions=info.num_actions,
+        edge_hidden=config.model.transition.edge_hidden,
+        message_hidden=tuple(config.model.transition.message_hidden),
+        noise=config.model.transition.noise,
+    )
+    return Networks(
+        autoencoder.GridEncoder(tuple(parts.widths), blocks, latent),
+        autoencoder.GridDecoder(tuple(parts.widths), blocks, shape[2]),
+        layer,
+        grid,
+    )
 
-    def renewed(variables, key, h, q, counts, axis_name) -> Variables:
-        """Codebooks kept by moving average, dead codes restarted; nothing otherwise."""
-        if not moving_average:
-            return {}
-        old, h = variables["codebook"], jax.lax.stop_gradient(h)
-        sums = quantize.code_sums(h, q, num_codes=codes.num_codes, axis_name=axis_name)
-        vectors, mean_counts, mean_sums = quantize.moving_average_codebook(
-            old["counts"], old["sums"], counts, sums, decay=codes.decay
-        )
-        if codes.restart_below > 0:
-            vectors, dead = quantize.restart_dead_codes(
-                key, vectors, mean_counts, h, threshold=codes.restart_below
-            )
-            mean_counts = jnp.where(dead > 0, 1.0, mean_counts)
-            mean_sums = jnp.where(dead[..., None] > 0, vectors, mean_sums)
-        return {"codebook": {"vectors": vectors, "counts": mean_counts, "sums": mean_sums}}
 
-    def log_probabilities(variables, logits, target):
-        distances = retrieve.code_distances(logits, target, over_nodes=model.retrieval.over_nodes)
-        temperature = jnp.exp(variables["params"]["retrieval"]["log_temperature"])
-        return retrieve.action_log_probabilities(distances, temperature=temperature)
+def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> Method:
+    """CT-VAE for the images and actions of `info`, as `config.model` describes it.
 
-    def retrieval_terms(variables, log_p, action):
-        chosen = jnp.take_along_axis(log_p, action[:, None], axis=1)
-        accuracy = jnp.mean(jnp.argmax(log_p, axis=-1) == action)
-        temperature = jnp.exp(variables["params"]["retrieval"]["log_temperature"])
-        return -jnp.mean(chosen), {"retrieval_accuracy": accuracy, "temperature": temperature}
+    To use networks of your own, put this into a module and name it in `config.method`:
 
-    def graph_terms(seen: Transition):
-        return {
-            "edge_prior": transition.edge_divergence(seen.edges, rate=model.edge_rate),
-            "graph_size": transition.graph_size(seen.graph),
-            "orphans": transition.orphan_penalty(seen.edges),
-            "mask": seen.mask.mean(),
-        }
+        from cdis.methods import ct_vae
+        def networks(config, info):
+            return ct_vae.networks(config, info)._replace(encoder=MyEncoder())
+        def make(config, info):
+            return ct_vae.make(config, info, networks=networks)
 
-    def together(
-        variables, x, y, action, key, identity_graph=False
-    ) -> tuple[Metrics, Array, Metrics]:
-        """Every pair asks which action it is, and what its action does."""
-        pairs = len(x)
-        if model.reverse:
-            x, y = jnp.concatenate([x, y]), jnp.concatenate([y, x])
-            action = jnp.concatenate([action, (action + info.num_factors) % info.num_actions])
-        every = predict(variables, x, "all", key, identity_graph)
-        log_p = log_probabilities(variables, every.logits, y)
-        retrieval, metrics = retrieval_terms(variables, log_p, action)
-        ours = Transition(*(_of_action(part, action) for part in every))
-        terms = graph_terms(ours) | {
-            "retrieval": retrieval,
-            # Targets are fixed: what is to be predicted must not move towards the prediction.
-            "action": transition.node_cross_entropy(ours.logits, jax.lax.stop_gradient(y)),
-        }
-        metrics["nodes_hit"] = ours.mask.sum(-1).mean()
-        return terms, ours.logits[:pairs], metrics
-
-    def alternating(variables, x, y, action, key, step) -> tuple[Metrics, Metrics]:
-        """Published: a batch has one mode; base, action and retrieval take turns."""
-
-        def base(key):
-            free = predict(variables, x, "none", key)
-            fixed = _apply(
-                networks.transition,
-                {"params": variables["params"]["transition"]},
-                x,
-                "none",
-                key=key,
-                identity_graph=True,
-            )
-            still = transition.node_cross_entropy(fixed.logits[:, 0], x)
-            return {
-                "base": transition.node_cross_entropy(free.logits[:, 0], x),
-                "identity": still + transition.identity_distance(free.graph),
-            }
-
-        def act(key):
-            seen = predict(variables, x, action, key)
-            seen = Transition(*(part[:, 0] for part in seen))
-            return graph_terms(seen) | {
-                "action": transition.node_cross_entropy(seen.logits, y),
-            }
-
-        def causal(key):
-            log_p = log_probabilities(variables, predict(variables, x, "all", key).logits, y)
-            retrieval, metrics = retrieval_terms(variables, log_p, action)
-            return {"retrieval": retrieval} | metrics
-
-        modes: tuple[Callable, ...] = (base, act, causal)
-        shapes = [jax.eval_shape(mode, key) for mode in modes]
-        names = {name: shape for found in shapes for name, shape in found.items()}
-
-        def padded(mode):
-            zeros = {name: jnp.zeros(s.shape, s.dtype) for name, s in names.items()}
-            return lambda key: zeros | mode(key)
-
-        terms = jax.lax.switch(step % 3, [padded(mode) for mode in modes], key)
-        # Each mode is seen in a third of the batches: the log shows its mean when it is.
-        metrics = {name: 3 * terms.pop(name) for name in ("retrieval_accuracy", "temperature")}
-        return terms, metrics
-
-    def total(terms: Metrics, metrics: Metrics, new: Variables, step: Array) -> tuple[Array, Aux]:
-        say = {name: _ramp(step, between) for name, between in model.ramps.items()}
-        value = sum(say.get(name, 1.0) * weights[name] * term for name, term in terms.items())
-        return jnp.asarray(value), Aux(terms | metrics, new)
-
-    def image_term(variables, logits, target):
-        """Predicted codes, exact forward and soft backward, decoded and compared with y."""
-        soft = jax.nn.softmax(logits, axis=-1)
-        hard = jax.nn.one_hot(jnp.argmax(logits, axis=-1), codes.num_codes, dtype=soft.dtype)
-        drawn = vectors_of(variables, quantize.straight_through(hard, soft))
-        return redraw_loss(pixels(variables, drawn), target)
-
-    def apart_loss(variables, batch, context):
-        key, step, axis_name = context
-        images = from_uint8(batch["x"]["image"])
-        terms, *_, metrics, new = autoencoder_terms(variables, images, len(images), key, axis_name)
-        return total(terms, metrics, new, step)
-
-    def joint_loss(variables, batch, context):
-        key, step, axis_name = context
-        images = from_uint8(jnp.concatenate([batch["x"]["image"], batch["y"]["image"]]))
-        keys = jax.random.split(key)
-        terms, one_hot, h, metrics, new = autoencoder_terms(
-            variables, images, len(images) // 2, keys[0], axis_name
-        )
-        # A fresh transition layer has nothing to teach the codes; its say grows with time.
-        say = _ramp(step, model.ramps.transitions)
-        fixed = jax.lax.stop_gradient(one_hot)
-        x, y = jnp.split(fixed + say * (one_hot - fixed), 2)
-        identity = model.joint_graph == "identity"
-        more, logits, seen = together(variables, x, y, batch["action"], keys[1], identity)
-        terms |= more
-        before, after = jnp.split(h, 2)
-        terms["sharing"] = transition.node_sharing(
-            before,
-            after,
-            batch["action"] % info.num_factors,
-            num_factors=info.num_factors,
-            axis_name=axis_name,
-        )
-        if weights.image:
-            terms["image"] = say * image_term(variables, logits, images[len(x) :])
-        return total(terms, metrics | seen, new, step)
-
-    def transition_loss(variables, batch, context):
-        key, step, axis_name = context
-        del axis_name
-        x, y = (jax.nn.one_hot(batch[side]["codes"], codes.num_codes) for side in ("x", "y"))
-        if model.modes == "alternating":
-            return total(*alternating(variables, x, y, batch["action"], key, step), {}, step)
-        terms, logits, metrics = together(variables, x, y, batch["action"], key)
-        if weights.image:
-            target = from_uint8(batch["y"]["image"])
-            terms["image"] = image_term(variables, logits, target)
-            drawn = pixels(variables, vectors_of(variables, y))
-            terms["reconstruction"] = redraw_loss(drawn, target)
-        return total(terms, metrics, {}, step)
-
-    def encode(
-        variables: Variables, images: UInt8[Array, "b h w c"], values: Array | None = None
-    ) -> dict[str, Array]:
-        del values
-        vectors = codebooks(variables)
-        q = quantize.nearest_code(latents(variables, from_uint8(images)), vectors)
-        quantised = quantize.lookup(q, vectors)
-        return {"codes": q.reshape(len(q), -1), "vectors": quantised.reshape(len(q), -1)}
-
-    def one_hot_codes(variables, images):
-        return jax.nn.one_hot(encode(variables, images)["codes"], codes.num_codes)
-
-    def decode(variables: Variables, representation: dict[str, Array]) -> Array:
-        vectors = representation["vectors"]
-        shape = (len(vectors), codes.num_codebooks, -1, codes.code_dim)
-        output = pixels(variables, vectors.reshape(shape))
-        return 2 * jax.nn.sigmoid(output) - 1 if model.reconstruction == "cross_entropy" else output
-
-    # Published gates are drawn; in evaluation always from the same key.
+    Raises `UserError` for an unknown kind of noise, and for images that the encoder's convolutions
+    do not divide into a grid.
+    """
+    check_switches(config.model, SWITCHES)
     gate_key = jax.random.key(config.seed)
-
-    def retrieve_action(variables: Variables, x: Array, y: Array) -> Float[Array, "b a"]:
-        every = predict(variables, one_hot_codes(variables, x), "all", gate_key)
-        return jnp.exp(log_probabilities(variables, every.logits, one_hot_codes(variables, y)))
-
-    def intervene(variables: Variables, images: Array, action: Int[Array, " b"]) -> Array:
-        after = predict(variables, one_hot_codes(variables, images), action, gate_key).logits[:, 0]
-        chosen = jax.nn.one_hot(jnp.argmax(after, axis=-1), codes.num_codes)
-        vectors = vectors_of(variables, chosen)
-        return decode(variables, {"vectors": vectors.reshape(len(images), -1)})
-
-    def describe(variables: Variables, images: Array, action: Int[Array, " b"]) -> ActionGraph:
-        one_hot = one_hot_codes(variables, images)
-        acted = predict(variables, one_hot, action, gate_key)
-        idle = predict(variables, one_hot, "none", gate_key)
-        return ActionGraph(acted.mask[:, 0], acted.edges[:, 0], idle.edges[:, 0])
-
-    drawn = model.modes == "together" and weights.image > 0
-    second_parts = {"transition", "retrieval", "decoder"} if drawn else {"transition", "retrieval"}
-    fixed = set() if model.retrieval.learned_temperature else {"retrieval"}
+    model, bind = Model(config.model, info, networks(config, info), gate_key), functools.partial
     first = Stage(
         name="autoencoder",
         rows=IMAGES,
         columns=("image",),
-        objectives=(
-            Objective(apart_loss, lambda path: path[0] in {"encoder", "decoder", "codebook"}),
-        ),
-    )
-    joint = Stage(
-        name="joint",
-        rows=PAIRS,
-        columns=("image",),
-        objectives=(Objective(joint_loss, lambda path: path[0] not in fixed),),
+        objectives=(Objective(bind(autoencoder_loss, model), of_autoencoder),),
     )
     second = Stage(
         name="transition",
         rows=PAIRS,
-        columns=("codes", "image") if drawn else ("codes",),
-        objectives=(Objective(transition_loss, lambda path: path[0] in second_parts - fixed),),
-        precompute=lambda variables, images: {"codes": encode(variables, images)["codes"]},
+        columns=("codes",),
+        objectives=(Objective(bind(transition_loss, model), of_transition),),
+        precompute=bind(precompute_codes, model),
     )
     return Method(
-        init=init,
-        stages=(joint if model.joint else first, second),
-        encode=encode,
-        decode=decode,
-        codes=Codes(codes.num_codes, codes.num_codebooks),
-        actions=Actions(retrieve_action, intervene, describe),
+        init=bind(init, model),
+        stages=(first, second),
+        encode=bind(encode, model),
+        decode=bind(decode, model),
+        codes=Codes(config.model.codes.num_codes, config.model.codes.num_codebooks),
+        actions=Actions(
+            bind(retrieve_action, model), bind(intervene, model), bind(describe, model)
+        ),
     )
 
 
-def _ramp(step: Array, between: tuple[int, int]) -> Array:
-    """0 up to the first of two steps, 1 from the second on."""
-    begin, end = between
-    return jnp.clip((step - begin) / max(end - begin, 1), 0.0, 1.0)
+def of_autoencoder(path: Path) -> bool:
+    """Is it a parameter of the autoencoder?"""
+    return path[0] in {"encoder", "decoder", "codebook"}
 
 
-def _apply(module: nn.Module, *args: Any, **options: Any) -> Any:
-    """`module.apply`, whose declared result also covers calls that change variables."""
-    return module.apply(*args, **options)
+def of_transition(path: Path) -> bool:
+    """Is it a parameter of the transition layer?"""
+    return path[0] == "transition"
 
 
-def _of_action(x: Array, action: Int[Array, " b"]) -> Array:
-    """`x[b, action[b]]` of an array `[B, A, ...]`."""
-    index = action.reshape(-1, *[1] * (x.ndim - 1))
-    return jnp.take_along_axis(x, index, axis=1)[:, 0]
+# Parts of the model
 
 
-def _check(model: ConfigDict) -> None:
-    for name, allowed in SWITCHES.items():
-        value = model
-        for part in name.split("."):
-            value = value[part]
-        if value not in allowed:
-            raise UserError(
-                f"config.model.{name} is {value!r}, but must be one of {', '.join(allowed)}."
-            )
-    if model.transition.noise != "off" and model.gates == "deterministic":
-        raise UserError(
-            f"config.model.transition.noise is {model.transition.noise!r}, but deterministic gates "
-            "leave no room for noise. Set config.model.gates to 'stochastic' or the noise to 'off'."
+def init(model: Model, key: PRNGKeyArray, batch: Batch) -> Variables:
+    """Initial parameters, and the collection "codebook" if it is a moving average."""
+    codes, modules, keys = model.config.codes, model.networks, jax.random.split(key, 4)
+    image = from_uint8(batch["x"]["image"])
+    encoder = modules.encoder.init(keys[0], image)["params"]
+    latent = apply(modules.encoder, encoder, image)
+    one_hot = jnp.zeros((len(image), model.num_nodes, codes.num_codes)).at[..., 0].set(1.0)
+    shape = (codes.num_codebooks, codes.num_codes, codes.code_dim)
+    vectors = codes.initial_scale * jax.random.normal(keys[3], shape)
+    params = {
+        "encoder": encoder,
+        "decoder": modules.decoder.init(keys[1], latent)["params"],
+        "transition": modules.transition.init(keys[2], one_hot, "all")["params"],
+    }
+    if not model.moving_average:
+        return {"params": params | {"codebook": {"vectors": vectors}}}
+    counts = jnp.ones(shape[:2])
+    sums = vectors * counts[..., None]
+    return {"params": params, "codebook": {"vectors": vectors, "counts": counts, "sums": sums}}
+
+
+def codebooks(model: Model, variables: Variables) -> Float[Array, "c k e"]:
+    """The vectors of all codes."""
+    home = variables if model.moving_average else variables["params"]
+    return home["codebook"]["vectors"]
+
+
+def latents(
+    model: Model, variables: Variables, images: Float[Array, "b h w c"]
+) -> Float[Array, "b c m e"]:
+    """Encoder outputs, cut into one chunk of channels for each codebook."""
+    h = apply(model.networks.encoder, variables["params"]["encoder"], images)
+    return quantize.split_codebooks(h, num_codebooks=model.config.codes.num_codebooks)
+
+
+def reconstruct(
+    model: Model, variables: Variables, quantised: Float[Array, "b c m e"]
+) -> Float[Array, "b h w c"]:
+    """Images from vectors of codes."""
+    z = quantize.merge_codebooks(quantised, grid=model.networks.grid)
+    return apply(model.networks.decoder, variables["params"]["decoder"], z)
+
+
+def predict(
+    model: Model,
+    variables: Variables,
+    one_hot: Float[Array, "b n k"],
+    action: Action,
+    key: PRNGKeyArray,
+    identity_graph: bool = False,
+) -> Transition:
+    """The transition layer's prediction, with stochastic gates."""
+    options = {"key": key, "identity_graph": identity_graph}
+    layer, params = model.networks.transition, variables["params"]["transition"]
+    return apply(layer, params, one_hot, action, **options)
+
+
+def log_probabilities(
+    logits: Float[Array, "b a n k"], target: Float[Array, "b n k"]
+) -> Float[Array, "b a"]:
+    """Log probability of each action, from the codes predicted under it and the codes of y."""
+    distances = retrieve.code_distances(logits, target, over_nodes="mean")
+    return retrieve.action_log_probabilities(distances)
+
+
+# Stage "autoencoder"
+
+
+def autoencoder_loss(
+    model: Model, variables: Variables, batch: Batch, context: Context
+) -> tuple[Float[Array, ""], Aux]:
+    """MCQ-VAE (section 3): reconstruction, codebook and commitment loss."""
+    codes, vectors = model.config.codes, codebooks(model, variables)
+    images = from_uint8(batch["x"]["image"])
+    h = latents(model, variables, images)
+    q = quantize.nearest_code(h, vectors)
+    quantised = quantize.lookup(q, vectors)
+    codebook, commitment = quantize.quantisation_losses(h, quantised)
+    # The gradient of a code's vector is copied to the encoder's output.
+    output = reconstruct(model, variables, quantize.straight_through(quantised, h))
+    terms = {
+        "reconstruction": reconstruction.squared_error(output, images),
+        "codebook": codebook,
+        "commitment": commitment,
+    }
+    counts = quantize.code_counts(q, num_codes=codes.num_codes, axis_name=context.axis_name)
+    used = {"codes_used": quantize.perplexity(counts).mean() / codes.num_codes}
+    new = {}
+    if model.moving_average:
+        sums = quantize.code_sums(
+            jax.lax.stop_gradient(h), q, num_codes=codes.num_codes, axis_name=context.axis_name
         )
+        new = {"codebook": renewed(model, variables["codebook"], h, counts, sums, context.key)}
+    return weighted_sum(model, terms), Aux(terms | used, new)
 
 
-def _networks(model: ConfigDict, info: Info) -> Networks:
-    shape, codes, parts = info.image_shape, model.codes, model.autoencoder
-    latent = codes.num_codebooks * codes.code_dim
-    if parts.kind == "grid":
-        stride = 2 ** len(parts.widths)
-        if shape[0] % stride or shape[1] % stride:
-            raise UserError(
-                f"config.model.autoencoder.widths: {len(parts.widths)} stride-2 convolutions need "
-                f"image sides divisible by {stride}, but {info.name} has images of {shape}"
-            )
-        grid = (shape[0] // stride, shape[1] // stride)
-        encoder = autoencoder.GridEncoder(tuple(parts.widths), parts.residual_blocks, latent)
-        decoder = autoencoder.GridDecoder(tuple(parts.widths), parts.residual_blocks, shape[2])
-    else:
-        grid = (1, 1)
-        encoder = autoencoder.CompactEncoder(parts.patch, parts.width, parts.hidden, latent)
-        decoder = autoencoder.CompactDecoder(tuple(parts.decoder_hidden), parts.decoder_rank, shape)
-    layer = transition_layer(model, info, codes.num_codebooks * math.prod(grid))
-    return Networks(encoder, decoder, layer, grid)
-
-
-def transition_layer(
-    model: ConfigDict, info: Info, num_nodes: int
-) -> CausalTransition | DenseTransition:
-    """The layer that `config.model.transition` describes, for the codes of `num_nodes` nodes."""
-    shared: dict[str, Any] = dict(
-        num_nodes=num_nodes, num_codes=model.codes.num_codes, num_actions=info.num_actions
+def renewed(
+    model: Model,
+    old: dict[str, Array],
+    h: Float[Array, "b c m e"],
+    counts: Float[Array, "c k"],
+    sums: Float[Array, "c k e"],
+    key: PRNGKeyArray,
+) -> dict[str, Array]:
+    """Moving-average codebooks after a batch, dead codes restarted."""
+    codes = model.config.codes
+    vectors, mean_counts, mean_sums = quantize.moving_average_codebook(
+        old["counts"], old["sums"], counts, sums, decay=codes.decay
     )
-    if model.transition.kind == "dense":
-        return DenseTransition(**shared, hidden=tuple(model.transition.dense_hidden))
-    options = {k: v for k, v in model.transition.items() if k not in ("kind", "dense_hidden")}
-    options["message_hidden"] = tuple(options["message_hidden"])
-    return CausalTransition(**shared, **options)
+    if codes.restart_below > 0:
+        vectors, dead = quantize.restart_dead_codes(
+            key, vectors, mean_counts, jax.lax.stop_gradient(h), threshold=codes.restart_below
+        )
+        mean_counts = jnp.where(dead > 0, 1.0, mean_counts)
+        mean_sums = jnp.where(dead[..., None] > 0, vectors, mean_sums)
+    return {"vectors": vectors, "counts": mean_counts, "sums": mean_sums}
+
+
+def weighted_sum(model: Model, terms: Scalars) -> Float[Array, ""]:
+    """The loss: terms times `weights`."""
+    return jnp.asarray(sum(model.config.weights[name] * term for name, term in terms.items()))
+
+
+# Stage "transition"
+
+
+def transition_loss(
+    model: Model, variables: Variables, batch: Batch, context: Context
+) -> tuple[Float[Array, ""], Aux]:
+    """The three modes of section 4; each batch has one, and they take turns."""
+    num_codes = model.config.codes.num_codes
+    x, y = (jax.nn.one_hot(batch[side]["codes"], num_codes) for side in ("x", "y"))
+    bind, action = functools.partial, batch["action"]
+    modes = (
+        bind(base_terms, model, variables, x),
+        bind(action_terms, model, variables, x, y, action),
+        bind(retrieval_terms, model, variables, x, y, action),
+    )
+    terms = _in_turn(modes, context.step, context.key)
+    # A third of the batches is in retrieval mode: times 3, the log's mean is the mean over those.
+    metrics = {"retrieval_accuracy": 3 * terms.pop("retrieval_accuracy")}
+    return weighted_sum(model, terms), Aux(terms | metrics, {})
+
+
+def base_terms(
+    model: Model, variables: Variables, x: Float[Array, "b n k"], key: PRNGKeyArray
+) -> Scalars:
+    """Base mode: without an action the codes stay as they are, and the graph is the identity."""
+    free = predict(model, variables, x, "none", key)
+    fixed = predict(model, variables, x, "none", key, identity_graph=True)
+    still = transition.node_cross_entropy(fixed.logits[:, 0], x)
+    return {
+        "base": transition.node_cross_entropy(free.logits[:, 0], x),
+        "identity": still + transition.identity_distance(free.graph),
+    }
+
+
+def action_terms(
+    model: Model,
+    variables: Variables,
+    x: Float[Array, "b n k"],
+    y: Float[Array, "b n k"],
+    action: Int[Array, " b"],
+    key: PRNGKeyArray,
+) -> Scalars:
+    """Action mode: predict the codes of y from those of x and the action, on a sparse graph."""
+    seen = predict(model, variables, x, action, key)
+    seen = Transition(*(part[:, 0] for part in seen))
+    return transition.graph_terms(seen.edges, seen.graph, rate=model.config.edge_rate) | {
+        "action": transition.node_cross_entropy(seen.logits, y)
+    }
+
+
+def retrieval_terms(
+    model: Model,
+    variables: Variables,
+    x: Float[Array, "b n k"],
+    y: Float[Array, "b n k"],
+    action: Int[Array, " b"],
+    key: PRNGKeyArray,
+) -> Scalars:
+    """Retrieval mode ("causal" in the paper): predict the action from the codes of x and y."""
+    log_p = log_probabilities(predict(model, variables, x, "all", key).logits, y)
+    return {
+        "retrieval": transition.retrieval_loss(log_p, action),
+        "retrieval_accuracy": transition.retrieval_accuracy(log_p, action),
+    }
+
+
+def _in_turn(
+    modes: Sequence[Callable[[PRNGKeyArray], Scalars]], step: Int[Array, ""], key: PRNGKeyArray
+) -> Scalars:
+    """The scalars of the mode whose turn it is, and zeros for those of the others."""
+    shapes = [jax.eval_shape(mode, key) for mode in modes]
+    names = {name: shape for found in shapes for name, shape in found.items()}
+
+    def padded(mode: Callable[[PRNGKeyArray], Scalars]) -> Callable[[PRNGKeyArray], Scalars]:
+        zeros = {name: jnp.zeros(s.shape, s.dtype) for name, s in names.items()}
+        return lambda key: zeros | mode(key)
+
+    return jax.lax.switch(step % len(modes), [padded(mode) for mode in modes], key)
+
+
+# What a trained model does
+
+
+def encode(
+    model: Model,
+    variables: Variables,
+    images: UInt8[Array, "b h w c"],
+    values: Float[Array, "b f"] | None = None,
+) -> Representation:
+    """Codes, int32 `[B, N]`, and their vectors, `[B, N * E]`; labels are not used."""
+    del values
+    vectors = codebooks(model, variables)
+    q = quantize.nearest_code(latents(model, variables, from_uint8(images)), vectors)
+    quantised = quantize.lookup(q, vectors)
+    return {"codes": q.reshape(len(q), -1), "vectors": quantised.reshape(len(q), -1)}
+
+
+def precompute_codes(
+    model: Model, variables: Variables, images: UInt8[Array, "b h w c"]
+) -> dict[str, Array]:
+    """The column "codes" of stage "transition"."""
+    return {"codes": encode(model, variables, images)["codes"]}
+
+
+def one_hot_codes(
+    model: Model, variables: Variables, images: UInt8[Array, "b h w c"]
+) -> Float[Array, "b n k"]:
+    """The codes of images, one-hot."""
+    return jax.nn.one_hot(encode(model, variables, images)["codes"], model.config.codes.num_codes)
+
+
+def decode(
+    model: Model, variables: Variables, representation: Representation
+) -> Float[Array, "b h w c"]:
+    """Images in [-1, 1]."""
+    vectors, codes = representation["vectors"], model.config.codes
+    quantised = vectors.reshape(len(vectors), codes.num_codebooks, -1, codes.code_dim)
+    return reconstruct(model, variables, quantised)
+
+
+def retrieve_action(
+    model: Model,
+    variables: Variables,
+    x: UInt8[Array, "b h w c"],
+    y: UInt8[Array, "b h w c"],
+) -> Float[Array, "b a"]:
+    """Probability of each action between two images."""
+    every = predict(model, variables, one_hot_codes(model, variables, x), "all", model.gate_key)
+    return jnp.exp(log_probabilities(every.logits, one_hot_codes(model, variables, y)))
+
+
+def intervene(
+    model: Model,
+    variables: Variables,
+    images: UInt8[Array, "b h w c"],
+    action: Int[Array, " b"],
+) -> Float[Array, "b h w c"]:
+    """Images after an action on each: the most likely codes, decoded."""
+    one_hot = one_hot_codes(model, variables, images)
+    after = predict(model, variables, one_hot, action, model.gate_key).logits[:, 0]
+    chosen = jax.nn.one_hot(jnp.argmax(after, axis=-1), model.config.codes.num_codes)
+    return reconstruct(
+        model, variables, quantize.lookup_one_hot(chosen, codebooks(model, variables))
+    )
+
+
+def describe(
+    model: Model,
+    variables: Variables,
+    images: UInt8[Array, "b h w c"],
+    action: Int[Array, " b"],
+) -> ActionGraph:
+    """The nodes that an action hits, and the edges with and without it."""
+    one_hot = one_hot_codes(model, variables, images)
+    acted = predict(model, variables, one_hot, action, model.gate_key)
+    idle = predict(model, variables, one_hot, "none", model.gate_key)
+    return ActionGraph(acted.mask[:, 0], acted.edges[:, 0], idle.edges[:, 0])

@@ -1,8 +1,9 @@
 """Encoders and decoders: parameters and shapes. Images are float32 in [-1, 1], NHWC.
 
-`Grid*` are the published ones, with a grid of latent places. `Compact*` see the whole image in each
-latent, which is what lets a code stand for a factor rather than for a patch. `Patch*` do as well,
-with convolutions on both sides; patches of pixels as channels keep them cheap on a CPU.
+`Grid*` are those of the CT-VAE paper, with a grid of latent places. In `Compact*` every latent sees
+the whole image, so that a code can stand for a factor rather than for a patch. So it does in
+`Patch*`, with convolutions in encoder and decoder; patches of pixels as channels make them cheap on
+a CPU.
 """
 
 from typing import Any, ClassVar
@@ -68,11 +69,11 @@ class GridDecoder(nn.Module):
 class CompactEncoder(nn.Module):
     """Two views of the image, what is in it and where, joined into one bounded latent vector.
 
-    Convolutions share what they learn between places. Their maximum and mean over places tell what
-    is there wherever it stands; a thin flattened map tells where. Outputs lie in (-2, 2).
+    The maximum and mean of convolutional features over places describe the content, wherever it
+    stands; a narrow flattened feature map keeps the position. Outputs lie in (-2, 2).
     """
 
-    patch: int  # pixels, whose values are channels
+    patch: int  # side in pixels; the values of a patch become channels
     width: int  # of the convolutions
     hidden: int
     latent: int
@@ -90,17 +91,18 @@ class CompactEncoder(nn.Module):
         where = nn.relu(nn.Conv(self.width, (3, 3))(space_to_depth(x, 2)))
         where = nn.relu(nn.Dense(self.hidden)(where.reshape(len(where), -1)))
         hidden = nn.relu(nn.Dense(self.hidden)(jnp.concatenate([what, where], axis=-1)))
-        # Small and of one length: otherwise Adam's steps, each the same in all weights of the last
-        # layer, may drive every latent to the end of its range before it has learnt to come back.
+        # Small and of fixed length: otherwise Adam's first steps, equally large for all weights of
+        # the last layer, may saturate every latent before the encoder has learnt anything.
         hidden = nn.LayerNorm(use_bias=False, use_scale=False)(hidden) / 4
         return 2 * jnp.tanh(nn.Dense(self.latent, name=self.last)(hidden) / 2)
 
 
-def spread(params: dict[str, Any], latent: Float[Array, "b d"]) -> dict[str, Any]:
-    """`CompactEncoder` parameters rescaled so that each latent has mean 0 and spread 1 on a batch.
+def standardise_latents(params: dict[str, Any], latent: Float[Array, "b d"]) -> dict[str, Any]:
+    """`CompactEncoder` parameters rescaled: before tanh, latents get mean 0 and std 1 on a batch.
 
-    A fresh encoder maps all images to nearly the same point, hence to the same codes, from which
-    training may never recover. `latent` is what `params` make of the batch.
+    A freshly initialised encoder maps all images to nearly the same point, hence to the same codes,
+    and training may never recover from that. `latent` is the encoder's output for the batch under
+    `params`.
     """
     inner = 2 * jnp.arctanh(latent / 2)
     scale = 1 / jnp.maximum(inner.std(0), 1e-6)
@@ -110,17 +112,17 @@ def spread(params: dict[str, Any], latent: Float[Array, "b d"]) -> dict[str, Any
 
 
 class CompactDecoder(nn.Module):
-    """Logits or pixels as a sum of separable pictures: `sum_r row_r(y) column_r(x) colour_r(c)`.
+    """Logits or pixels as a sum of separable images: `sum_r row_r(y) column_r(x) colour_r(c)`.
 
-    A dense network sees the latent vector and gives the factors of every term (a canonical polyadic
-    decomposition). What is drawn in one place is thereby drawn alike in another, from far fewer
-    outputs than pixels.
+    A dense network maps the latent vector to the factors of every term (a canonical polyadic
+    decomposition). It has far fewer outputs than there are pixels, and what it learns to render in
+    one place it can render in another.
     """
 
     hidden: tuple[int, ...]
     rank: int
     image_shape: tuple[int, int, int]
-    start: float = -3.0  # what is drawn where nothing is: logits of black
+    start: float = -3.0  # initial output of all pixels; as a logit, nearly black
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b h w c"]:
@@ -137,7 +139,7 @@ class CompactDecoder(nn.Module):
 class PatchEncoder(nn.Module):
     """Patches of pixels as channels, two convolutions, the second of stride 2, two dense layers.
 
-    `side` is told beside the image, such as labels that the encoder may see.
+    `side` is side information, such as labels that the encoder may see.
     """
 
     patch: int
@@ -159,7 +161,7 @@ class PatchEncoder(nn.Module):
 
 
 class PatchDecoder(nn.Module):
-    """The way back of `PatchEncoder`; pixels are not bounded."""
+    """The mirror image of `PatchEncoder`; pixels are not bounded."""
 
     patch: int
     width: int
@@ -188,11 +190,11 @@ def patch_networks(
     rank: int,
     latent: int,
 ) -> tuple[PatchEncoder, PatchDecoder | CompactDecoder]:
-    """Encoder to `latent` numbers, and decoder, the networks of every VAE here.
+    """Encoder to `latent` numbers, and decoder: the networks of every VAE here.
 
-    With a `rank` the decoder is a `CompactDecoder` of pixels: on what is drawn (Pendulum) it takes
-    a third of the time of the convolutions and leaves a fifth of their error. With rank 0 it is the
-    encoder's way back. Raises `UserError` for images that the patches do not divide.
+    With rank 0 the decoder is a `PatchDecoder`, with a positive rank a `CompactDecoder` of pixels:
+    on rendered images (Pendulum) it takes a third of the time of the convolutions and has a fifth
+    of their error. Raises `UserError` for images whose sides are not divisible by two patches.
     """
     side = 2 * patch
     if image_shape[0] % side or image_shape[1] % side:

@@ -8,9 +8,9 @@ from cdis.ops.causal_flow import Mechanisms
 
 
 class Conditioner(nn.Module):
-    """One hidden layer for each of `num_nodes` nodes, stacked, from all nodes to `outputs` numbers.
+    """A network with one hidden layer for each node, from all nodes to `outputs` numbers, stacked.
 
-    Called without arguments; the graph that cuts nodes off their non-parents is given to the ops.
+    Called without arguments, it returns the weights; the ops apply them and mask non-parents.
     """
 
     num_nodes: int
@@ -21,7 +21,7 @@ class Conditioner(nn.Module):
     def __call__(self) -> Mechanisms:
         d, h = self.num_nodes, self.hidden
         scaled = initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=0)
-        # Units that bend at different places: with all bends at zero a node starts almost linear.
+        # Hidden units bend at different places; with zero biases, nodes would start near-linear.
         bend = initializers.uniform(4.0)
         return Mechanisms(
             self.param("hidden_kernel", scaled, (d, d, h)),

@@ -15,9 +15,9 @@ def squared_error(
 def cross_entropy(
     logits: Float[Array, "b h w c"], target: Float[Array, "b h w c"]
 ) -> Float[Array, ""]:
-    """Binary cross-entropy of pixels in [0, 1] against logits, summed over an image.
+    """Binary cross-entropy of logits and pixels, in nats: sum over an image, mean over images.
 
-    In nats; the mean over images. `target` is in [-1, 1].
+    `target` is in [-1, 1] and is rescaled to [0, 1].
     """
     target = (target + 1) / 2
     losses = jax.nn.softplus(logits) - logits * target

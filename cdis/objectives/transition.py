@@ -1,4 +1,7 @@
-"""Losses of the causal transition (arXiv 2302.00869, section 4): arrays in, scalars out."""
+"""Losses of the causal transition (arXiv 2302.00869, section 4): arrays in, scalars out.
+
+Edges and graphs are `[..., N, N]`; entry (i, j) is the edge into i from j.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +15,10 @@ def node_cross_entropy(
     return -jnp.mean(jnp.sum(jax.nn.log_softmax(logits) * target, axis=-1))
 
 
-def edge_divergence(edges: Float[Array, "b s n m"], *, rate: float) -> Float[Array, ""]:
+def edge_divergence(edges: Float[Array, "... n m"], *, rate: float) -> Float[Array, ""]:
     """`KL(Bernoulli(alpha_ij) || Bernoulli(rate))`, mean over edges.
 
-    Departure: the authors' code draws a new random prior at every step; a prior has a fixed rate.
+    Departure: the authors' code samples a new random prior at every step; ours has a fixed rate.
     """
     alpha = jnp.clip(edges, 1e-6, 1 - 1e-6)
     present = alpha * (jnp.log(alpha) - jnp.log(rate))
@@ -23,21 +26,46 @@ def edge_divergence(edges: Float[Array, "b s n m"], *, rate: float) -> Float[Arr
     return jnp.mean(present + absent)
 
 
-def graph_size(graph: Float[Array, "b s n m"]) -> Float[Array, ""]:
+def graph_size(graph: Float[Array, "... n m"]) -> Float[Array, ""]:
     """`|G|_F`, the square root of the number of edges, mean over graphs."""
-    # The floor keeps the gradient of the root finite at the empty graph.
+    # The constant keeps the gradient of the root finite at the empty graph.
     return jnp.mean(jnp.sqrt(jnp.sum(graph**2, axis=(-2, -1)) + 1e-8))
 
 
-def orphan_penalty(edges: Float[Array, "b s n m"]) -> Float[Array, ""]:
+def orphan_penalty(edges: Float[Array, "... n m"]) -> Float[Array, ""]:
     """`| prod_j (1 - alpha_ij) |_2` over nodes i, mean over graphs: each node needs a parent."""
     orphan = jnp.prod(1 - edges, axis=-1)
     return jnp.mean(jnp.sqrt(jnp.sum(orphan**2, axis=-1) + 1e-8))
 
 
-def identity_distance(graph: Float[Array, "b s n n"]) -> Float[Array, ""]:
+def identity_distance(graph: Float[Array, "... n n"]) -> Float[Array, ""]:
     """`mean (G - I)^2`: without an action nothing changes."""
     return jnp.mean((graph - jnp.eye(graph.shape[-1])) ** 2)
+
+
+def graph_terms(
+    edges: Float[Array, "... n m"], graph: Float[Array, "... n m"], *, rate: float
+) -> dict[str, Float[Array, ""]]:
+    """The three penalties on a graph under an action, by the names of their weights."""
+    return {
+        "edge_prior": edge_divergence(edges, rate=rate),
+        "graph_size": graph_size(graph),
+        "orphans": orphan_penalty(edges),
+    }
+
+
+def retrieval_loss(
+    log_probabilities: Float[Array, "b a"], action: Int[Array, " b"]
+) -> Float[Array, ""]:
+    """`mean -log p(action)`, with log probabilities of all actions for each pair."""
+    return -jnp.mean(jnp.take_along_axis(log_probabilities, action[:, None], axis=1))
+
+
+def retrieval_accuracy(
+    log_probabilities: Float[Array, "b a"], action: Int[Array, " b"]
+) -> Float[Array, ""]:
+    """The share of pairs whose most likely action is the true one; for the log, not a loss."""
+    return jnp.mean(jnp.argmax(log_probabilities, axis=-1) == action)
 
 
 def node_sharing(
@@ -49,20 +77,20 @@ def node_sharing(
     floor: float = 0.01,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    """How far factors share nodes: the mean over pairs of factors of `sum_n R_fn R_gn`.
+    """How much factors share nodes: the mean over pairs of factors (f, g) of `sum_n R_fn R_gn`.
 
-    `R_fn` is node n's share in what moves when factor f does: the mean of `|y_n - x_n|^2` over the
-    pairs whose action names f (of the batch, on all devices), divided by its sum over nodes. It is
-    0 where no two factors move the same node, and 1 / N where all move all nodes alike. Shares do
-    not tell how much is moved, so standing still does not pay; `floor` keeps them from chasing
-    movements that are hardly there. Ours, not the paper's.
+    `R_fn` is node n's share of the movement under factor f: the mean of `|y_n - x_n|^2` over the
+    pairs whose action changes f (in the batch, on all devices), divided by its sum over nodes. The
+    result is 0 if no two factors move the same node, and 1 / N if all factors move all nodes alike.
+    Shares do not depend on how far nodes move, so standing still does not reduce the loss; `floor`
+    keeps negligible movements from mattering. Ours, not the paper's.
 
     Args:
       x: latent vectors of the nodes before the action.
-      y: and after it.
-      factor: which factor the action names.
+      y: latent vectors after it.
+      factor: the factor that the action changes.
       num_factors: F.
-      floor: added to every factor's movement, spread evenly over nodes.
+      floor: added to every factor's movement, divided evenly among the nodes.
       axis_name: devices that share the batch.
     """
     moved = jnp.sum((y - x) ** 2, axis=-1)

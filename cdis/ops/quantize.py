@@ -19,7 +19,7 @@ def split_codebooks(
     """Cut channels into `num_codebooks` contiguous chunks: chunk c is `c*D/C : (c+1)*D/C`.
 
     Raises:
-      ValueError: the channels do not divide by `num_codebooks`.
+      ValueError: the number of channels is not divisible by `num_codebooks`.
     """
     chex.assert_rank(latent, 4)
     b, h, w, d = latent.shape
@@ -42,7 +42,7 @@ def negative_distances(
 ) -> Float[Array, "b c m k"]:
     """`-|h - e_k|^2 + |h|^2 = 2 h . e_k - |e_k|^2`: one matrix product.
 
-    The term left out is the same for all codes, so neither argmax nor softmax sees it.
+    The omitted term is the same for all codes, so it changes neither argmax nor softmax.
     """
     chex.assert_equal_shape_prefix([h[0], codebooks], 1)
     inner = jnp.einsum("bcme,cke->bcmk", h, codebooks)
@@ -57,9 +57,19 @@ def nearest_code(
 
 
 def lookup(codes: Int[Array, "b c m"], codebooks: Float[Array, "c k e"]) -> Float[Array, "b c m e"]:
-    """The vectors of the codes."""
+    """The vectors of integer codes."""
     chex.assert_rank([codes, codebooks], [3, 3])
     return jax.vmap(lambda q, e: e[q], in_axes=(1, 0), out_axes=1)(codes, codebooks)
+
+
+def lookup_one_hot(
+    one_hot: Float[Array, "b n k"], codebooks: Float[Array, "c k e"]
+) -> Float[Array, "b c m e"]:
+    """The vectors of one-hot codes of nodes, differentiable with respect to the codes as well."""
+    chex.assert_rank([one_hot, codebooks], [3, 3])
+    num_codebooks, num_codes, _ = codebooks.shape
+    one_hot = one_hot.reshape(len(one_hot), num_codebooks, -1, num_codes)
+    return jnp.einsum("bcmk,cke->bcme", one_hot, codebooks)
 
 
 def straight_through(value: Array, gradient_of: Array) -> Array:
@@ -68,16 +78,23 @@ def straight_through(value: Array, gradient_of: Array) -> Array:
     return jax.lax.stop_gradient(value) + (gradient_of - jax.lax.stop_gradient(gradient_of))
 
 
-def straight_through_one_hot(
+def log_assignment(
     h: Float[Array, "b c m e"], codebooks: Float[Array, "c k e"], *, temperature: float
 ) -> Float[Array, "b c m k"]:
-    """One-hot nearest code forward; backward the gradient of `softmax(-|h - e_k|^2 / temperature)`.
+    """`log softmax_k(-|h - e_k|^2 / temperature)`: soft assignments to codes."""
+    return jax.nn.log_softmax(negative_distances(h, codebooks) / temperature, axis=-1)
 
-    It lets a loss on codes shape the encoder and the codebooks.
+
+def straight_through_one_hot(
+    codes: Int[Array, "..."], probabilities: Float[Array, "... k"]
+) -> Float[Array, "... k"]:
+    """One-hot `codes` forward; the gradient of `probabilities` backward.
+
+    With the nearest codes and their soft assignments, a loss on codes trains the encoder and the
+    codebooks.
     """
-    scores = negative_distances(h, codebooks)
-    hard = jax.nn.one_hot(jnp.argmax(scores, axis=-1), codebooks.shape[1], dtype=h.dtype)
-    return straight_through(hard, jax.nn.softmax(scores / temperature, axis=-1))
+    hard = jax.nn.one_hot(codes, probabilities.shape[-1], dtype=probabilities.dtype)
+    return straight_through(hard, probabilities)
 
 
 def quantisation_losses(
@@ -85,7 +102,7 @@ def quantisation_losses(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Codebook loss `mean |sg(h) - e_q|^2` and commitment loss `mean |h - sg(e_q)|^2`.
 
-    Means over elements, as is usual; the published weights refer to them.
+    Means over elements, to which the published weights refer.
     """
     chex.assert_equal_shape([h, quantised])
     stop = jax.lax.stop_gradient
@@ -95,7 +112,7 @@ def quantisation_losses(
 def code_counts(
     codes: Int[Array, "b c m"], *, num_codes: int, axis_name: str | None = None
 ) -> Float[Array, "c k"]:
-    """How often each code is used, summed over the devices of `axis_name`."""
+    """How often each code is used, summed over the batch and the devices of `axis_name`."""
     chex.assert_rank(codes, 3)
     counts = jax.nn.one_hot(codes, num_codes).sum(axis=(0, 2))
     return counts if axis_name is None else jax.lax.psum(counts, axis_name)
@@ -122,10 +139,10 @@ def moving_average_codebook(
     decay: float,
     smoothing: float = 1e-5,
 ) -> tuple[Float[Array, "c k e"], Float[Array, "c k"], Float[Array, "c k e"]]:
-    """Codebook as the moving average of what is assigned to it: `e_k = sums_k / counts_k`.
+    """Codebook as the moving average of its assigned encoder outputs: `e_k = sums_k / counts_k`.
 
     Counts are Laplace-smoothed (van den Oord et al. 2017, appendix A.1). Returns the codebooks and
-    the two new averages.
+    the new averages of counts and sums.
     """
     mean_counts = decay * mean_counts + (1 - decay) * counts
     mean_sums = decay * mean_sums + (1 - decay) * sums
@@ -144,8 +161,7 @@ def restart_dead_codes(
 ) -> tuple[Float[Array, "c k e"], Float[Array, "c k"]]:
     """Move each code used less than `threshold` times a step onto a random encoder output.
 
-    On several devices give the same `key` and the gathered `h` to all. Returns the codebooks and
-    which codes moved (1 or 0).
+    Returns the codebooks and which codes moved (1 or 0).
     """
     chex.assert_equal_shape_prefix([codebooks, mean_counts], 2)
     b, c, m, e = h.shape
@@ -164,5 +180,5 @@ def usage_entropy(usage: Float[Array, "c k"]) -> Float[Array, " c"]:
 
 
 def perplexity(usage: Float[Array, "c k"]) -> Float[Array, " c"]:
-    """`exp(entropy)` of each codebook's usage: how many codes are effectively in use, 1 to K."""
+    """`exp(entropy)` of each codebook's usage: the effective number of codes in use, 1 to K."""
     return jnp.exp(usage_entropy(usage))

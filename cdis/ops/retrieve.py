@@ -1,8 +1,8 @@
-"""Action retrieval: which action lies between two images? (arXiv 2302.00869, section 4)
+"""Action retrieval: which action leads from one image to another? (arXiv 2302.00869, section 4)
 
-Every action's prediction of y's codes is scored against y's codes; the actions whose predictions
-fit best are the likely ones. The predictions of all actions come from one pass that shares what
-does not depend on the action (`cdis.networks.causal_transition`).
+The prediction of each action is scored against the codes of y; the better it fits, the more likely
+the action. One pass predicts the codes under all actions and shares all computation that does not
+depend on the action (`cdis.networks.causal_transition`).
 """
 
 import chex
@@ -20,9 +20,9 @@ def code_distances(
     """`d_k`: cross-entropy of the codes predicted under action k against y's one-hot codes.
 
     Args:
-      over_nodes: "mean", as published, or "sum". By the chain rule the sum is the negative log
-        likelihood of y's codes, so its softmin is Bayes' rule with equal priors; the mean divides
-        evidence by N, which leaves the softmin nearly uniform.
+      over_nodes: "mean" (published) or "sum". By the chain rule, the sum is the negative
+        log-likelihood of y's codes, so its softmin is Bayes' rule with equal priors; the mean
+        divides the evidence by N, which leaves the softmin nearly uniform.
     """
     chex.assert_rank([logits, target], [4, 3])
     distances = -jnp.einsum("bank,bnk->ban", jax.nn.log_softmax(logits, axis=-1), target)

@@ -1,4 +1,4 @@
-"""Autoencoders: what they draw and see, that a fresh one tells images apart; conditioners."""
+"""Autoencoders: what they render and see, that a fresh one separates images; conditioners."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from cdis.networks.autoencoder import (
     PatchDecoder,
     PatchEncoder,
     patch_networks,
-    spread,
+    standardise_latents,
 )
 from cdis.networks.conditioner import Conditioner
 from cdis.ops import causal_flow
@@ -42,12 +42,12 @@ def test_images_are_sums_of_separable_terms():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_fresh_encoder_is_spread_over_its_range():
+def test_latents_of_a_fresh_encoder_are_standardised():
     encoder = CompactEncoder(patch=2, width=4, hidden=16, latent=6)
     images = jax.random.uniform(jax.random.key(0), (32, 16, 16, 1), minval=-1.0)
     params: Any = encoder.init(jax.random.key(1), images)["params"]
     latent = jnp.asarray(encoder.apply({"params": params}, images))
-    after = jnp.asarray(encoder.apply({"params": spread(params, latent)}, images))
+    after = jnp.asarray(encoder.apply({"params": standardise_latents(params, latent)}, images))
     inner = 2 * np.arctanh(np.asarray(after) / 2)
     np.testing.assert_allclose(inner.mean(0), 0, atol=1e-2)
     np.testing.assert_allclose(inner.std(0), 1, rtol=1e-2)
@@ -61,7 +61,7 @@ def test_a_compact_encoder_takes_images_of_any_size(patch, shape):
     variables = encoder.init(jax.random.key(1), image)
     latent = jnp.asarray(encoder.apply(variables, image))
     assert latent.shape == (2, 6)
-    # What lies at the far corner is seen.
+    # The encoder sees the far corner.
     changed = jnp.asarray(encoder.apply(variables, image.at[:, -1, -1].set(2.0)))
     assert (changed != latent).any()
 
@@ -72,11 +72,13 @@ def test_patch_networks():
     variables = encoder.init(jax.random.key(0), images)
     latent = jnp.asarray(encoder.apply(variables, images))
     assert latent.shape == (2, 5)
-    # Every pixel has a say in the latents.
+    # Every pixel influences the latents.
     slope = jax.grad(lambda x: jnp.sum(jnp.asarray(encoder.apply(variables, x)) ** 2))(images)
     assert (np.abs(slope).max(axis=(0, 3)) > 0).mean() > 0.9
-    told = encoder.init(jax.random.key(0), images, jnp.ones((2, 3)))
-    one, other = (encoder.apply(told, images, side) for side in (jnp.zeros((2, 3)), jnp.eye(2, 3)))
+    with_side = encoder.init(jax.random.key(0), images, jnp.ones((2, 3)))
+    one, other = (
+        encoder.apply(with_side, images, side) for side in (jnp.zeros((2, 3)), jnp.eye(2, 3))
+    )
     assert np.abs(np.asarray(one) - np.asarray(other)).min(1).max() > 0
 
     for rank, kind in ((0, PatchDecoder), (2, CompactDecoder)):

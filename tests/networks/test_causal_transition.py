@@ -3,16 +3,17 @@
 import functools
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import literal_transition
 import numpy as np
 import pytest
+from helpers import quick_jit
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from cdis.networks import causal_transition
+from cdis.networks.apply import apply
 from cdis.networks.causal_transition import CausalTransition, DenseTransition
+from cdis.ops import chunked_map
 
 B, N, K, A = 3, 4, 5, 2
 TINY: dict[str, Any] = dict(num_nodes=N, num_codes=K, num_actions=A, edge_hidden=6)
@@ -37,21 +38,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
 ACTION = np.array([1, 0, 1])
 
 
-# These programs are tiny and run once: what they cost is their compilation.
-_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
-def _apply(layer: nn.Module, *args, **options) -> Any:
-    """`layer.apply`, whose declared result also covers calls that change variables."""
-    return layer.apply(*args, **options)
-
-
 @functools.cache
 def _case(name: str):
     """The layer, parameters far from their start and the one-hot codes of B images."""
     layer = CausalTransition(**OPTIONS[name])
     one_hot = jax.nn.one_hot(np.random.default_rng(0).integers(0, K, (B, N)), K)
-    params = _jit(lambda key: layer.init(key, one_hot, "all"))(jax.random.key(0))["params"]
+    params = quick_jit(lambda key: layer.init(key, one_hot, "all"))(jax.random.key(0))["params"]
     leaves, tree = jax.tree.flatten(params)
     rng = np.random.default_rng(1)
     moved = [x + 0.5 * rng.normal(size=x.shape).astype(np.float32) for x in leaves]
@@ -63,9 +55,9 @@ def _forward(name: str, form: str, stochastic: bool = False, identity: bool = Fa
     layer, params, one_hot = _case(name)
     action = form if form in ("all", "none") else jnp.asarray(ACTION)
     key = jax.random.key(7) if stochastic else None
-    return _jit(
-        lambda p, o: _apply(layer, {"params": p}, o, action, key=key, identity_graph=identity)
-    )(params, one_hot)
+    return quick_jit(lambda p, o: apply(layer, p, o, action, key=key, identity_graph=identity))(
+        params, one_hot
+    )
 
 
 def _weighted(outputs):
@@ -79,7 +71,7 @@ def _gradients(f, params, one_hot):
         outputs = tuple(f(params, one_hot))
         return _weighted(outputs), outputs
 
-    return _jit(jax.grad(value, argnums=(0, 1), has_aux=True))(params, one_hot)
+    return quick_jit(jax.grad(value, argnums=(0, 1), has_aux=True))(params, one_hot)
 
 
 CASES = [(name, "all") for name in OPTIONS]
@@ -96,16 +88,14 @@ FAST += [("own mechanisms, endo", "all", True)]
     [pytest.param(*case, marks=() if case in FAST else pytest.mark.slow) for case in CASES],
 )
 def test_equals_the_literal_twin(name, form, one_by_one, monkeypatch):
-    """In one pass over all images and actions, and one by one, as large layers go on a CPU."""
+    """In one pass over all images and actions, and one by one, as for large layers on a CPU."""
     if one_by_one:
-        monkeypatch.setattr(causal_transition, "_is_enough", lambda numbers: True)
+        monkeypatch.setattr(chunked_map, "_is_large", lambda work: True)
     layer, params, one_hot = _case(name)
     action = form if form in ("all", "none") else jnp.asarray(ACTION)
-    # Gates are drawn where noise takes part, and deterministic elsewhere.
+    # With noise, gates are sampled; without, they are deterministic.
     key = None if layer.noise == "off" else jax.random.key(5)
-    slopes, found = _gradients(
-        lambda p, o: _apply(layer, {"params": p}, o, action, key=key), params, one_hot
-    )
+    slopes, found = _gradients(lambda p, o: apply(layer, p, o, action, key=key), params, one_hot)
     expected_slopes, expected = _gradients(
         lambda p, o: literal_transition.transition(layer, p, o, action, key=key), params, one_hot
     )
@@ -136,7 +126,7 @@ def test_all_equals_each_action(name):
     # Hit and spared nodes, edges and gaps: else comparisons could miss whole terms.
     assert 0 < every.mask.mean() < 1
     assert 0 < every.graph.mean() < 1
-    one = _jit(lambda action: _apply(layer, {"params": params}, one_hot, action))
+    one = quick_jit(lambda action: apply(layer, params, one_hot, action))
     for action in (*(np.full(B, a) for a in range(A)), ACTION):
         single = one(jnp.asarray(action))
         for field, e, s in zip(every._fields, every, single, strict=True):
@@ -170,7 +160,7 @@ def test_intervening_swaps_the_edges_into_hit_nodes_only():
     np.testing.assert_array_equal(same, ~hit)
 
 
-def test_what_no_action_touches_keeps_its_code():
+def test_untouched_nodes_keep_their_codes():
     _, params, one_hot = _case("shipped")
     every = _forward("shipped", "all")
     hit, gates = np.asarray(every.mask), np.asarray(every.graph)
@@ -182,7 +172,7 @@ def test_what_no_action_touches_keeps_its_code():
     assert kept.any() and not kept.all()
     expected = np.broadcast_to(params["copy"] * one_hot[:, None], every.logits.shape)
     np.testing.assert_allclose(np.asarray(every.logits)[kept], expected[kept], rtol=1e-5)
-    # A node with a hit parent has its own mechanism's say instead.
+    # A node with a hit parent follows its own mechanism instead.
     disturbed = (hit == 0) & ~kept
     assert disturbed.any()
     assert not np.isclose(np.asarray(every.logits)[disturbed], expected[disturbed]).all(-1).any()
@@ -194,13 +184,13 @@ def test_identity_graph():
     layer, params, one_hot = _case("published")
     seen = _forward("published", "none", identity=True)
     np.testing.assert_array_equal(seen.graph, np.broadcast_to(np.eye(N), seen.graph.shape))
-    expected = _jit(
+    expected = quick_jit(
         lambda p, o: literal_transition.transition(layer, p, o, "none", identity=True)[0]
     )(params, one_hot)
     np.testing.assert_allclose(seen.logits, expected, rtol=1e-3, atol=1e-4)
     # Nothing passes between nodes: another code in node 0 changes no other node's logits.
     other = one_hot.at[:, 0].set(jnp.roll(one_hot[:, 0], 1, axis=-1))
-    again = _jit(lambda o: _apply(layer, {"params": params}, o, "none", identity_graph=True))(other)
+    again = quick_jit(lambda o: apply(layer, params, o, "none", identity_graph=True))(other)
     np.testing.assert_allclose(again.logits[:, 0, 1:], seen.logits[:, 0, 1:], rtol=1e-4, atol=1e-5)
     assert not np.allclose(again.logits[:, 0, 0], seen.logits[:, 0, 0], atol=1e-2)
 
@@ -211,7 +201,7 @@ def test_identity_graph_of_own_mechanisms(name, form):
     layer, params, one_hot = _case(name)
     action = jnp.asarray(ACTION) if form == "each" else form
     found = _gradients(
-        lambda p, o: _apply(layer, {"params": p}, o, action, identity_graph=True), params, one_hot
+        lambda p, o: apply(layer, p, o, action, identity_graph=True), params, one_hot
     )
     expected = _gradients(
         lambda p, o: literal_transition.transition(layer, p, o, action, identity=True),
@@ -226,24 +216,24 @@ def test_an_action_reaches_every_node():
     # The action node is a parent of all: its embedding must move the logits of every node.
     layer, params, one_hot = _case("published")
 
-    apply = _jit(lambda p: _apply(layer, {"params": p}, one_hot, jnp.asarray(ACTION)).logits)
-    change = apply(params) - apply(params | {"action_node": -params["action_node"]})
+    logits_of = quick_jit(lambda p: apply(layer, p, one_hot, jnp.asarray(ACTION)).logits)
+    change = logits_of(params) - logits_of(params | {"action_node": -params["action_node"]})
     assert (np.abs(change).max(-1) > 1e-4).all()
 
 
-def test_noise_is_drawn_from_the_key_alone():
+def test_noise_depends_on_the_key_alone():
     layer, params, one_hot = _case("exo")
-    apply = _jit(lambda key: _apply(layer, {"params": params}, one_hot, "none", key=key).edges)
-    first, same, other = (apply(jax.random.key(seed)) for seed in (0, 0, 1))
+    edges_of = quick_jit(lambda key: apply(layer, params, one_hot, "none", key=key).edges)
+    first, same, other = (edges_of(jax.random.key(seed)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, same)
     assert not np.allclose(first, other)
 
 
-# What the layer never forms
+# No pair of nodes in memory
 
 
 def _largest(jaxpr: Jaxpr) -> tuple[int, tuple[int, ...]]:
-    """Size and shape of the largest array that a program makes, in whatever is nested in it."""
+    """Size and shape of the largest array in a program, including nested programs."""
     best = (0, ())
     for equation in jaxpr.eqns:
         for variable in equation.outvars:
@@ -268,7 +258,7 @@ def _programs(action):
     shapes = jax.eval_shape(lambda: WIDE.init(jax.random.key(0), one_hot, "all"))
 
     def forward(variables, one_hot):
-        return _apply(WIDE, variables, one_hot, action, key=jax.random.key(0))
+        return apply(WIDE, variables, one_hot, action, key=jax.random.key(0))
 
     def backward(variables, one_hot):
         return jax.grad(lambda *xs: _weighted(forward(*xs)), argnums=(0, 1))(variables, one_hot)
@@ -282,7 +272,7 @@ def test_no_pair_of_nodes_is_ever_formed(form):
     pairs = B * 32 * 32
     # Concatenated pairs, edge networks' hidden features, messages' hidden features of one head.
     forbidden = min(pairs * 2 * 16, pairs * 32, pairs * 24)
-    # What is allowed for each pair is one number for each action and head.
+    # One number for each action and head is allowed for each pair.
     allowed = (2 if form == "all" else 1) * (1 + 2) * pairs * 33 // 32
     assert allowed < forbidden
     for program in _programs(action):
@@ -290,8 +280,8 @@ def test_no_pair_of_nodes_is_ever_formed(form):
         assert size <= allowed, f"an array of shape {shape} is formed"
 
 
-def test_the_walk_finds_pairs_where_there_are_some():
-    # A scan inside a custom derivative inside jit hides its arrays from a shallow look.
+def test_the_walk_finds_pairs_that_are_formed():
+    # A shallow walk would miss a scan inside a custom derivative inside jit.
     @jax.custom_vjp
     def hidden(x):
         def body(total, row):
@@ -313,7 +303,7 @@ def test_the_last_layer_computes_the_two_heads_that_are_read(form):
     one_hot = jax.nn.one_hot(jnp.zeros((20, 3), jnp.int32), 4)
     action = "none" if form == "none" else jnp.zeros((20,), jnp.int32)
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0), one_hot, "all"))
-    program = jax.make_jaxpr(lambda p: _apply(layer, p, one_hot, action).logits)(params).jaxpr
+    program = jax.make_jaxpr(lambda p: apply(layer, p, one_hot, action).logits)(params).jaxpr
     size, shape = _largest(program)
     assert size < 20 * 3 * 51 * 4, f"an array of shape {shape} is formed"
 
@@ -324,14 +314,14 @@ def test_the_last_layer_computes_the_two_heads_that_are_read(form):
 def test_dense_transition_all_equals_each_action():
     layer = DenseTransition(num_nodes=N, num_codes=K, num_actions=A, hidden=(6, 5))
     one_hot = jax.nn.one_hot(np.random.default_rng(0).integers(0, K, (B, N)), K)
-    variables = _jit(lambda key: layer.init(key, one_hot, "all"))(jax.random.key(0))
-    every = _jit(lambda v: _apply(layer, v, one_hot, "all"))(variables)
-    one = _jit(lambda v, action: _apply(layer, v, one_hot, action))
+    variables = quick_jit(lambda key: layer.init(key, one_hot, "all"))(jax.random.key(0))
+    every = quick_jit(lambda v: apply(layer, v, one_hot, "all"))(variables)
+    one = quick_jit(lambda v, action: apply(layer, v, one_hot, action))
     assert [x.shape for x in every] == [(B, A, N, K), (B, A, N), (B, A, N, N), (B, A, N, N)]
     for a in range(A):
         single = one(variables, jnp.full((B,), a))
         for e, s in zip(every, single, strict=True):
             np.testing.assert_allclose(e[:, a], s[:, 0], rtol=1e-5, atol=1e-6)
     assert not np.allclose(every.logits[:, 0], every.logits[:, 1])
-    idle = _apply(layer, variables, one_hot, "none", key=None)
+    idle = apply(layer, variables, one_hot, "none", key=None)
     assert idle.logits.shape == (B, 1, N, K)

@@ -34,13 +34,13 @@ def test_cross_entropy(output, target):
     np.testing.assert_allclose(found, expected / 2, rtol=1e-5)
 
 
-def test_cross_entropy_is_least_at_the_image(target):
+def test_cross_entropy_is_minimal_at_the_image(target):
     logits = jnp.log1p(target) - jnp.log1p(-target)
     slope = jax.grad(reconstruction.cross_entropy)(logits, target)
     np.testing.assert_allclose(slope, 0, atol=1e-5)
 
 
-def test_cross_entropy_bears_any_logit():
+def test_cross_entropy_is_finite_for_any_logit():
     images = jnp.array([-1.0, 1.0]).reshape(2, 1, 1, 1)
     sure = jnp.array([-1e4, 1e4]).reshape(2, 1, 1, 1)
     np.testing.assert_allclose(reconstruction.cross_entropy(sure, images), 0)

@@ -61,13 +61,15 @@ def test_orphan_penalty(edges):
             squares += orphan**2
         norms.append(np.sqrt(squares))
     np.testing.assert_allclose(transition.orphan_penalty(edges), np.mean(norms), rtol=1e-3)
-    # One certain parent each is enough, wherever it is; one parent of all is as good.
+    # One certain parent each is enough, whichever it is; one parent of all nodes is as good.
     ring = np.roll(np.eye(N), 1, axis=1)[None, None]
     np.testing.assert_allclose(transition.orphan_penalty(jnp.asarray(ring)), 0, atol=1e-3)
-    everybodys = jnp.zeros((1, 1, N, N)).at[..., 0].set(1.0)
-    np.testing.assert_allclose(transition.orphan_penalty(everybodys), 0, atol=1e-3)
-    nobodys = jnp.zeros((1, 1, N, N)).at[:, :, 0].set(1.0)
-    np.testing.assert_allclose(transition.orphan_penalty(nobodys), np.sqrt(N - 1), rtol=1e-4)
+    common_parent = jnp.zeros((1, 1, N, N)).at[..., 0].set(1.0)
+    np.testing.assert_allclose(transition.orphan_penalty(common_parent), 0, atol=1e-3)
+    without_parents = jnp.zeros((1, 1, N, N)).at[:, :, 0].set(1.0)
+    np.testing.assert_allclose(
+        transition.orphan_penalty(without_parents), np.sqrt(N - 1), rtol=1e-4
+    )
 
 
 def test_identity_distance(gates):
@@ -78,6 +80,22 @@ def test_identity_distance(gates):
         transition.identity_distance(gates), expected / gates.size, rtol=1e-5
     )
     assert transition.identity_distance(jnp.eye(N)[None, None]) == 0
+
+
+def test_graph_terms(edges, gates):
+    assert transition.graph_terms(edges, gates, rate=0.2) == {
+        "edge_prior": transition.edge_divergence(edges, rate=0.2),
+        "graph_size": transition.graph_size(gates),
+        "orphans": transition.orphan_penalty(edges),
+    }
+
+
+def test_retrieval_loss_and_accuracy():
+    p = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.1, 0.8, 0.1]], np.float32)
+    action, log_p = jnp.array([0, 0, 1]), jnp.asarray(np.log(p))
+    expected = -(np.log(0.7) + np.log(0.3) + np.log(0.8)) / 3
+    np.testing.assert_allclose(transition.retrieval_loss(log_p, action), expected, rtol=1e-5)
+    np.testing.assert_allclose(transition.retrieval_accuracy(log_p, action), 2 / 3, rtol=1e-6)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0], ids=["empty", "complete"])
@@ -114,7 +132,7 @@ def _node_sharing_twin(x, y, factor, num_factors, floor):
 
 def test_node_sharing():
     x, y, factor = _movements()
-    # Factor 3 of 4 is named by no pair: all that is left of it is the floor.
+    # No pair changes factor 3 of 4: only the floor is left of it.
     options = {"num_factors": 4, "floor": 0.3}
     fast = jax.value_and_grad(
         lambda x, y: transition.node_sharing(x, y, jnp.asarray(factor), **options), argnums=(0, 1)
@@ -144,7 +162,7 @@ def test_a_factor_alone_shares_nothing():
     assert transition.node_sharing(x, y, jnp.zeros(12, jnp.int32), num_factors=1) == 0
 
 
-def test_node_sharing_is_of_the_whole_batch():
+def test_node_sharing_covers_the_batch_of_all_devices():
     x, y, factor = _movements()
     whole = transition.node_sharing(x, y, jnp.asarray(factor), num_factors=3)
     halves = [part.reshape(2, 6, *part.shape[1:]) for part in (x, y, factor)]

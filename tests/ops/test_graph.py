@@ -1,4 +1,4 @@
-"""Causal-graph ops against the equations as they are written: loops, and pairs that are formed."""
+"""Causal-graph ops against the equations as they are written: loops, and explicit pairs."""
 
 from typing import Any
 
@@ -31,13 +31,13 @@ def _leaky(x):
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_gates_are_bernoulli(temperature):
     logits = np.array([-2.0, -0.5, 0.0, 1.0, 3.0], np.float32)
-    draws = 4000
+    samples = 4000
     gates = graph.straight_through_bernoulli(
-        jax.random.key(0), jnp.tile(logits, (draws, 1)), temperature=temperature
+        jax.random.key(0), jnp.tile(logits, (samples, 1)), temperature=temperature
     )
     assert set(np.unique(gates)) == {0, 1}
     p = _sigmoid(logits)
-    deviation = np.sqrt(p * (1 - p) / draws)
+    deviation = np.sqrt(p * (1 - p) / samples)
     np.testing.assert_array_less(np.abs(np.asarray(gates).mean(0) - p), 4 * deviation)
 
 
@@ -98,15 +98,15 @@ def coded():
 
 def test_intervention_mask_is_bernoulli(coded):
     one_hot, action, table = coded
-    draws = 3000
+    samples = 3000
     masks = jax.jit(
         jax.vmap(lambda key: graph.intervention_mask(key, one_hot, table, jnp.asarray(action)))
-    )(jax.random.split(jax.random.key(0), draws))
-    assert masks.shape == (draws, B, N)
+    )(jax.random.split(jax.random.key(0), samples))
+    assert masks.shape == (samples, B, N)
     assert set(np.unique(masks)) == {0, 1}
     for b, n in np.ndindex(B, N):
         p = one_hot[b, n] @ _sigmoid(np.asarray(table[action[b], n]))
-        assert abs(masks[:, b, n].mean() - p) < 4 * np.sqrt(p * (1 - p) / draws) + 1e-3
+        assert abs(masks[:, b, n].mean() - p) < 4 * np.sqrt(p * (1 - p) / samples) + 1e-3
 
 
 def test_intervention_mask_without_a_key(coded):
@@ -131,97 +131,6 @@ def test_intervention_mask_has_the_gradient_of_its_probability(coded):
     expected, found = jax.grad(probability)(table), jax.grad(mask)(table)
     assert np.abs(expected).max() > 1e-2
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
-
-
-# Pair scores
-
-
-def _literal_scores(target, source, readout, weight=None, edge=None):
-    """`u . LeakyReLU(t_i + r_j + w_ij e)`, the features of every pair in memory."""
-    z = target[..., :, None, :] + source[..., None, :, :]
-    if weight is not None and edge is not None:
-        z = z + weight[..., None] * edge[..., None, None, :]
-    return jnp.sum(readout[..., None, None, :] * jax.nn.leaky_relu(z, 0.2), axis=-1)
-
-
-FULL = (B, S, G)
-# Sizes of axes b, s and g of each argument, without the last two if there are no edge weights.
-PATTERNS = {
-    "nothing shared": (FULL,) * 5,
-    "all shared by images and actions": ((1, 1, G), (1, 1, G), (1, 1, G), FULL, (1, 1, G)),
-    "edge networks, one action": ((B, 2, 1), (B, 2, 1), (B, 2, 1)),
-    "edge networks, all actions": ((B, S, 1), (B, S, 1), (1, S, 1)),
-    "first message layer": ((B, 1, G), (B, 1, G), (1, 1, G), (B, S, 1), (1, 1, G)),
-    "second message layer": (FULL, FULL, (1, 1, G), (B, S, 1), (1, 1, G)),
-    "each its own": ((B, 1, 1), (1, S, 1), (1, 1, G), (B, 1, G), (1, S, G)),
-}
-
-
-# Features are walked by a scan, one or two at a time, or, where they and the nodes are many, in
-# chunks, the last of which may not be full.
-@pytest.mark.parametrize(("chunk", "features"), [(None, 3), (None, 4), (2, 5)])
-@pytest.mark.parametrize("pattern", PATTERNS)
-def test_pair_scores(monkeypatch, pattern, chunk, features):
-    if chunk is not None:
-        monkeypatch.setattr(graph, "_LONG", 0)
-        monkeypatch.setattr(graph, "_CHUNK", chunk)
-    axes, n, m = PATTERNS[pattern], N, N + 1
-    sizes = ((n, features), (m, features), (features,), (n, m), (features,))
-    arguments = [
-        jnp.asarray(_normal(i, *lead, *size))
-        for i, (lead, size) in enumerate(zip(axes, sizes, strict=False))
-    ]
-    lead = jnp.broadcast_shapes(*axes)
-    weight = _normal(9, *lead, n, m)
-
-    @jax.jit
-    def both(*arguments):
-        def of(f):
-            return jax.value_and_grad(
-                lambda *xs: (lambda s: (jnp.sum(weight * s), s))(f(*xs)),
-                argnums=tuple(range(len(arguments))),
-                has_aux=True,
-            )(*arguments)
-
-        return of(_literal_scores), of(graph.pair_scores)
-
-    ((_, expected), expected_slopes), ((_, found), slopes) = both(*arguments)
-    assert found.shape == (*lead, n, m)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    names = ("target", "source", "readout", "weight", "edge")
-    for name, e, f in zip(names, expected_slopes, slopes, strict=False):
-        assert f.shape == e.shape
-        np.testing.assert_allclose(f, e, rtol=1e-4, atol=1e-4, err_msg=f"gradient of {name}")
-
-
-def test_pair_scores_are_those_of_concatenated_pairs():
-    # W [v_i ; v_j] with one W, as the paper writes it, against W_l v_i + W_r v_j.
-    width = 3
-    nodes, matrix, bias, readout = (
-        _normal(0, N, width),
-        _normal(1, 2 * width, H),
-        _normal(2, H),
-        (_normal(3, H)),
-    )
-    expected = np.zeros((N, N))
-    for i, j in np.ndindex(N, N):
-        pair = np.concatenate([nodes[i], nodes[j]])
-        expected[i, j] = readout @ _leaky(pair @ matrix + bias)
-    lift = (None,) * 3
-    found = graph.pair_scores(
-        jnp.asarray(nodes @ matrix[:width] + bias)[lift],
-        jnp.asarray(nodes @ matrix[width:])[lift],
-        jnp.asarray(readout)[lift],
-    )
-    np.testing.assert_allclose(found[0, 0, 0], expected, rtol=1e-4, atol=1e-5)
-
-
-def test_pair_scores_of_wrong_ranks_raise():
-    nodes, head = jnp.zeros((1, 1, 1, N, H)), jnp.zeros((1, 1, 1, H))
-    with pytest.raises(AssertionError):
-        graph.pair_scores(nodes[0], nodes, head, jnp.zeros((1, 1, 1, N, N)), head)
-    with pytest.raises(AssertionError):
-        graph.pair_scores(nodes, nodes, head, jnp.zeros((1, 1, N, N)), head)
 
 
 # Edges and messages
@@ -331,7 +240,7 @@ def test_message_passing_gradients(sizes):
 
 
 def test_messages_run_into_i_from_j():
-    # Node 0's only parent beside itself is node 1; nothing else may reach it.
+    # The only other parent of node 0 is node 1; nothing else may reach it.
     target, sent, extra, readout, edge, *_ = (
         jnp.asarray(x) for x in _messages((B, 1), (B, 1), (1, S), (1, 1))
     )
@@ -347,8 +256,8 @@ def test_messages_run_into_i_from_j():
     np.testing.assert_array_equal(reaches, [True, True, False, False])
 
 
-def test_scores_of_strangers_drown_no_parent():
-    # Scores are hundreds apart, and the highest may belong to a node that is no parent: the
+def test_high_scores_of_other_nodes_leave_the_votes_of_parents():
+    # Scores are hundreds apart, and the highest may belong to a node that is not a parent: the
     # attention of the parents must not underflow.
     arguments = list(_messages((B, S), (B, S), (1, S), (1, 1)))
     arguments[3] = 100 * arguments[3]

@@ -44,8 +44,8 @@ def test_split_codebooks_by_hand():
 
 @pytest.mark.parametrize("num_codebooks", [1, 2, 3, 6])
 def test_codebooks_cut_channels_into_disjoint_chunks(num_codebooks):
-    # Every value of the latent is different: each must stand in exactly one chunk, the one that
-    # its channel belongs to.
+    # All values of the latent are different: each must appear in exactly one chunk, that of its
+    # channel.
     latent = np.arange(2 * 2 * 3 * 6).reshape(2, 2, 3, 6)
     chunks = np.asarray(quantize.split_codebooks(jnp.asarray(latent), num_codebooks=num_codebooks))
     width = 6 // num_codebooks
@@ -68,6 +68,7 @@ def test_codebooks_need_a_divisor_of_the_channels():
         lambda: quantize.merge_codebooks(jnp.zeros((2, 2, 6)), grid=(1, 2)),
         lambda: quantize.nearest_code(jnp.zeros((B, C, M, E)), jnp.zeros((C + 1, K, E))),
         lambda: quantize.lookup(jnp.zeros((B, M), jnp.int32), jnp.zeros((C, K, E))),
+        lambda: quantize.lookup_one_hot(jnp.zeros((B, C, M, K)), jnp.zeros((C, K, E))),
         lambda: quantize.straight_through(jnp.zeros((2, 3)), jnp.zeros((3,))),
         lambda: quantize.quantisation_losses(jnp.zeros((B, C, M, E)), jnp.zeros((B, C, 1, E))),
         lambda: quantize.code_counts(jnp.zeros((B, M), jnp.int32), num_codes=K),
@@ -90,7 +91,7 @@ def test_nearest_code(h, codebooks):
     codes = quantize.nearest_code(h, codebooks)
     assert codes.dtype == jnp.int32
     np.testing.assert_array_equal(codes, distances.argmin(-1))
-    # What is left out of the distances is the same for every code.
+    # The omitted term is the same for every code.
     left_out = quantize.negative_distances(h, codebooks) + distances
     np.testing.assert_allclose(
         left_out, np.broadcast_to((h**2).sum(-1)[..., None], left_out.shape), rtol=1e-4, atol=1e-5
@@ -98,7 +99,7 @@ def test_nearest_code(h, codebooks):
 
 
 def test_nearest_code_by_hand():
-    # The second codebook is the first one, the other way round.
+    # The second codebook is the first one in reverse order.
     codebooks = jnp.array([[[0.0, 0], [1, 0], [0, 2]], [[0, 2], [1, 0], [0, 0]]])
     h = jnp.array([[0.1, 0.2], [0.9, -5], [0.4, 1.5]])
     codes = quantize.nearest_code(jnp.stack([h, h])[None], codebooks)
@@ -110,6 +111,8 @@ def test_lookup(codebooks):
     vectors = quantize.lookup(jnp.asarray(codes), codebooks)
     for b, c, m in np.ndindex(B, C, M):
         np.testing.assert_array_equal(vectors[b, c, m], codebooks[c, codes[b, c, m]])
+    one_hot = jax.nn.one_hot(jnp.asarray(codes).reshape(B, C * M), K)
+    np.testing.assert_array_equal(quantize.lookup_one_hot(one_hot, codebooks), vectors)
 
 
 def test_straight_through():
@@ -124,7 +127,13 @@ def test_straight_through():
 
 def test_straight_through_one_hot(h, codebooks):
     temperature, weight = 0.7, _normal(3, B, C, M, K)
-    one_hot = quantize.straight_through_one_hot(h, codebooks, temperature=temperature)
+
+    def assigned(h, codebooks):
+        log_soft = quantize.log_assignment(h, codebooks, temperature=temperature)
+        codes = quantize.nearest_code(h, codebooks)
+        return quantize.straight_through_one_hot(codes, jnp.exp(log_soft))
+
+    one_hot = assigned(h, codebooks)
     np.testing.assert_allclose(one_hot, np.eye(K)[_distances(h, codebooks).argmin(-1)], atol=1e-6)
 
     def soft(h, codebooks):
@@ -132,8 +141,7 @@ def test_straight_through_one_hot(h, codebooks):
         return jnp.sum(weight * jax.nn.softmax(-jnp.sum(pairs**2, -1) / temperature, axis=-1))
 
     def fast(h, codebooks):
-        codes = quantize.straight_through_one_hot(h, codebooks, temperature=temperature)
-        return jnp.sum(weight * codes)
+        return jnp.sum(weight * assigned(h, codebooks))
 
     expected = jax.grad(soft, argnums=(0, 1))(h, codebooks)
     found = jax.grad(fast, argnums=(0, 1))(h, codebooks)
@@ -147,7 +155,7 @@ def test_quantisation_losses(h):
     codebook, commitment = quantize.quantisation_losses(h, quantised)
     mean = sum((h.ravel() - quantised.ravel()) ** 2) / h.size
     np.testing.assert_allclose([codebook, commitment], [mean, mean], rtol=1e-5)
-    # Each moves one side only, towards the other.
+    # Each loss moves only one side, towards the other.
     towards = 2 * (h - quantised) / h.size
     for which, expected in ((0, (0 * towards, -towards)), (1, (towards, 0 * towards))):
         found = jax.grad(
@@ -263,7 +271,7 @@ def test_usage_entropy_and_perplexity():
     np.testing.assert_allclose(quantize.usage_entropy(usage), entropies, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(quantize.perplexity(usage), np.exp(entropies), rtol=1e-5)
     np.testing.assert_allclose(quantize.perplexity(usage)[:3], [4, 1, 2], rtol=1e-5)
-    # Counts of nothing at all are no reason for NaN.
+    # All-zero counts do not give NaN.
     assert np.isfinite(quantize.usage_entropy(jnp.zeros((1, 4)))).all()
 
 

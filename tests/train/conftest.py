@@ -10,7 +10,7 @@ import toy_method
 from cdis import data
 from cdis.train.loop import train
 
-sys.path.insert(0, str(Path(__file__).parent))  # for helpers.py
+sys.path.insert(0, str(Path(__file__).parent))  # for toy_runs.py
 
 
 @pytest.fixture(autouse=True)

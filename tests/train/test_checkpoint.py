@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import toy_method
-from helpers import SCRIPT, assert_same, contents, environment
+from toy_runs import SCRIPT, assert_same, contents, environment
 
 from cdis.config import to_json
 from cdis.errors import UserError

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import toy_method
-from helpers import assert_same, contents, finish, start
+from toy_runs import assert_same, contents, finish, start
 
 from cdis.config import override
 from cdis.errors import UserError

@@ -7,7 +7,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from helpers import SCRIPT, environment, finish, start
+from toy_runs import SCRIPT, environment, finish, start
 
 from cdis.errors import UserError
 from cdis.train import checkpoint, parallel

@@ -17,6 +17,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cdis.errors import UserError, near_miss
+from cdis.imports import import_user_module
 
 
 def common() -> ConfigDict:
@@ -162,14 +163,13 @@ def _without_smoke(variant: str) -> tuple[str, bool]:
 
 def _make_tiny(config: ConfigDict) -> None:
     """Two steps per stage, small batches, and the method's SMOKE settings."""
-    from cdis import methods  # imports JAX, which other configs do not need
-
-    smoke = getattr(methods.module(config.method), "SMOKE", {})
     with config.unlocked():
         for settings in config.stages.values():
             settings.update(steps=2, batch_size=8, warmup_steps=min(1, settings.warmup_steps))
         config.validation_batches = 1
-    override(config, smoke)
+    # The method's module imports JAX, which other configs do not need. If it does not exist, the
+    # training loop says so.
+    override(config, getattr(import_user_module(config.method), "SMOKE", {}))
 
 
 def override(config: ConfigDict, values: Mapping[str, Any]) -> None:

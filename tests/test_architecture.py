@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "memory": set(),
     "compiled": set(),
     "completion": set(),
-    "config": {"methods"},  # for the tiny settings of its method
+    "config": set(),
     "ops": set(),
     "networks": _PURE,
     "objectives": _PURE,
@@ -36,7 +36,8 @@ MAY_IMPORT = {
     "image_files": {"data"},
     "run": _TRAINING | {"compiled", "measure", "trained"},
     "pairs": {"data", "image_files", "metrics", "run", "trained"},
-    "cli": _TRAINING | {"compiled", "completion", "image_files", "measure", "memory", "pairs", "run"},
+    "cli": _TRAINING
+    | {"compiled", "completion", "image_files", "measure", "memory", "pairs", "run"},
     "__init__": {"metrics", "run"},
     "__main__": {"cli"},
 }

@@ -50,7 +50,7 @@ class Loss(Protocol):
     """A scalar to minimise, on one batch."""
 
     def __call__(
-        self, variables: Variables, batch: Batch, context: Context
+        self, variables: Variables, batch: Batch, context: Context, /
     ) -> tuple[Float[Array, ""], Aux]: ...
 
 
@@ -58,7 +58,7 @@ class MakeOptimizer(Protocol):
     """Makes an optimiser from the settings of a stage, ``config.stages[name]``."""
 
     def __call__(
-        self, settings: ConfigDict, steps_per_epoch: int
+        self, settings: ConfigDict, steps_per_epoch: int, /
     ) -> "optax.GradientTransformation": ...
 
 
@@ -76,7 +76,7 @@ class Precompute(Protocol):
     """Computes columns from images, once, when a stage begins."""
 
     def __call__(
-        self, variables: Variables, images: UInt8[Array, "b h w c"]
+        self, variables: Variables, images: UInt8[Array, "b h w c"], /
     ) -> dict[str, Array]: ...
 
 
@@ -97,7 +97,7 @@ class Stage(NamedTuple):
 class Init(Protocol):
     """Initial variables; `batch` holds some training images, ``{"x": {column: ...}}``."""
 
-    def __call__(self, key: PRNGKeyArray, batch: Batch) -> Variables: ...
+    def __call__(self, key: PRNGKeyArray, batch: Batch, /) -> Variables: ...
 
 
 class Encode(Protocol):
@@ -108,6 +108,7 @@ class Encode(Protocol):
         variables: Variables,
         images: UInt8[Array, "b h w c"],
         values: Float[Array, "b f"] | None = None,
+        /,
     ) -> Representation: ...
 
 
@@ -115,7 +116,7 @@ class Decode(Protocol):
     """Decodes a representation into images."""
 
     def __call__(
-        self, variables: Variables, representation: Representation
+        self, variables: Variables, representation: Representation, /
     ) -> Float[Array, "b h w c"]: ...
 
 
@@ -128,6 +129,7 @@ class Elbo(Protocol):
         images: UInt8[Array, "b h w c"],
         values: Float[Array, "b f"],
         key: PRNGKeyArray,
+        /,
     ) -> Float[Array, " b"]: ...
 
 
@@ -135,10 +137,7 @@ class Retrieve(Protocol):
     """The probability that each action leads from x to y."""
 
     def __call__(
-        self,
-        variables: Variables,
-        x: UInt8[Array, "b h w c"],
-        y: UInt8[Array, "b h w c"],
+        self, variables: Variables, x: UInt8[Array, "b h w c"], y: UInt8[Array, "b h w c"], /
     ) -> Float[Array, "b a"]: ...
 
 
@@ -146,7 +145,7 @@ class Intervene(Protocol):
     """Images after an action."""
 
     def __call__(
-        self, variables: Variables, images: UInt8[Array, "b h w c"], action: Int[Array, " b"]
+        self, variables: Variables, images: UInt8[Array, "b h w c"], action: Int[Array, " b"], /
     ) -> Float[Array, "b h w c"]: ...
 
 
@@ -162,7 +161,7 @@ class Describe(Protocol):
     """The effect of an action on the graph of each image."""
 
     def __call__(
-        self, variables: Variables, images: UInt8[Array, "b h w c"], action: Int[Array, " b"]
+        self, variables: Variables, images: UInt8[Array, "b h w c"], action: Int[Array, " b"], /
     ) -> ActionGraph: ...
 
 
@@ -175,6 +174,7 @@ class Do(Protocol):
         images: UInt8[Array, "b h w c"],
         factor: Int[Array, ""],
         value: Float[Array, " b"],
+        /,
     ) -> Float[Array, "b h w c"]: ...
 
 
@@ -188,7 +188,7 @@ class FactorGraph(NamedTuple):
 class Structure(Protocol):
     """The graph of the factors, with edge strengths measured at the given factor values."""
 
-    def __call__(self, variables: Variables, values: Float[Array, "b f"]) -> FactorGraph: ...
+    def __call__(self, variables: Variables, values: Float[Array, "b f"], /) -> FactorGraph: ...
 
 
 class Codes(NamedTuple):

@@ -273,7 +273,7 @@ def test_ablations(overrides):
     context = Context(jax.random.key(0), jnp.int32(0), None)
     variables = jax.eval_shape(method.init, jax.random.key(0), batch)
     for stage in method.stages:
-        loss = functools.partial(stage.objectives[0].loss, batch=batch, context=context)
+        loss = functools.partial(stage.objectives[0].loss, batch, context)
         value, _ = jax.eval_shape(loss, variables)
         assert value.shape == ()
 

@@ -273,8 +273,8 @@ def test_ablations(overrides):
     context = Context(jax.random.key(0), jnp.int32(0), None)
     variables = jax.eval_shape(method.init, jax.random.key(0), batch)
     for stage in method.stages:
-        loss = functools.partial(stage.objectives[0].loss, batch, context)
-        value, _ = jax.eval_shape(loss, variables)
+        loss = stage.objectives[0].loss
+        value, _ = jax.eval_shape(lambda v, loss=loss: loss(v, batch, context), variables)
         assert value.shape == ()
 
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "cdis").rglob("*.py"))
 
-# Part of cdis -> the parts that it may import, besides itself and those that all may import.
+# Part of cdis -> the parts that it may import, beside itself and what all may.
 _ALL_MAY = ("chunks", "errors", "files", "imports", "__init__")
 _PURE = {"ops"}
 _LEARNING = _PURE | {"networks", "objectives", "data", "methods"}

@@ -88,10 +88,9 @@ def _mean_graph(
 
 
 def _node_information(subject: Subject) -> Float[np.ndarray, "nodes factors"] | None:
-    """What each node's code knows of each factor; None for a method without codes.
+    """Information of each node's code about each factor; None for a method without codes.
 
-    Measured on all splits: only there the grid of factors is complete, so that factors share no
-    information.
+    Estimated on all splits, because the factors are independent only on their complete grid.
     """
     if subject.method.encode is None or subject.method.codes is None:
         return None

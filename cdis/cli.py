@@ -371,7 +371,7 @@ def _train(values: flags.FlagValues, overrides: dict[str, str]) -> None:
     config = load_config(values.config, overrides)  # its errors come before JAX is imported
 
     from cdis.compiled import keep_compiled_programs
-    from cdis.train.loop import train
+    from cdis.training.loop import train
 
     keep_compiled_programs()
     train(config, values.workdir, values.data_dir, feed=values.feed or "auto")

@@ -17,8 +17,8 @@ from cdis.config import load_config, override
 from cdis.data.info import Info
 from cdis.errors import UserError, near_miss
 from cdis.ops.images import to_uint8
-from cdis.train.checkpoint import restore
 from cdis.trained import Trained
+from cdis.training.checkpoint import restore
 
 METRICS = "metrics.json"
 
@@ -59,9 +59,9 @@ def train(
       What was trained. After Ctrl-C or SIGTERM, that is the step that was saved.
 
     Raises:
-      UserError: the config, workdir or data cannot be used; see `cdis.train.loop.train`.
+      UserError: the config, workdir or data cannot be used; see `cdis.training.loop.train`.
     """
-    from cdis.train import loop, parallel  # import the input pipeline, which only training needs
+    from cdis.training import loop, parallel  # import the input pipeline, which only training needs
 
     keep_compiled_programs()
     loop.train(_config(config, overrides), workdir, data_dir, feed=feed)

@@ -14,9 +14,9 @@ from ml_collections import ConfigDict
 from cdis.config import common, to_json
 from cdis.data.info import Info
 from cdis.methods.base import Actions, Codes, Factors, Method, Representation, Variables
-from cdis.train.checkpoint import Checkpoints
-from cdis.train.state import State
-from cdis.train.workdir import claim
+from cdis.training.checkpoint import Checkpoints
+from cdis.training.state import State
+from cdis.training.workdir import claim
 
 INFO = Info(
     name="shade",

@@ -10,8 +10,8 @@ import optax
 from cdis.data import examples, transitions
 from cdis.data.info import Info
 from cdis.methods.base import Batch, Context, Method, Stage, Variables
-from cdis.train.state import State, by_path, split
-from cdis.train.update import make_update
+from cdis.training.state import State, by_path, split
+from cdis.training.update import make_update
 
 INFO = Info(
     name="spots",

@@ -14,7 +14,7 @@ MODULES = sorted((ROOT / "cdis").rglob("*.py"))
 _ALL_MAY = ("chunks", "errors", "files", "imports", "__init__")
 _PURE = {"ops"}
 _LEARNING = _PURE | {"networks", "objectives", "data", "methods"}
-_TRAINING = _LEARNING | {"config", "metrics", "train"}
+_TRAINING = _LEARNING | {"config", "metrics", "training"}
 MAY_IMPORT = {
     "chunks": set(),
     "errors": set(),
@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "data": _PURE,
     "metrics": _PURE,
     "methods": _LEARNING | {"config"},
-    "train": _TRAINING,
+    "training": _TRAINING,
     "trained": _LEARNING,
     "measure": _TRAINING | {"trained"},
     "image_files": {"data"},
@@ -62,7 +62,7 @@ def imports(path: Path) -> set[str]:
 
 
 def part(module: str) -> str:
-    """ "cdis.train.loop" -> "train" """
+    """ "cdis.training.loop" -> "train" """
     return module.split(".")[1] if "." in module else "__init__"
 
 

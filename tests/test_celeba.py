@@ -12,7 +12,7 @@ from cdis.cli import main
 from cdis.config import load_config
 from cdis.data import celeb_a
 from cdis.measure import evaluate, report
-from cdis.train.loop import train
+from cdis.training.loop import train
 
 ROOT = Path(__file__).parents[1]
 # Evaluation of two steps of training needs no better one.

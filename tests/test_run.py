@@ -58,7 +58,7 @@ def test_the_face():
 
 
 def test_packages_of_the_same_name_do_not_hide_the_face():
-    from cdis.train import loop
+    from cdis.training import loop
 
     assert cdis.train is not loop.train and isinstance(cdis.train, types.FunctionType)
 

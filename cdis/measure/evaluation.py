@@ -14,9 +14,9 @@ from cdis.files import write_bytes
 from cdis.measure.base import Arrays, Measured, Measurement, Metrics, Progress, Subject
 from cdis.measure.catalogue import MEASUREMENTS
 from cdis.metrics import factor_predictor as predictors
-from cdis.train.checkpoint import full_disk_is_the_users, restore
-from cdis.train.loop import make_method
 from cdis.trained import Trained
+from cdis.training.checkpoint import full_disk_is_the_users, restore
+from cdis.training.loop import make_method
 
 METRICS = "metrics.json"
 ARRAYS = "evaluation.npz"
@@ -48,7 +48,7 @@ def evaluate(
       "timing".
 
     Raises:
-      UserError: no usable checkpoint; see `cdis.train.checkpoint.restore`.
+      UserError: no usable checkpoint; see `cdis.training.checkpoint.restore`.
     """
     workdir = Path(workdir)
     restored = restore(workdir)

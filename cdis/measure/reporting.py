@@ -18,8 +18,8 @@ from cdis.measure.evaluation import ARRAYS, METRICS, evaluate
 from cdis.measure.figures import png
 from cdis.measure.page import html_page
 from cdis.measure.summary import all_headlines
-from cdis.train.checkpoint import Restored, full_disk_is_the_users, restore
-from cdis.train.log import read_log
+from cdis.training.checkpoint import Restored, full_disk_is_the_users, restore
+from cdis.training.log import read_log
 
 PICTURES = "pictures"
 PAGE = "report/index.html"

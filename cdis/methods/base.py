@@ -68,7 +68,7 @@ class Objective(NamedTuple):
     loss: Loss
     #: does this loss train the parameter?
     trainable: Callable[[Path], bool] = lambda path: True
-    #: None: AdamW with the settings of the stage (`cdis.train.optimizer`)
+    #: None: AdamW with the settings of the stage (`cdis.training.optimizer`)
     optimizer: MakeOptimizer | None = None
 
 

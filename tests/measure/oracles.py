@@ -13,8 +13,8 @@ from cdis.data.mechanism import Mechanism
 from cdis.measure import Measured, Subject, evaluation, reporting
 from cdis.methods.base import ActionGraph, Actions, Codes, FactorGraph, Factors, Method
 from cdis.metrics.factor_predictor import FactorPredictor
-from cdis.train.checkpoint import Restored
 from cdis.trained import Trained
+from cdis.training.checkpoint import Restored
 
 INFO = Info(
     name="bars",

@@ -16,8 +16,8 @@ from cdis import data, methods
 from cdis.config import load_config
 from cdis.data.info import Info
 from cdis.methods.base import Context, Method, Stage
-from cdis.train.state import State, by_path, split
-from cdis.train.update import make_update
+from cdis.training.state import State, by_path, split
+from cdis.training.update import make_update
 from tests.helpers import quick_jit
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "cauf_vae"

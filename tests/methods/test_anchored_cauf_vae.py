@@ -17,8 +17,8 @@ from cdis.methods.base import Context, Stage
 from cdis.networks.conditioner import Conditioner
 from cdis.ops import causal_flow
 from cdis.ops.adjacency import order_only
-from cdis.train.state import State, split
-from cdis.train.update import make_update
+from cdis.training.state import State, split
+from cdis.training.update import make_update
 from tests.helpers import quick_jit
 from tests.methods import bars
 from tests.methods.bars import EXPERIMENTS, GRAPH, IMAGES, INFO, VALUES, B, Case, stage_of

@@ -17,8 +17,8 @@ from cdis.errors import UserError
 from cdis.methods import beta_vae
 from cdis.methods.base import Context
 from cdis.networks.autoencoder import CompactDecoder, PatchEncoder
-from cdis.train.state import State, split
-from cdis.train.update import make_update
+from cdis.training.state import State, split
+from cdis.training.update import make_update
 from tests.helpers import quick_jit
 
 NAME = "baselines/beta_vae_pendulum_cpu"

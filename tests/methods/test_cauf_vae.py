@@ -18,8 +18,8 @@ from cdis.errors import UserError
 from cdis.methods import cauf_vae, labels
 from cdis.methods.causal_latents import Model
 from cdis.ops import causal_flow
-from cdis.train.state import State, split
-from cdis.train.update import make_update
+from cdis.training.state import State, split
+from cdis.training.update import make_update
 from tests.helpers import quick_jit
 from tests.methods import bars
 from tests.methods.bars import GRAPH, INFO, B, Case

@@ -20,8 +20,8 @@ from cdis.errors import UserError
 from cdis.methods import ct_vae
 from cdis.methods.base import Context, Method
 from cdis.networks.autoencoder import GridEncoder
-from cdis.train.state import State, by_path, split
-from cdis.train.update import make_update
+from cdis.training.state import State, by_path, split
+from cdis.training.update import make_update
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "ct_vae"
 OF_JOINT = ("quickstart", "rooms3d_cpu")

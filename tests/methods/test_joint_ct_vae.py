@@ -23,8 +23,8 @@ from cdis.methods import joint_ct_vae
 from cdis.methods.base import Context, Method
 from cdis.networks.causal_transition import DenseTransition
 from cdis.ops import retrieve
-from cdis.train.state import State, by_path, split
-from cdis.train.update import make_update
+from cdis.training.state import State, by_path, split
+from cdis.training.update import make_update
 
 B = 8
 TINY: dict[str, Any] = {

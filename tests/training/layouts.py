@@ -14,10 +14,10 @@ import toy_method
 from cdis import methods
 from cdis.data.examples import of_images
 from cdis.data.pipeline import batches
-from cdis.train import parallel
-from cdis.train.optimizer import init_optimizers, make_optimizers
-from cdis.train.state import State, by_path
-from cdis.train.update import make_update, make_validate
+from cdis.training import parallel
+from cdis.training.optimizer import init_optimizers, make_optimizers
+from cdis.training.state import State, by_path
+from cdis.training.update import make_update, make_validate
 
 out, name = sys.argv[1:]
 assert jax.device_count() == 2

@@ -10,7 +10,7 @@ from cdis.config import differences, from_json, to_json
 from cdis.data.info import Info
 from cdis.errors import UserError
 from cdis.files import write_bytes
-from cdis.train import parallel
+from cdis.training import parallel
 
 CONFIG = "config.json"
 INFO = "info.json"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cdis.config import stage
-from cdis.train.optimizer import make_optimizer, make_schedule
-from cdis.train.state import by_path
+from cdis.training.optimizer import make_optimizer, make_schedule
+from cdis.training.state import by_path
 
 
 def settings(**fields):

@@ -12,11 +12,11 @@ from toy_runs import assert_same, contents, finish, start
 
 from cdis.config import override
 from cdis.errors import UserError
-from cdis.train import checkpoint
-from cdis.train import workdir as workdirs
-from cdis.train.checkpoint import Checkpoints
-from cdis.train.log import FILE, read_log
-from cdis.train.loop import train
+from cdis.training import checkpoint
+from cdis.training import workdir as workdirs
+from cdis.training.checkpoint import Checkpoints
+from cdis.training.log import FILE, read_log
+from cdis.training.loop import train
 
 TOTAL = 36  # 20 steps of the first stage, 16 of the second
 

@@ -7,9 +7,9 @@ import optax
 import toy_method
 
 from cdis.methods.base import Context
-from cdis.train.optimizer import init_optimizers, make_optimizers
-from cdis.train.state import State, by_path
-from cdis.train.update import make_update
+from cdis.training.optimizer import init_optimizers, make_optimizers
+from cdis.training.state import State, by_path
+from cdis.training.update import make_update
 
 
 def test_objectives_take_turns(adversarial):

@@ -16,8 +16,8 @@ import toy_method
 from cdis import data
 from cdis.config import override
 from cdis.errors import UserError
-from cdis.train import loop
-from cdis.train.log import Window
+from cdis.training import loop
+from cdis.training.log import Window
 
 data.load = toy_method.load
 

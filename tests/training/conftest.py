@@ -8,7 +8,7 @@ import pytest
 import toy_method
 
 from cdis import data
-from cdis.train.loop import train
+from cdis.training.loop import train
 
 sys.path.insert(0, str(Path(__file__).parent))  # for toy_runs.py
 

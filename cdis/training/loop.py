@@ -20,15 +20,15 @@ from cdis.data.info import Dataset, Info
 from cdis.data.pipeline import batches
 from cdis.errors import UserError
 from cdis.methods.base import Batch, Method, Variables
-from cdis.train import parallel
-from cdis.train.checkpoint import Checkpoints, full_disk_is_the_users, locked, match
-from cdis.train.interrupt import Interrupt
-from cdis.train.log import Log, Rate, Window, mean
-from cdis.train.optimizer import init_optimizers, make_optimizers
-from cdis.train.prefetch import prefetch
-from cdis.train.state import State
-from cdis.train.update import INIT_KEY, make_update, make_validate, seed_key
-from cdis.train.workdir import claim, extend
+from cdis.training import parallel
+from cdis.training.checkpoint import Checkpoints, full_disk_is_the_users, locked, match
+from cdis.training.interrupt import Interrupt
+from cdis.training.log import Log, Rate, Window, mean
+from cdis.training.optimizer import init_optimizers, make_optimizers
+from cdis.training.prefetch import prefetch
+from cdis.training.state import State
+from cdis.training.update import INIT_KEY, make_update, make_validate, seed_key
+from cdis.training.workdir import claim, extend
 
 _CHUNK = 256  # images per call of `precompute`
 

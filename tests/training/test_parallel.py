@@ -10,9 +10,9 @@ import pytest
 from toy_runs import SCRIPT, environment, finish, start
 
 from cdis.errors import UserError
-from cdis.train import checkpoint, parallel
-from cdis.train.log import read_log
-from cdis.train.state import by_path
+from cdis.training import checkpoint, parallel
+from cdis.training.log import read_log
+from cdis.training.state import by_path
 
 
 @pytest.mark.parametrize("method", ["toy_method", "adversarial"])

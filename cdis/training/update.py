@@ -1,6 +1,6 @@
 """The training step and the validation step, as one device runs them.
 
-Both are functions of (state, batch); `cdis.train.parallel` compiles them for the devices in use.
+Both are functions of (state, batch); `cdis.training.parallel` compiles them for the devices in use.
 """
 
 from collections import OrderedDict
@@ -14,7 +14,7 @@ import optax
 from jax import Array, lax
 
 from cdis.methods.base import Aux, Batch, Context, Objective, Stage, Variables
-from cdis.train.state import Flat, State, merge, split
+from cdis.training.state import Flat, State, merge, split
 
 #: Folded into the seed's key for other uses than the steps, which fold in 0, 1, 2 ...
 INIT_KEY = 2**32 - 1

@@ -13,9 +13,9 @@ from toy_runs import SCRIPT, assert_same, contents, environment
 
 from cdis.config import to_json
 from cdis.errors import UserError
-from cdis.train.checkpoint import Checkpoints, restore
-from cdis.train.state import State
-from cdis.train.workdir import CONFIG, INFO, claim, read_config
+from cdis.training.checkpoint import Checkpoints, restore
+from cdis.training.state import State
+from cdis.training.workdir import CONFIG, INFO, claim, read_config
 
 
 def state(value=0.0):

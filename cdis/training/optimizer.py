@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from cdis.errors import UserError
 from cdis.methods.base import Stage
-from cdis.train.state import split
+from cdis.training.state import split
 
 
 def make_schedule(settings: ConfigDict, steps_per_epoch: int) -> Callable[[Any], Any]:

@@ -7,7 +7,7 @@ import pytest
 
 from cdis.config import stage
 from cdis.errors import UserError
-from cdis.train.log import FILE, Log, Rate, Window, duration, read_log
+from cdis.training.log import FILE, Log, Rate, Window, duration, read_log
 
 
 def test_resuming_drops_later_lines_and_a_line_cut_short(tmp_path):

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from cdis.train.prefetch import prefetch
+from cdis.training.prefetch import prefetch
 
 
 def threads():

@@ -28,9 +28,9 @@ from cdis.config import from_json
 from cdis.data.info import Info
 from cdis.errors import UserError
 from cdis.methods.base import Variables
-from cdis.train import parallel
-from cdis.train.state import Flat, State, by_path
-from cdis.train.workdir import CONFIG, read_config, read_info, unlike
+from cdis.training import parallel
+from cdis.training.state import Flat, State, by_path
+from cdis.training.workdir import CONFIG, read_config, read_info, unlike
 
 CHECKPOINTS = "checkpoints"
 KEPT = 3

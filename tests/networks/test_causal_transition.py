@@ -255,13 +255,13 @@ WIDE = CausalTransition(
 
 def _programs(action):
     one_hot = jax.nn.one_hot(jnp.zeros((B, 32), jnp.int32), 16)
-    shapes = jax.eval_shape(lambda: WIDE.init(jax.random.key(0), one_hot, "all"))
+    shapes = jax.eval_shape(lambda: WIDE.init(jax.random.key(0), one_hot, "all"))["params"]
 
-    def forward(variables, one_hot):
-        return apply(WIDE, variables, one_hot, action, key=jax.random.key(0))
+    def forward(params, one_hot):
+        return apply(WIDE, params, one_hot, action, key=jax.random.key(0))
 
-    def backward(variables, one_hot):
-        return jax.grad(lambda *xs: _weighted(forward(*xs)), argnums=(0, 1))(variables, one_hot)
+    def backward(params, one_hot):
+        return jax.grad(lambda *xs: _weighted(forward(*xs)), argnums=(0, 1))(params, one_hot)
 
     return [jax.make_jaxpr(f)(shapes, one_hot).jaxpr for f in (forward, backward)]
 
@@ -302,7 +302,7 @@ def test_the_last_layer_computes_the_two_heads_that_are_read(form):
     )
     one_hot = jax.nn.one_hot(jnp.zeros((20, 3), jnp.int32), 4)
     action = "none" if form == "none" else jnp.zeros((20,), jnp.int32)
-    params = jax.eval_shape(lambda: layer.init(jax.random.key(0), one_hot, "all"))
+    params = jax.eval_shape(lambda: layer.init(jax.random.key(0), one_hot, "all"))["params"]
     program = jax.make_jaxpr(lambda p: apply(layer, p, one_hot, action).logits)(params).jaxpr
     size, shape = _largest(program)
     assert size < 20 * 3 * 51 * 4, f"an array of shape {shape} is formed"
@@ -314,14 +314,14 @@ def test_the_last_layer_computes_the_two_heads_that_are_read(form):
 def test_dense_transition_all_equals_each_action():
     layer = DenseTransition(num_nodes=N, num_codes=K, num_actions=A, hidden=(6, 5))
     one_hot = jax.nn.one_hot(np.random.default_rng(0).integers(0, K, (B, N)), K)
-    variables = quick_jit(lambda key: layer.init(key, one_hot, "all"))(jax.random.key(0))
-    every = quick_jit(lambda v: apply(layer, v, one_hot, "all"))(variables)
-    one = quick_jit(lambda v, action: apply(layer, v, one_hot, action))
+    params = quick_jit(lambda key: layer.init(key, one_hot, "all"))(jax.random.key(0))["params"]
+    every = quick_jit(lambda p: apply(layer, p, one_hot, "all"))(params)
+    one = quick_jit(lambda p, action: apply(layer, p, one_hot, action))
     assert [x.shape for x in every] == [(B, A, N, K), (B, A, N), (B, A, N, N), (B, A, N, N)]
     for a in range(A):
-        single = one(variables, jnp.full((B,), a))
+        single = one(params, jnp.full((B,), a))
         for e, s in zip(every, single, strict=True):
             np.testing.assert_allclose(e[:, a], s[:, 0], rtol=1e-5, atol=1e-6)
     assert not np.allclose(every.logits[:, 0], every.logits[:, 1])
-    idle = apply(layer, variables, one_hot, "none", key=None)
+    idle = apply(layer, params, one_hot, "none", key=None)
     assert idle.logits.shape == (B, 1, N, K)

@@ -42,7 +42,8 @@ Usage: cdis train --config EXPERIMENT[:VARIANT] --workdir DIR [--config.FIELD=VA
 
   --config EXPERIMENT[:VARIANT]
                               the name of an experiment (cdis experiments lists them) or the path of
-                              a file of your own; the variant "smoke" is a tiny run, to try things
+                              a file of your own; the variant "smoke" is a tiny run, to try things,
+                              and "VARIANT+smoke" that of another variant
   --config.FIELD=VALUE        change a field of it; nested fields have dots: stages.joint.steps
   --workdir DIR               gets config.json, checkpoints/, log.jsonl and TensorBoard events
   --data_dir DIR              where data sets are kept ($CDIS_DATA_DIR, else $TFDS_DATA_DIR, else
@@ -59,6 +60,11 @@ Examples:
 To resume after Ctrl-C, SIGTERM or a crash, run the same command again: it continues from the last
 checkpoint and ends with the same parameters as an uninterrupted run. A workdir belongs to one
 config; given another, nothing is changed. All fields are listed in DIR/config.json.
+
+A finished run can be extended: give more steps for its last stage, such as
+--config.stages.transition.steps=1000. The learning rate then follows the schedule of the new length.
+A method or data set of your own (--config.method=my_method, --config.data.name=my_data:NAME) may be
+a Python module in the current folder.
 
 Compiled programs are kept in $CDIS_CACHE_DIR (default: ~/.cache/cdis), so that later commands start
 sooner; results do not depend on it. CDIS_CACHE_DIR="" turns this off.
@@ -108,12 +114,8 @@ Usage: cdis score --representations FILE --factors FILE
   --representations FILE  one row per sample: .npy, .npz or .csv (a header line is skipped);
                           codes.npz:mu names an array of an .npz (default: "representations")
   --factors FILE          likewise, the factors of the same samples in the same order
-  --metrics A,B           some of dci, mig, rmig, dcimig, modularity, explicitness, sap, beta_vae,
-                          factor_vae, irs, infomec, mcc, r2, mic (default: all)
-  --preset A,B            published settings. dci: hist_gradient_boosting (default, fast),
-                          gradient_boosting (disentanglement_lib's, minutes), lightgbm,
-                          random_forest, logistic, lasso. infomec: latent_quantization (default),
-                          latent_quantization_first, tripod. mcc: pearson (default), spearman
+  --metrics A,B           some of those listed below (default: all)
+  --preset A,B            published settings of metrics; the presets are listed below
   --continuous 0,3        which factors are continuous, or all, or none (default: factors with few
                           values, or with whole numbers that recur, are discrete)
   --seed N                seed of samples, splits and models (default: 0)
@@ -125,8 +127,10 @@ Examples:
   cdis score --representations codes.csv --factors factors.csv --metrics dci --preset random_forest
 
 The column "perfect" shows what perfect codes, the factors themselves, would score on these factors:
-not every metric gives them 1. A metric that cannot be computed is listed with the reason. beta_vae,
-factor_vae and irs need a crossed design, in which factors are independent of each other.
+not every metric gives them 1. A metric that cannot be computed is listed with the reason. In a
+crossed design factors are independent of each other.
+
+Metrics:
 """
 
 _COMPARE = """\
@@ -255,6 +259,7 @@ class Command(NamedTuple):
     arguments: tuple[str, ...] = ()  #: what else it takes, in this order
     instead: str | None = None  #: a flag that can be given in place of `arguments`
     compiles: bool = False  #: let JAX keep what it compiles (`cdis.compiled`) before `run`
+    details: Callable[[], str] = lambda: ""  #: the end of the help, made when it is shown
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -263,7 +268,7 @@ class Command(NamedTuple):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command and returns the exit status: 0, or 2 for an error that the user can fix."""
+    """Run a command and return the exit status: 0, or 2 for an error that the user can fix."""
     logging.set_verbosity(logging.WARNING)
     keep_freed_memory()
     try:
@@ -310,7 +315,7 @@ def _run(arguments: list[str]) -> None:
         )
     command = COMMANDS[name]
     if "-h" in rest or "--help" in rest:
-        print(command.help, end="")
+        print(command.help + command.details(), end="")
         return
     overrides, rest = _take_overrides(rest) if "config" in command.flags else ({}, rest)
     values, others = _parse(name, rest)
@@ -383,6 +388,12 @@ def _evaluate(values: flags.FlagValues) -> None:
     metrics = evaluate(values.workdir, values.data_dir)
     print("", *headlines(metrics), sep="\n")
     print(f"All numbers: {values.workdir}/metrics.json")
+
+
+def _metrics_help() -> str:
+    from cdis.metrics.scoring import metrics_help
+
+    return f"{metrics_help()}\n"
 
 
 def _score(values: flags.FlagValues) -> None:
@@ -648,6 +659,7 @@ COMMANDS = {
         _score,
         ("representations", "factors"),
         ("metrics", "preset", "continuous", "seed", "json"),
+        details=_metrics_help,
     ),
     "experiments": Command(_EXPERIMENTS, _experiments),
     "data list": Command(_DATA, _data_list),

@@ -10,15 +10,16 @@ from cdis.measure.base import Headline, Measured, Measurement, Metrics, Progress
 from cdis.measure.sampling import sample
 from cdis.metrics import score, table
 from cdis.metrics.arrays import UnsuitableData
+from cdis.metrics.scoring import metrics_for
 
 MAX_SCORED = 15_000  # images
 MAX_SCORED_DIMENSIONS = 256  # trees on more take minutes
-#: Scores that take seconds on 4,608 images; `cdis score` has the others. For vectors:
-VECTOR_SCORES = ("dci", "mig", "dcimig", "modularity", "sap", "factor_vae", "irs", "mcc")
+#: Scores that take seconds on 4,608 images; `cdis score` has the others.
+VECTOR_SCORES = metrics_for("vectors")
 #: Code indices are unordered, so they get only scores that treat them as symbols.
-CODE_SCORES = ("mig", "dcimig", "modularity", "infomec")
+CODE_SCORES = metrics_for("codes")
 #: For vectors, where factors are continuous and may cause one another.
-CONTINUOUS_SCORES = ("dci", "mig", "sap", "infomec", "mcc", "r2")
+CONTINUOUS_SCORES = metrics_for("vectors_of_continuous")
 
 
 def _applies(subject: Subject) -> bool:

@@ -62,7 +62,7 @@ checkpoint and ends with the same parameters as an uninterrupted run. A workdir 
 config; given another, nothing is changed. All fields are listed in DIR/config.json.
 
 A finished run can be extended: give more steps for its last stage, such as
---config.stages.transition.steps=1000. The learning rate then follows the schedule of the new length.
+--config.stages.transition.steps=1000. The learning rate then follows the schedule of that length.
 A method or data set of your own (--config.method=my_method, --config.data.name=my_data:NAME) may be
 a Python module in the current folder.
 

@@ -8,6 +8,7 @@ configs are locked: setting a misspelt field fails.
 
 import ast
 import importlib.util
+import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -98,9 +99,11 @@ def load_config(name: str, overrides: Mapping[str, Any] | None = None) -> Config
             f"{path!r} has no function get_config(variant), so it is not an experiment; "
             "see experiments/ for examples."
         )
+    if variant and not inspect.signature(module.get_config).parameters:
+        raise UserError(f"{path!r} has no variant {variant!r}: it has none but 'smoke'.")
     try:
         config = module.get_config(variant) if variant else module.get_config()
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         if not variant:
             raise
         raise UserError(f"{path!r} has no variant {variant!r}: {error}.") from error

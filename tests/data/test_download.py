@@ -341,7 +341,7 @@ def test_commands_from_download_to_counts(tiny, server, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "object_hue        3 values, circular\n" in said
     assert "shape             2 values, in no meaningful order\n" in said
-    assert "counted after: cdis data prepare shapes3d" in said
+    assert "To count their transitions, run: cdis data prepare shapes3d" in said
     assert main(["data", "prepare", "shapes3d", *data_dir, "--manual_dir", str(tmp_path)]) == 2
     assert "lacks files of shapes3d: 3dshapes.h5" in capsys.readouterr().err
 

@@ -74,5 +74,5 @@ def test_experiments(variant):
         assert set(config.stages) == {stage.name for stage in method.stages}
         assert method.actions.retrieve is not None and method.encode is None
     assert load_config(f"{name}:smoke").stages.classifier.steps == 2
-    with pytest.raises(UserError, match="cannot give its variant 'tiny'"):
+    with pytest.raises(UserError, match="has no variant 'tiny': it has none but 'smoke'"):
         load_config(f"{name}:tiny")

@@ -14,6 +14,9 @@ from cdis.methods.base import ActionGraph, FactorGraph, Method, Variables
 
 #: Rows that a compiled function takes at a time; a single row has a function of its own.
 BATCH = 128
+#: How the function of a single row is compiled on a CPU, where compiling in full takes far longer
+#: than it could ever save: without optimisation, and without a thread for each part.
+_QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_parallel_codegen_split_count": 1}
 
 
 class Trained:
@@ -51,7 +54,8 @@ class Trained:
             return self.method.decode(variables, dict(zip(names, parts, strict=True)))
 
         arrays = (representation[name] for name in names)
-        return self._run("decode", decode if self.method.decode else None, *arrays)
+        name = f"decode/{'+'.join(names)}"  # a function of its own for each order of the parts
+        return self._run(name, decode if self.method.decode else None, *arrays)
 
     def reconstruct(self, images: UInt8[np.ndarray, "b h w c"]) -> Float[np.ndarray, "b h w c"]:
         """Images, encoded and decoded."""
@@ -133,21 +137,26 @@ class Trained:
         shared: tuple[Any, ...] = (),
     ) -> Any:
         """`function(variables, *arrays, *shared)`, the arrays in chunks of one compiled shape."""
-        compiled, count = self._function(f"{name}/{len(arrays)}", function), len(arrays[0])
+        count = len(arrays[0])
+        compiled = self._function(f"{name}/{len(arrays)}", function, single=count == 1)
         return in_chunks(
             lambda rows: compiled(self._variables, *(array[rows] for array in arrays), *shared),
             count,
             size=1 if count == 1 else BATCH,
         )
 
-    def _function(self, name: str, function: Callable[..., Any] | None) -> Callable[..., Any]:
+    def _function(
+        self, name: str, function: Callable[..., Any] | None, single: bool = False
+    ) -> Callable[..., Any]:
         if function is None:
             what, example = _ABILITIES[name.partition("/")[0]]
             raise UserError(
                 f"The method that was trained on {self.info.name} cannot {what}. Use a workdir of "
                 f"one that can, such as {example}."
             )
-        return self._compiled.setdefault(name, jax.jit(function))
+        quick = single and jax.default_backend() == "cpu"
+        compiled = jax.jit(function, compiler_options=_QUICK if quick else None)
+        return self._compiled.setdefault(f"{name}/single" if quick else name, compiled)
 
 
 #: What each function is for, in words, and a method that has it.

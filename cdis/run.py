@@ -19,8 +19,7 @@ from cdis.errors import UserError, near_miss
 from cdis.ops.images import to_uint8
 from cdis.trained import Trained
 from cdis.training.checkpoint import restore
-
-METRICS = "metrics.json"
+from cdis.training.workdir import METRICS
 
 #: A factor can be set to values so many standard deviations from its mean.
 _RANGE = 3.0

@@ -13,6 +13,7 @@ from cdis.errors import UserError
 from cdis.measure.base import Measurement, Metrics
 from cdis.measure.catalogue import MEASUREMENTS
 from cdis.metrics.intervals import mean_interval
+from cdis.training.workdir import CONFIG, METRICS
 
 
 class _Run(NamedTuple):
@@ -95,8 +96,8 @@ def _titles(measurements: Sequence[Measurement]) -> dict[str, str]:
 
 def _read(workdir: Path) -> tuple[dict[str, Any], Metrics]:
     try:
-        config = json.loads((workdir / "config.json").read_text())
-        return config, json.loads((workdir / "metrics.json").read_text())
+        config = json.loads((workdir / CONFIG).read_text())
+        return config, json.loads((workdir / METRICS).read_text())
     except (OSError, ValueError) as error:
         raise UserError(
             f"{workdir} has no readable config.json and metrics.json ({error}). Give workdirs "

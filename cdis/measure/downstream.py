@@ -64,9 +64,13 @@ def _measure(subject: Subject) -> Measured:
     try:
         scores, likelier = (
             _classified(
-                parts, synthetic_label(values, drawn=drawn), tint[index], title, subject.progress
+                parts,
+                synthetic_label(values, sampled=sampled),
+                tint[index],
+                title,
+                subject.progress,
             )
-            for drawn, title in ((True, "sampled label"), (False, "likelier label"))
+            for sampled, title in ((True, "sampled label"), (False, "likelier label"))
         )
     except UnsuitableData as error:
         return Measured({"downstream": {"reason": str(error)}})

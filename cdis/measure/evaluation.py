@@ -17,8 +17,8 @@ from cdis.metrics import factor_predictor as predictors
 from cdis.trained import Trained
 from cdis.training.checkpoint import full_disk_is_the_users, restore
 from cdis.training.loop import make_method
+from cdis.training.workdir import METRICS
 
-METRICS = "metrics.json"
 ARRAYS = "evaluation.npz"
 
 

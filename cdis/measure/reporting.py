@@ -14,12 +14,13 @@ from cdis.files import write_bytes
 from cdis.measure import training
 from cdis.measure.base import Arrays, Measurement, Metrics, Picture, Progress
 from cdis.measure.catalogue import MEASUREMENTS
-from cdis.measure.evaluation import ARRAYS, METRICS, evaluate
+from cdis.measure.evaluation import ARRAYS, evaluate
 from cdis.measure.figures import png
 from cdis.measure.page import html_page
 from cdis.measure.summary import all_headlines
 from cdis.training.checkpoint import Restored, full_disk_is_the_users, restore
 from cdis.training.log import read_log
+from cdis.training.workdir import METRICS
 
 PICTURES = "pictures"
 PAGE = "report/index.html"

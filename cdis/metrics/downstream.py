@@ -23,7 +23,7 @@ def synthetic_label(
     factors: Float[np.ndarray, "n f"],
     *,
     weights: Sequence[float] = WEIGHTS,
-    drawn: bool = True,
+    sampled: bool = True,
     seed: int = 0,
 ) -> Int[np.ndarray, " n"]:
     """CDG-VAE's label: y ~ Bernoulli(sigmoid(l + 2 sin l)), l the weighted standardised factors.
@@ -33,7 +33,7 @@ def synthetic_label(
     Args:
       factors: ``[n, F]``.
       weights: of the first factors; at most F.
-      drawn: sample the labels, as published. If False, each label is its more probable value,
+      sampled: sample the labels, as published. If False, each label is its more probable value,
         `l > 0`, which can be predicted perfectly (ours).
 
     Returns:
@@ -50,7 +50,7 @@ def synthetic_label(
         )
     line = standardised(y.values)[:, : len(weights)] @ np.asarray(weights, np.float64)
     probability = 1 / (1 + np.exp(-line - 2 * np.sin(line)))
-    if not drawn:
+    if not sampled:
         return (probability > 0.5).astype(np.int64)
     return (np.random.default_rng(seed).random(len(line)) < probability).astype(np.int64)
 

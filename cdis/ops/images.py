@@ -25,7 +25,7 @@ def to_uint8(images: Images) -> Images:
 def tinted(images: UInt8[Array, "b h w c"], tint: Bool[Array, " b"]) -> UInt8[Array, "b h w c"]:
     """Stored images, those where `tint` in a cooler light: white turns to a light blue, or grey.
 
-    An attribute that is in every pixel and tells nothing of what is drawn.
+    An attribute of every pixel that carries no information about the factors.
     """
     chex.assert_rank([images, tint], [4, 1])
     light = jnp.linspace(0.75, 1.0, images.shape[-1])

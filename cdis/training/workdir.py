@@ -14,6 +14,7 @@ from cdis.training import parallel
 
 CONFIG = "config.json"
 INFO = "info.json"
+METRICS = "metrics.json"  # written by evaluation
 
 
 def read_config(workdir: str | os.PathLike) -> ConfigDict:

@@ -25,7 +25,7 @@ def test_label_has_the_published_probability():
         assert label[within].mean() == pytest.approx(expected[within].mean(), abs=0.02)
     np.testing.assert_array_equal(label, synthetic_label(many))
     assert (label != synthetic_label(many, seed=1)).any()
-    likelier = synthetic_label(many, drawn=False)
+    likelier = synthetic_label(many, sampled=False)
     np.testing.assert_array_equal(likelier, expected > 0.5)
     assert (likelier == label).mean() == pytest.approx(
         np.maximum(expected, 1 - expected).mean(), abs=0.01

@@ -66,8 +66,9 @@ def from_csv(path: str, info: Info) -> Pairs:
         return _rows(path, columns)
 
     count = 0
-    for count, pair in enumerate(read(), start=1):  # noqa: B007
+    for pair in read():
         _check(pair, info)
+        count += 1
     if not count:
         raise UserError(f"{path} has no pairs: no line follows the first.")
     return Pairs(read, "action" in columns, count)

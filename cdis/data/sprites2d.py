@@ -8,7 +8,6 @@ corner). Factors that a grid does not vary have the values in `_FIXED`.
 import colorsys
 import dataclasses
 import functools
-import math
 from typing import ClassVar
 
 import jax
@@ -160,14 +159,6 @@ def grid_examples(grid: Grid, factors: np.ndarray) -> tuple[np.ndarray, np.ndarr
     values = grid_values(grid, factors)
     names = tuple(factor.name for factor in grid.factors)
     return render(values, names, grid.image_shape), values
-
-
-def grid_images(variant: str) -> tuple[np.ndarray, np.ndarray]:
-    """Every image of a variant and its factors: (uint8 [n, H, W, C], int32 [n, F])."""
-    grid = GRIDS[variant]
-    count = math.prod(len(factor.values) for factor in grid.factors)
-    factors = grid_factors(grid, np.arange(count))
-    return grid_examples(grid, factors)[0], factors
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

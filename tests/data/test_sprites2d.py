@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 
 from cdis.data import info, names
-from cdis.data.sprites2d import _EDGES, GRIDS, grid_examples, grid_factors, grid_images, render
+from cdis.data.sprites2d import _EDGES, GRIDS, grid_examples, grid_factors, render
 
 # The least change by one step of a factor, summed over an image, in units of one full pixel: below
 # the actual change, but above an invisible one.
 VISIBLE = {"coloured": 12.0, "oriented": 10.0, "dsprites_grid": 2.0}
+
+
+def grid_images(variant: str) -> tuple[np.ndarray, np.ndarray]:
+    """Every image of a variant and its factors: (uint8 [n, H, W, C], int32 [n, F])."""
+    grid = GRIDS[variant]
+    count = math.prod(len(factor.values) for factor in grid.factors)
+    factors = grid_factors(grid, np.arange(count))
+    return grid_examples(grid, factors)[0], factors
 
 
 def _grid_sizes(variant: str) -> tuple[int, ...]:

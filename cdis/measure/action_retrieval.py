@@ -48,8 +48,8 @@ def _measure(subject: Subject) -> Measured:
         return subject.trained.retrieve(dataset.images[x[rows]], dataset.images[y[rows]])
 
     # The first call compiles. The program for a single pair is thereby kept for `cdis retrieve`.
-    one_pair = np.arange(1)
-    for rows in (np.resize(np.arange(len(x)), BATCH), one_pair):
+    one_pair = np.zeros(1, int)
+    for rows in (np.zeros(BATCH, int), one_pair):
         retrieve(rows)
     start = time.perf_counter()
     retrieve(one_pair)

@@ -1,4 +1,4 @@
-"""The command line: flags and help only; the work is done by the modules that it calls.
+"""The command line: flags only; the modules that it calls do the work.
 
 Nothing that is slow to import is imported here, so that ``--help`` answers at once.
 """
@@ -16,235 +16,10 @@ from typing import Any, NamedTuple
 from absl import flags, logging
 
 import cdis
+from cdis import help_texts
 from cdis.errors import UserError, near_miss
 from cdis.memory import keep_freed_memory
 
-_HELP = """\
-cdis: causal disentanglement in JAX.
-
-Usage: cdis COMMAND [FLAGS AND ARGUMENTS, IN ANY ORDER]
-
-{commands}
-
-A first run, from data to numbers and pictures:
-  cdis train --config ct_vae/quickstart --workdir runs/quickstart
-  cdis evaluate --workdir runs/quickstart
-  cdis report --workdir runs/quickstart
-
-cdis COMMAND --help explains a command, with examples; cdis --version prints the version.
-The same from Python: cdis.train, cdis.load, cdis.evaluate and cdis.score; see help(cdis).
-"""
-
-_TRAIN = """\
-Trains the method of an experiment, or resumes a run that was stopped.
-
-Usage: cdis train --config EXPERIMENT[:VARIANT] --workdir DIR [--config.FIELD=VALUE ...]
-
-  --config EXPERIMENT[:VARIANT]
-                              the name of an experiment (cdis experiments lists them) or the path of
-                              a file of your own; the variant "smoke" is a tiny run, to try things,
-                              and "VARIANT+smoke" that of another variant
-  --config.FIELD=VALUE        change a field of it; nested fields have dots: stages.joint.steps
-  --workdir DIR               gets config.json, checkpoints/, log.jsonl and TensorBoard events
-  --data_dir DIR              where data sets are kept ($CDIS_DATA_DIR, else $TFDS_DATA_DIR, else
-                              ~/tensorflow_datasets); a missing data set is prepared first
-  --feed decoded|records|auto read images from a decoded copy mapped into memory, or from the record
-                              files; auto (default) takes the copy if it exists or would fit; the
-                              results are the same
-
-Examples:
-  cdis train --config ct_vae/quickstart --workdir runs/quickstart
-  cdis train --config ct_vae/quickstart:smoke --workdir runs/smoke
-  cdis train --config ct_vae/quickstart --workdir runs/seed1 --config.seed=1
-
-To resume after Ctrl-C, SIGTERM or a crash, run the same command again: it continues from the last
-checkpoint and ends with the same parameters as an uninterrupted run. A workdir belongs to one
-config; given another, nothing is changed. All fields are listed in DIR/config.json.
-
-A finished run can be extended: give more steps for its last stage, such as
---config.stages.transition.steps=1000. The learning rate then follows the schedule of that length.
-A method or data set of your own (--config.method=my_method, --config.data.name=my_data:NAME) may be
-a Python module in the current folder.
-
-Compiled programs are kept in $CDIS_CACHE_DIR (default: ~/.cache/cdis), so that later commands start
-sooner; results do not depend on it. CDIS_CACHE_DIR="" turns this off.
-"""
-
-_EVALUATE = """\
-Measures a trained method on held-out images and writes DIR/metrics.json.
-
-Usage: cdis evaluate --workdir DIR
-
-  --workdir DIR   of an earlier cdis train
-  --data_dir DIR  where data sets are kept (see cdis train --help)
-
-Example:
-  cdis evaluate --workdir runs/quickstart
-
-Directed retrieval asks for the action (which factor, which direction), undirected retrieval for the
-factor alone. A predictor trained on real images alone reads the factors of reconstructions and of
-images after an intervention. Representations are scored as by cdis score, with its cheaper metrics.
-Methods with discrete codes are scored twice, on quantised vectors and on code indices. If factors
-are continuous, only held-out images are scored; otherwise all images are.
-
-If a data set has at least four factors with physical values, two downstream tasks are measured: a
-small classifier learns a label from 100 labelled images or from all of them, and a tint of the
-images agrees with the label in training but not in the test. The scores of the true factors are
-listed beside, as an upper bound.
-"""
-
-_REPORT = """\
-Makes pictures of what was measured, and one self-contained HTML page.
-
-Usage: cdis report --workdir DIR
-
-  --workdir DIR   of an earlier cdis train; it is evaluated first if need be, and gets
-                  pictures/*.png and report/index.html
-  --data_dir DIR  where data sets are kept (see cdis train --help)
-
-Example:
-  cdis report --workdir runs/quickstart
-"""
-
-_SCORE = """\
-Scores any representation against the true factors of its samples.
-
-Usage: cdis score --representations FILE --factors FILE
-
-  --representations FILE  one row per sample: .npy, .npz or .csv (a header line is skipped);
-                          codes.npz:mu names an array of an .npz (default: "representations")
-  --factors FILE          likewise, the factors of the same samples in the same order
-  --metrics A,B           some of those listed below (default: all)
-  --preset A,B            published settings of metrics; the presets are listed below
-  --continuous 0,3        which factors are continuous, or all, or none (default: factors with few
-                          values, or with whole numbers that recur, are discrete)
-  --seed N                seed of samples, splits and models (default: 0)
-  --json OUT.json         also write all results: per factor, per dimension, matrices
-
-Examples:
-  cdis score --representations codes.npy --factors factors.npy
-  cdis score --representations run.npz:mu --factors run.npz:factors --metrics dci --json out.json
-  cdis score --representations codes.csv --factors factors.csv --metrics dci --preset random_forest
-
-The column "perfect" shows what perfect codes, the factors themselves, would score on these factors:
-not every metric gives them 1. A metric that cannot be computed is listed with the reason. In a
-crossed design factors are independent of each other.
-
-Metrics:
-"""
-
-_COMPARE = """\
-Compares evaluated runs in a Markdown table, with means and intervals over seeds.
-
-Usage: cdis compare DIR ... [--scores A,B]
-
-  DIR ...       workdirs that have been evaluated; runs that differ only in the seed share a column
-  --scores A,B  dotted names of numbers in metrics.json, or of groups: downstream.robustness
-  --json        print JSON: each mean with its 95 % interval (Student's t)
-
-Examples:
-  cdis compare runs/beta_vae-* runs/cauf_vae-*
-  cdis compare runs/cauf_vae-* --scores elbo,factors.mcc,interventions.do_light_position.hit
-"""
-
-_RETRIEVE = """\
-Finds the action that leads from one image to another, for one pair or many.
-
-Usage: cdis retrieve --workdir DIR X.png Y.png
-       cdis retrieve --workdir DIR --pairs PAIRS.csv --out ANSWERS.csv
-       cdis retrieve --workdir DIR FOLDER_X FOLDER_Y --out ANSWERS.csv
-
-  --workdir DIR      of an earlier cdis train
-  --pairs PAIRS.csv  pairs of images: columns x and y and, if known, the true action; paths are
-                     absolute, or relative to the folder of PAIRS.csv
-  --out ANSWERS.csv  for many pairs: a line each, with x, y, answer, its probability, the
-                     probability of each action and, if known, the true action
-  --overwrite        overwrite an existing ANSWERS.csv
-  --json             print one JSON object: {"action": ..., "probabilities": {...}} for one pair,
-                     {"num_pairs": ..., "actions": [...], "action_retrieval": {...}} for many
-
-Examples:
-  cdis retrieve --workdir runs/quickstart before.png after.png
-  cdis retrieve --workdir runs/quickstart --json before.png after.png
-  cdis retrieve --workdir runs/quickstart --pairs pairs.csv --out answers.csv
-
-Images must have the size and mode of the data set that was trained on. In two folders, files of
-equal name make a pair. If true actions are given, the accuracy is printed with its 95 % interval
-and the confusion matrix, and --out may be left out. Any number of pairs fits in memory.
-"""
-
-_INTERVENE = """\
-Shows what an image would look like after an action, or with a factor set to a value.
-
-Usage: cdis intervene --workdir DIR X.png --action NAME --out Y.png
-       cdis intervene --workdir DIR X.png --do NAME=VALUE --out Y.png
-
-  --workdir DIR    of an earlier cdis train
-  --action NAME    factor and direction, such as hue+1 or x-1; cdis data show NAME lists them
-  --do NAME=VALUE  a factor and its value, such as light_position=12.5; its effects follow
-  --out Y.png      the picture to write; an existing file is kept unless --overwrite is given
-  --overwrite      overwrite an existing file
-
-Examples:
-  cdis intervene --workdir runs/quickstart before.png --action hue+1 --out after.png
-  cdis intervene --workdir runs/pendulum_cpu before.png --do light_position=12.5 --out after.png
-  cdis retrieve --workdir runs/quickstart before.png after.png
-"""
-
-_EXPERIMENTS = """\
-Lists the experiments that come with cdis, for cdis train --config NAME.
-
-Usage: cdis experiments
-
-Example:
-  cdis experiments
-"""
-
-_COMPLETION = """\
-Prints a script that lets the shell complete cdis commands with the Tab key.
-
-Usage: cdis completion SHELL
-
-  SHELL  bash or zsh
-
-Examples:
-  mkdir -p ~/.local/share/bash-completion/completions
-  cdis completion bash > ~/.local/share/bash-completion/completions/cdis
-  cdis completion zsh > ~/.cdis-completion.zsh; echo source ~/.cdis-completion.zsh >> ~/.zshrc
-
-It completes commands, flags, experiments, data sets, folders and files, in shells opened from then
-on. The bash script needs the package bash-completion, or to be sourced in ~/.bashrc.
-"""
-
-_DATA = """\
-Lists, prepares and shows data sets.
-
-Usage: cdis data list
-       cdis data prepare NAME [--manual_dir DIR]
-       cdis data show NAME [--out SHEET.png]
-
-NAME is a name from the list, or own:FOLDER for images of your own: images.npy and factors.npy, or
-image files and factors.csv. See cdis/data/own_data.md, with an example.
-
-  list             every data set, with its images and factors
-  prepare NAME     render or download it now; cdis train does so by itself when needed
-  show NAME        its factors, actions, licence and source; if it is prepared, also how many pairs
-                   of images each action has
-  --manual_dir DIR take the files of a downloaded data set from DIR, where you have put them; by
-                   default, they are looked for in DATA_DIR/downloads/manual before downloading
-  --out SHEET.png  also write one sheet with samples, the values of each factor, and counts
-  --overwrite      overwrite an existing sheet
-  --data_dir DIR   where data sets are kept ($CDIS_DATA_DIR, else $TFDS_DATA_DIR,
-                   else ~/tensorflow_datasets)
-
-Examples:
-  cdis data list
-  cdis data prepare sprites2d/coloured
-  cdis data prepare shapes3d --manual_dir ~/Downloads
-  cdis data show sprites2d/coloured --out coloured.png
-"""
-
-#: What the user can fix: a full disk or quota, a read-only disk, missing permissions.
 _FIXABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
@@ -297,14 +72,14 @@ def _run(arguments: list[str]) -> None:
     if name in ("-h", "--help"):
         summaries = {key.split()[0]: command.help for key, command in COMMANDS.items()}
         listed = [f"  {key:13}{text.splitlines()[0]}" for key, text in summaries.items()]
-        print(_HELP.format(commands="\n".join(listed)), end="")
+        print(help_texts.HELP.format(commands="\n".join(listed)), end="")
         return
     if name == "--version":
         print(f"cdis {cdis.__version__}")
         return
     if name == "data":
         if not rest or rest[0] in ("-h", "--help"):
-            print(_DATA, end="")
+            print(help_texts.DATA, end="")
             return
         name, rest = f"data {rest[0]}", rest[1:]
     if name not in COMMANDS:
@@ -633,12 +408,12 @@ def _print_actions(name: str, data_dir: str | None, info: Any) -> None:
 
 
 COMMANDS = {
-    "train": Command(_TRAIN, _train, ("config", "workdir"), ("data_dir", "feed")),
-    "evaluate": Command(_EVALUATE, _evaluate, ("workdir",), ("data_dir",), compiles=True),
-    "report": Command(_REPORT, _report, ("workdir",), ("data_dir",), compiles=True),
-    "compare": Command(_COMPARE, _compare, (), ("scores",), ("json",), ("DIR ...",)),
+    "train": Command(help_texts.TRAIN, _train, ("config", "workdir"), ("data_dir", "feed")),
+    "evaluate": Command(help_texts.EVALUATE, _evaluate, ("workdir",), ("data_dir",), compiles=True),
+    "report": Command(help_texts.REPORT, _report, ("workdir",), ("data_dir",), compiles=True),
+    "compare": Command(help_texts.COMPARE, _compare, (), ("scores",), ("json",), ("DIR ...",)),
     "retrieve": Command(
-        _RETRIEVE,
+        help_texts.RETRIEVE,
         _retrieve,
         ("workdir",),
         ("pairs", "out"),
@@ -647,7 +422,7 @@ COMMANDS = {
         instead="pairs",
     ),
     "intervene": Command(
-        _INTERVENE,
+        help_texts.INTERVENE,
         _intervene,
         ("workdir", "out"),
         ("action", "do"),
@@ -655,17 +430,19 @@ COMMANDS = {
         ("X.png",),
     ),
     "score": Command(
-        _SCORE,
+        help_texts.SCORE,
         _score,
         ("representations", "factors"),
         ("metrics", "preset", "continuous", "seed", "json"),
         details=_metrics_help,
     ),
-    "experiments": Command(_EXPERIMENTS, _experiments),
-    "data list": Command(_DATA, _data_list),
+    "experiments": Command(help_texts.EXPERIMENTS, _experiments),
+    "data list": Command(help_texts.DATA, _data_list),
     "data prepare": Command(
-        _DATA, _data_prepare, (), ("data_dir", "manual_dir"), arguments=("NAME",)
+        help_texts.DATA, _data_prepare, (), ("data_dir", "manual_dir"), arguments=("NAME",)
     ),
-    "data show": Command(_DATA, _data_show, (), ("data_dir", "out"), ("overwrite",), ("NAME",)),
-    "completion": Command(_COMPLETION, _completion, arguments=("SHELL",)),
+    "data show": Command(
+        help_texts.DATA, _data_show, (), ("data_dir", "out"), ("overwrite",), ("NAME",)
+    ),
+    "completion": Command(help_texts.COMPLETION, _completion, arguments=("SHELL",)),
 }

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "memory": set(),
     "compiled": set(),
     "completion": set(),
+    "help_texts": set(),
     "config": set(),
     "ops": set(),
     "networks": _PURE,
@@ -37,7 +38,7 @@ MAY_IMPORT = {
     "run": _TRAINING | {"compiled", "measure", "trained"},
     "pairs": {"data", "image_files", "metrics", "run", "trained"},
     "cli": _TRAINING
-    | {"compiled", "completion", "image_files", "measure", "memory", "pairs", "run"},
+    | {"compiled", "completion", "help_texts", "image_files", "measure", "memory", "pairs", "run"},
     "__init__": {"metrics", "run"},
     "__main__": {"cli"},
 }

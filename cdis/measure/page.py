@@ -26,7 +26,8 @@ h1{font-size:1.8rem;margin:0}h2{font-size:1.25rem;margin:2.8rem 0 .3rem}
 p{margin:.3rem 0 .9rem;color:var(--soft);max-width:46rem}
 .numbers{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.6rem,1fr));gap:.8rem;
 margin:1.6rem 0}
-.number{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:.8rem 1rem}
+.number{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:.8rem 1rem;
+overflow-wrap:anywhere}
 .number b{display:block;font-size:1.65rem;font-weight:650;font-variant-numeric:tabular-nums}
 .number span,.number small{display:block;color:var(--soft);font-size:.84rem;line-height:1.35}
 .number span{color:var(--ink)}

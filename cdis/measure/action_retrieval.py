@@ -47,7 +47,7 @@ def _measure(subject: Subject) -> Measured:
     def retrieve(rows: np.ndarray) -> np.ndarray:
         return subject.trained.retrieve(dataset.images[x[rows]], dataset.images[y[rows]])
 
-    # The first call compiles. The program for a single pair is thereby kept for `cdis retrieve`.
+    # The first calls compile; `cdis retrieve` finds the kept program for a single pair.
     one_pair = np.zeros(1, int)
     for rows in (np.zeros(BATCH, int), one_pair):
         retrieve(rows)

@@ -155,8 +155,10 @@ class Trained:
                 f"one that can, such as {example}."
             )
         quick = single and jax.default_backend() == "cpu"
-        compiled = jax.jit(function, compiler_options=_QUICK if quick else None)
-        return self._compiled.setdefault(f"{name}/single" if quick else name, compiled)
+        key = f"{name}/single" if quick else name
+        if key not in self._compiled:
+            self._compiled[key] = jax.jit(function, compiler_options=_QUICK if quick else None)
+        return self._compiled[key]
 
 
 #: What each function is for, in words, and a method that has it.
@@ -168,6 +170,6 @@ _ABILITIES = {
     "intervene": ("apply actions", "CT-VAE"),
     "describe": ("describe the graph of an action", "CT-VAE"),
     "do": ("set a factor to a value", "CauF-VAE"),
-    "structure": ("tell the graph of the factors", "CauF-VAE"),
+    "structure": ("learn the graph of the factors", "CauF-VAE"),
     "elbo": ("bound the likelihood of images", "CauF-VAE"),
 }

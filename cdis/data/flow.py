@@ -240,5 +240,5 @@ class Flow(GeneratedBuilder):
         cls, config: Variant, index: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         values = _table()[index]
-        images = render_all(cls.mechanism(config).render, values)
+        images = render_all(functools.partial(_render, side=config.side), values)
         return images, np.zeros(values.shape, np.int32), values

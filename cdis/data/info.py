@@ -35,6 +35,7 @@ class Info:
         whole data set, for standardising; None if factors are used as indices.
       repeats: whether several images may have the same factors, as photographs do; transitions
         are then a seeded sample of all possible ones (`cdis.data.transitions`).
+      partly_labelled: whether some labels are missing; see `Dataset`.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Info:
     value_std: tuple[float, ...] | None = None
     unordered: tuple[str, ...] = ()
     repeats: bool = False
+    partly_labelled: bool = False
 
     def __post_init__(self) -> None:
         if not len(self.factor_names) == len(self.factor_sizes) == len(self.circular):
@@ -136,10 +138,11 @@ class Dataset:
       info: facts about it.
       images: uint8 [n, H, W, C]; may be a read-only memory map, or `cdis.data.records.Records`,
         which support only indexing by an integer, a slice or an array of integers.
-      factors: int32 [n, F], the index of each factor's value
-        (0 for a continuous factor).
+      factors: int32 [n, F], the index of each factor's value (0 for a continuous factor; -1 for a
+        missing label).
       splits: "train", "validation", "test" -> sorted int64 indices of images.
-      values: float32 [n, F], the physical value of each factor, in full precision.
+      values: float32 [n, F], the physical value of each factor, in full precision (NaN for a
+        missing label).
       feeding: where images are read from, in words, for the log.
     """
 
@@ -149,6 +152,10 @@ class Dataset:
     splits: dict[str, np.ndarray]
     values: np.ndarray
     feeding: str = "in memory"
+
+    def fully_labelled(self, index: np.ndarray) -> np.ndarray:
+        """Those images of `index` whose labels are all known."""
+        return index[np.isfinite(self.values[index]).all(axis=1)]
 
 
 def _tuples(value: Any) -> Any:

@@ -20,20 +20,20 @@ if TYPE_CHECKING:  # `cdis.data.builder` imports tfds, which takes a second
 #: The prefix of names of folders of the user's own images; see `cdis.data.own`.
 OWN = "own:"
 
-# To add a data set to cdis, write a module and list it here. Its name is that of its builder.
-_MODULES = (
-    "sprites2d",
-    "rooms3d",
-    "pendulum",
-    "flow",
-    "shapes3d",
-    "dsprites",
-    "smallnorb",
-    "cars3d",
-    "sprites",
-    "mpi3d",
-    "celeb_a",
-)
+# To add a data set to cdis, write a module and list it here under the part of its name before "/".
+_MODULES: dict[str, tuple[str, ...]] = {
+    "sprites2d": ("sprites2d",),
+    "rooms3d": ("rooms3d",),
+    "pendulum": ("pendulum",),
+    "flow": ("flow",),
+    "shapes3d": ("shapes3d",),
+    "dsprites": ("dsprites",),
+    "smallnorb": ("smallnorb",),
+    "cars3d": ("cars3d",),
+    "sprites": ("sprites",),
+    "mpi3d": ("mpi3d",),
+    "celeb_a": ("celeb_a",),
+}
 
 #: A builder and one of its variants.
 Variant = tuple[type["ImageBuilder"], Any]
@@ -41,7 +41,7 @@ Variant = tuple[type["ImageBuilder"], Any]
 
 def names() -> tuple[str, ...]:
     """The names of all data sets of cdis. Imports all builders."""
-    return tuple(name for module in _MODULES for name in _variants(_import(module)))
+    return tuple(name for family in _MODULES for name in _variants_of(family))
 
 
 def find(name: str) -> Variant:
@@ -51,8 +51,7 @@ def find(name: str) -> Variant:
     """
     if ":" in name:
         return _find_outside(name)
-    module = name.split("/")[0]
-    variants = _variants(_import(module)) if module in _MODULES else {}
+    variants = _variants_of(name.split("/")[0])
     full = name if name in variants else f"{name}/default"
     if full not in variants:
         raise UserError(
@@ -93,8 +92,10 @@ def _find_outside(name: str) -> Variant:
     return variants[full]
 
 
-def _import(module: str) -> ModuleType:
-    return importlib.import_module(f"cdis.data.{module}")
+def _variants_of(family: str) -> dict[str, Variant]:
+    """The variants of the data sets whose names begin with `family`."""
+    modules = (importlib.import_module(f"cdis.data.{m}") for m in _MODULES.get(family, ()))
+    return {name: variant for module in modules for name, variant in _variants(module).items()}
 
 
 def _variants(module: ModuleType) -> dict[str, Variant]:

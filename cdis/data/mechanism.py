@@ -19,8 +19,8 @@ class Mechanism(NamedTuple):
         Abduction recovers the exogenous noise from `values`, which must be exact (those of the data
         set); then the factor is set and its descendants are recomputed with their own noise. All
         other factors stay.
-      render: values -> images, uint8 [b, H, W, 3]. Takes any values, including combinations that
-        never occur.
+      render: values -> images, uint8 [b, H, W, C]. Takes any values, including combinations that
+        never occur. None if images cannot be rendered from their factors, as photographs cannot.
       referee: images -> values: reads every factor off the pixels by colour and position, without
         knowledge of the causal graph. Takes uint8, or floats in [-1, 1]; where an object is
         missing, the result is finite but meaningless.
@@ -29,6 +29,6 @@ class Mechanism(NamedTuple):
     """
 
     counterfactual: Callable[..., "Array"]
-    render: Callable[..., "Array"]
+    render: Callable[..., "Array"] | None
     referee: Callable[..., "Array"]
     inside: Callable[..., "Array"]

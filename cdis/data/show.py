@@ -73,7 +73,7 @@ def _sheet(dataset: Dataset, mechanism: Mechanism | None) -> Figure:
         if pairs is not None:
             _picture(axes, *_transitions(dataset, pairs, factor))
             continue
-        if mechanism is not None:
+        if mechanism is not None and mechanism.render is not None:
             _picture(axes, *_interventions(dataset, mechanism, factor))
             continue
         size = info.factor_sizes[factor]
@@ -146,6 +146,7 @@ def _interventions(dataset: Dataset, mechanism: Mechanism, factor: int) -> tuple
     middle = values[np.square(far).sum(1).argmin()]
     asked = np.linspace(low, high, _MOST_STEPS, dtype=np.float32)
     changed = mechanism.counterfactual(np.tile(middle, (len(asked), 1)), factor, asked)
+    assert mechanism.render is not None
     images, inside = (np.asarray(f(changed)) for f in (mechanism.render, mechanism.inside))
     cells = np.where(inside[:, None, None, None], images, np.uint8(96))
     label = f"do({info.factor_names[factor]} = {low:.3g} ... {high:.3g})"

@@ -24,7 +24,7 @@ OWN = "own:"
 _MODULES: dict[str, tuple[str, ...]] = {
     "sprites2d": ("sprites2d",),
     "rooms3d": ("rooms3d",),
-    "pendulum": ("pendulum",),
+    "pendulum": ("pendulum", "pendulum_published"),
     "flow": ("flow",),
     "shapes3d": ("shapes3d",),
     "dsprites": ("dsprites",),

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Array, Float, Num, UInt8
+from jaxtyping import Array, Bool, Float, Float32, Int64, Num, UInt8
 
 from cdis.data.builder import SPLITS, split_of
 from cdis.data.generated import GeneratedBuilder
@@ -57,7 +57,7 @@ from cdis.data.rendering import (
 )
 
 SIDE = 96
-_NO_LIGHT = 100  # the vertical light, for which the published script would divide by infinity
+_NO_LIGHT = 100  # the vertical light, for which whose tangent is infinite: left out by the script
 _WIDTH, _LOWEST, _HEIGHT = 20.0, -1.0, 22.0  # of the plane that is drawn
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.125 * SIDE, 0.9 * SIDE, 0.12 * SIDE, 0.89 * SIDE
 _ACROSS, _DOWN = (_RIGHT - _LEFT) / _WIDTH, (_BOTTOM - _TOP) / _HEIGHT  # pixels per unit
@@ -70,11 +70,23 @@ _FIREBRICK = (178.0, 34.0, 34.0)
 
 
 @functools.cache
-def table() -> Float[np.ndarray, "n 4"]:
-    """The values of every image, float32, in the order in which they were published."""
+def steps() -> Int64[np.ndarray, "n 2"]:
+    """Angle and light of every image in steps of pi / 200, in the order in which they are drawn."""
     angles, lights = (np.arange(low, high + 1) for low, high in (ANGLES, LIGHT_ANGLES))
     grid = np.meshgrid(angles, lights[lights != _NO_LIGHT], indexing="ij")
-    return scene(*(steps.ravel() for steps in grid)).astype(np.float32)
+    return np.stack([step.ravel() for step in grid], axis=1)
+
+
+def published_test() -> Bool[np.ndarray, " n"]:
+    """Which images the published script puts into test: every fourth from the fifth on."""
+    number = np.arange(len(steps()))
+    return (number % 4 == 0) & (number > 0)
+
+
+@functools.cache
+def table() -> Float32[np.ndarray, "n 4"]:
+    """The values of every image, in the order of `steps`."""
+    return scene(*steps().T).astype(np.float32)
 
 
 def _column(x: Array | float) -> Array | float:
@@ -183,6 +195,15 @@ def _inside(values: Float[Array, "b 4"]) -> Array:
     return sun & ends & (length > 0) & (jnp.abs(angle) <= np.pi / 2)
 
 
+#: Of every Pendulum in the published framing. A label in full precision has no noise to recover.
+MECHANISM = Mechanism(
+    counterfactual=functools.partial(counterfactual, kind="clean"),
+    render=_render,
+    referee=_referee,
+    inside=_inside,
+)
+
+
 class PublishedPendulum(GeneratedBuilder):
     """This module as the tfds data set pendulum/published; values as in `cdis.data.pendulum`."""
 
@@ -215,25 +236,18 @@ class PublishedPendulum(GeneratedBuilder):
     @classmethod
     def mechanism(cls, config: tfds.core.BuilderConfig) -> Mechanism:
         del config
-        return Mechanism(
-            counterfactual=functools.partial(counterfactual, kind="clean"),
-            render=_render,
-            referee=_referee,
-            inside=_inside,
-        )
+        return MECHANISM
 
     def split(self) -> UInt8[np.ndarray, " n"]:
-        """The published test split, so that its images are new to a model trained here.
+        """The published test images, which are thus new to a model trained here.
 
-        The script puts every fourth image into it, from the fifth on. Of the others, 15 %
-        validate.
+        Of the others, 15 % validate.
         """
-        number = np.arange(len(table()))
-        tests = (number % 4 == 0) & (number > 0)
-        others = np.flatnonzero(~tests)
-        split = np.full(len(tests), SPLITS.index("test"), np.uint8)
-        validates = split_of(len(others), self.SPLIT_SEED) == SPLITS.index("validation")
-        split[others] = np.where(validates, SPLITS.index("validation"), SPLITS.index("train"))
+        tests = published_test()
+        train, validation, test = range(len(SPLITS))
+        split = np.full(len(tests), test, np.uint8)
+        drawn = split_of(len(tests) - tests.sum(), self.SPLIT_SEED)
+        split[~tests] = np.where(drawn == validation, validation, train)
         return split
 
     @classmethod

@@ -32,7 +32,7 @@ class PendulumOriginal(CausalVaeFiles):
     GRAPH: ClassVar = GRAPH
     FOLDER = "pendulum"
     ABOUT = (
-        "A sun, a pendulum and its shadow; the authors' own images. The labels of the shadow, which "
+        "A sun, a pendulum and its shadow; the authors' own images. Labels of the shadow, which "
         "the names of files cut to whole numbers, are computed anew from the two angles."
     )
 

@@ -10,15 +10,13 @@ import functools
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 
 from cdis.data.causalvae_files import CausalVaeFiles
 from cdis.data.mechanism import Mechanism
 from cdis.data.pendulum import GRAPH, NAMES, scene
 from cdis.data.pendulum_published import MECHANISM, published_test, steps
 from cdis.errors import UserError
-
-_ROUNDING = 1e-6  # of a value that is a whole number
 
 
 class PendulumOriginal(CausalVaeFiles):
@@ -39,7 +37,7 @@ class PendulumOriginal(CausalVaeFiles):
     @classmethod
     @functools.cache
     def numbers(cls, split: str) -> Int64[np.ndarray, "n 4"]:
-        rows = np.column_stack([steps(), scene(*steps().T)[:, 2:].astype(np.int64)])
+        rows = np.column_stack([steps(), _cut(scene(*steps().T))])
         return np.unique(rows[published_test() == (split == "test")], axis=0)
 
     @classmethod
@@ -49,13 +47,12 @@ class PendulumOriginal(CausalVaeFiles):
         if strange := [row for row in numbers.tolist() if (row[0], row[1]) not in published]:
             raise UserError(
                 f"{_file(strange[0])} is not an image of {cls.name}, whose angles, the first two "
-                f"numbers, are -40 to 43 and 60 to 147 without 100. Remove it."
+                "numbers, are -40 to 43 and 60 to 147 without 100. Remove it."
             )
         values = scene(*numbers[:, :2].T)
-        cut = numbers[:, 2:]
-        wrong = (values[:, 2:] < cut - _ROUNDING) | (values[:, 2:] >= cut + 1 + _ROUNDING)
+        wrong = (_cut(values) != numbers[:, 2:]).any(axis=1)
         if wrong.any():
-            first = wrong.any(axis=1).argmax()
+            first = wrong.argmax()
             length, position = values[first, 2:]
             raise UserError(
                 f"{_file(numbers[first])} contradicts itself: at these angles, the first two "
@@ -68,6 +65,15 @@ class PendulumOriginal(CausalVaeFiles):
     def mechanism(cls, config: Any) -> Mechanism:
         del config
         return MECHANISM
+
+
+def _cut(values: Float64[np.ndarray, "n 4"]) -> Int64[np.ndarray, "n 2"]:
+    """The shadow's length and position as names give them.
+
+    No length but the shortest, which is set to 3, and no position is closer than 3e-5 to a whole
+    number, so rounding does not matter.
+    """
+    return values[:, 2:].astype(np.int64)
 
 
 def _file(numbers: Any) -> str:

@@ -14,7 +14,7 @@ Departures from the published data set, whose labels are rounded and whose objec
   light         labelled by the x of the sun's centre, not by its angle; its angle, in steps of 0.9
                 degrees, has no gap at the vertical, which makes 7,392 images instead of 7,308
   strokes       rod 0.5 wide, shadow 1 thick with square ends, all antialiased, on white
-  noisy, mixed  ours: see `table`
+  noisy, mixed  ours: see `_table`
 """
 
 import dataclasses
@@ -82,7 +82,7 @@ def scene(
 
 
 @functools.cache
-def table(kind: str) -> Float[np.ndarray, "n 4"]:
+def _table(kind: str) -> Float[np.ndarray, "n 4"]:
     """The values of every image of a variant, float32, in the order of their indices.
 
     clean: every angle of a grid (84) with every light (88), the light varying fastest.
@@ -232,7 +232,7 @@ class Pendulum(GeneratedBuilder):
 
     @classmethod
     def facts(cls, config: Variant) -> Info:
-        values = table(config.kind)
+        values = _table(config.kind)
         return Info(
             name=f"{cls.name}/{config.name}",
             factor_names=NAMES,
@@ -263,6 +263,6 @@ class Pendulum(GeneratedBuilder):
     def examples(
         cls, config: Variant, index: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        values = table(config.kind)[index]
+        values = _table(config.kind)[index]
         images = render_all(functools.partial(_render, side=config.side), values)
         return images, np.zeros(values.shape, np.int32), values

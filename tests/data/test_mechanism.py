@@ -24,7 +24,8 @@ from cdis.ops import images as images_op
 NAMES = [
     name
     for name in data.names()
-    if data.mechanism(name) is not None and not name.split("/")[1].startswith(("published", "original"))
+    if data.mechanism(name) is not None
+    and not name.split("/")[1].startswith(("published", "original"))
 ]
 SMALL = [name for name in NAMES if not name.endswith("_96")]
 BATCH = 256

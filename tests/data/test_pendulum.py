@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cdis import data
-from cdis.data.pendulum import table
+from cdis.data.pendulum import _table
 
 
 def _literal_shadow(angle: float, light: float) -> tuple[float, float]:
@@ -37,12 +37,12 @@ def _literal_counterfactual(row, factor: int, value: float, kind: str) -> list[f
 @pytest.mark.parametrize("kind", ["clean", "noisy", "mixed"])
 def test_counterfactuals_equal_a_literal_twin(kind):
     rng = np.random.default_rng(0)
-    rows = table(kind)[rng.choice(len(table(kind)), 256, replace=False)]
+    rows = _table(kind)[rng.choice(len(_table(kind)), 256, replace=False)]
     mechanism = data.mechanism(f"pendulum/{kind}")
     assert mechanism is not None
     counterfactual = mechanism.counterfactual
     for factor in range(4):
-        asked = rng.permutation(table(kind)[:, factor])[:256]
+        asked = rng.permutation(_table(kind)[:, factor])[:256]
         changed = np.asarray(counterfactual(rows, factor, asked))
         literal = [
             _literal_counterfactual(row, factor, float(value), kind)
@@ -54,7 +54,7 @@ def test_counterfactuals_equal_a_literal_twin(kind):
 
 
 def test_clean_is_the_published_grid_with_its_gap_filled():
-    values = table("clean")
+    values = _table("clean")
     assert len(values) == 84 * 88
     angles = np.arange(-40, 44) * np.pi / 200
     suns = [10 + 10 / math.tan(j * math.pi / 200) for j in range(60, 148)]
@@ -70,19 +70,19 @@ def test_clean_is_the_published_grid_with_its_gap_filled():
 
 
 def test_noise_has_the_documented_size():
-    values = table("noisy").astype(float)
+    values = _table("noisy").astype(float)
     noise = values[:, 2:] - np.array([_literal_shadow(*row[:2]) for row in values])
     np.testing.assert_allclose(noise.std(0), 0.5, rtol=0.02)
     np.testing.assert_allclose(noise.mean(0), 0, atol=0.015)
     assert abs(np.corrcoef(noise[:, 0], noise[:, 1])[0, 1]) < 0.025
     standard = (values[:, :2] - values[:, :2].mean(0)) / values[:, :2].std(0)
     assert np.abs(standard.T @ noise / len(noise)).max() < 0.015
-    assert (np.abs(values[:, 2:] - table("mixed")[:, 2:]) > 1e-6).mean() > 0.99
-    np.testing.assert_array_equal(table("noisy")[:, :2], table("mixed")[:, :2])
+    assert (np.abs(values[:, 2:] - _table("mixed")[:, 2:]) > 1e-6).mean() > 0.99
+    np.testing.assert_array_equal(_table("noisy")[:, :2], _table("mixed")[:, :2])
 
 
 def test_a_third_of_the_mixed_shadows_are_independent_of_their_causes():
-    values = table("mixed").astype(float)
+    values = _table("mixed").astype(float)
     caused = np.array([_literal_shadow(*row[:2]) for row in values])
     apart = np.abs(values[:, 2:] - caused).max(1) > 1e-3
     assert abs(apart.mean() - 0.3) < 0.01

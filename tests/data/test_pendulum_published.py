@@ -81,7 +81,7 @@ def test_scenes_beyond_the_published_ones_are_cut_off_as_matplotlib_does():
 
 def test_the_grid_is_the_published_one():
     table = pendulum_published.table()
-    clean = pendulum.table("clean").reshape(84, 88, 4)
+    clean = pendulum._table("clean").reshape(84, 88, 4)
     np.testing.assert_array_equal(table.reshape(84, 87, 4), np.delete(clean, 100 - 60, axis=1))
     info = data.info("pendulum/published")
     assert info.num_images == 7308 and info.image_shape == (96, 96, 3)

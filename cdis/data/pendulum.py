@@ -48,7 +48,7 @@ NAMES = ("pendulum_angle", "light_position", "shadow_length", "shadow_position")
 GRAPH = ((0, 0, 0, 0), (0, 0, 0, 0), (1, 1, 0, 0), (1, 1, 0, 0))
 
 PIVOT_X, PIVOT_Y, ROD, BALL = 10.0, 10.5, 8.0, 1.5
-SUN_Y, SUN, GROUND, _SHORTEST = 20.5, 3.0, -0.5, 3.0
+SUN_Y, SUN, _GROUND, _SHORTEST = 20.5, 3.0, -0.5, 3.0
 _LEFT, _TOP, _FRAME = -5, 28, 32
 _ROD_WIDTH, _SHADOW_HEIGHT = 0.5, 1.0
 ORANGE, _DARK_RED, BLACK = (255.0, 165.0, 0.0), (139.0, 0.0, 0.0), (0.0, 0.0, 0.0)
@@ -63,8 +63,8 @@ def shadow(angle: Any, light: Any, xp: ModuleType) -> tuple[Any, Any]:
     """Length and position of the shadow, given its causes; `xp` is numpy or jax.numpy."""
     slant = (light - PIVOT_X) / (SUN_Y - PIVOT_Y)  # of the light: dx / dy
     far = ROD + BALL
-    pivot = PIVOT_X - slant * (PIVOT_Y - GROUND)
-    end = PIVOT_X + far * xp.sin(angle) - slant * (PIVOT_Y - far * xp.cos(angle) - GROUND)
+    pivot = PIVOT_X - slant * (PIVOT_Y - _GROUND)
+    end = PIVOT_X + far * xp.sin(angle) - slant * (PIVOT_Y - far * xp.cos(angle) - _GROUND)
     return xp.maximum(_SHORTEST, xp.abs(pivot - end)), (pivot + end) / 2
 
 
@@ -157,7 +157,7 @@ def _render(values: Float[Array, "b 4"], *, side: int) -> UInt8[Array, "b side s
     ball = within(jnp.hypot(along - ROD, beside), BALL)
     pendulum = over(over(WHITE, rod, BLACK), ball, _DARK_RED)
 
-    first_shadow, y = _y(GROUND + _SHADOW_HEIGHT / 2, GROUND - _SHADOW_HEIGHT / 2, side)
+    first_shadow, y = _y(_GROUND + _SHADOW_HEIGHT / 2, _GROUND - _SHADOW_HEIGHT / 2, side)
     start, end = ((position + half - _LEFT) * scale for half in (-length / 2, length / 2))
     ground = jnp.broadcast_to(span(start, end, 0, side)[:, 0], (len(values), len(y), side))
     dark = over(WHITE, ground, BLACK)

@@ -12,9 +12,9 @@ trustworthyAI) and from matplotlib:
            and the rod that hangs straight down
   grid     angles i pi / 200, i in -40..43, and lights j pi / 200, j in 60..147 except 100
 
-So the upper half of the sun is cut off in every image, its side in 924 of the 7,308, and an end of
-the shadow in 114; the length of a shadow can be read to about a tenth of its unit. Labels are in
-full precision, those of pendulum/clean.
+So most of the sun's upper half is cut off in every image, its side in 924 of the 7,308, and an end
+of the shadow in 114; a shadow's length can be read to about a tenth of its unit. Labels are in full
+precision, those of pendulum/clean.
 """
 
 import functools
@@ -57,7 +57,7 @@ from cdis.data.rendering import (
 )
 
 SIDE = 96
-_NO_LIGHT = 100  # the vertical light, for which whose tangent is infinite: left out by the script
+_VERTICAL = 100  # the light whose tangent is infinite; the script leaves it out
 _WIDTH, _LOWEST, _HEIGHT = 20.0, -1.0, 22.0  # of the plane that is drawn
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.125 * SIDE, 0.9 * SIDE, 0.12 * SIDE, 0.89 * SIDE
 _ACROSS, _DOWN = (_RIGHT - _LEFT) / _WIDTH, (_BOTTOM - _TOP) / _HEIGHT  # pixels per unit
@@ -73,7 +73,7 @@ _FIREBRICK = (178.0, 34.0, 34.0)
 def steps() -> Int64[np.ndarray, "n 2"]:
     """Angle and light of every image in steps of pi / 200, in the order in which they are drawn."""
     angles, lights = (np.arange(low, high + 1) for low, high in (ANGLES, LIGHT_ANGLES))
-    grid = np.meshgrid(angles, lights[lights != _NO_LIGHT], indexing="ij")
+    grid = np.meshgrid(angles, lights[lights != _VERTICAL], indexing="ij")
     return np.stack([step.ravel() for step in grid], axis=1)
 
 

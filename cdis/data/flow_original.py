@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from cdis.data.causalvae_files import CausalVaeFiles, centre
-from cdis.data.flow import GRAPH, NAMES
+from cdis.data.flow_physics import GRAPH, NAMES, PUSH, grid, table
 
 
 class FlowOriginal(CausalVaeFiles):
@@ -36,14 +36,8 @@ class FlowOriginal(CausalVaeFiles):
     @classmethod
     @functools.cache
     def numbers(cls, split: str) -> Int64[np.ndarray, "n 4"]:
-        ball, poured, hole = (
-            part.ravel()
-            for part in np.meshgrid(
-                np.arange(5, 35), np.arange(10, 40), np.arange(6, 15), indexing="ij"
-            )
-        )
-        height = (ball / 30) ** 3 + poured / 10
-        reach = np.sqrt(2 * 0.98 * height * (hole / 3 - 0.5))
+        _, height, _, reach = table(PUSH).T
+        ball, _, hole = grid()
         rows = np.stack([ball, height, 10 * reach, hole], axis=1).astype(np.int64)
         # Every fifth image drawn is for testing. A later image replaces one of the same name.
         test = np.arange(len(rows)) % 5 == 4

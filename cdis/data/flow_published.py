@@ -3,13 +3,14 @@
 The scene is that of `cdis.data.flow_physics`: a cup from x = 3 to x = 8 with walls 19 high, whose
 water is at y = 5 + h. Frame, colours and strokes are those of the script of CausalVAE (Yang, Liu,
 Chen, Shen, Hao and Wang, CVPR 2021; research/CausalVAE/causal_data/flow.py of
-github.com/huawei-noah/trustworthyAI) as matplotlib's Agg renders them: axes from 0 to 20 in a figure
-of 96 x 96 pixels with the default margins; walls, jet and ground 2 points wide, and outlines of ball
-and water 1 point. Agg moves straight strokes to whole pixels, so that the walls, the opening in
-them and the water do not move by less than a pixel, 0.27 units; the ball and the jet do.
+github.com/huawei-noah/trustworthyAI), as matplotlib's Agg renders them: axes from 0 to 20 in a
+figure of 96 x 96 pixels with the default margins; walls, jet and ground 2 points wide, and the
+outlines of ball and water 1 point. Agg moves horizontal and vertical strokes to whole pixels (0.27
+units), so the walls, the opening in them and the water's surface move by whole pixels only; the
+ball and the jet move freely.
 
-What differs from the published images, beside splits without leaks: values are not cut, jet_reach
-includes the noise, and the noise is seeded.
+What differs from the published images: labels are not cut, jet_reach includes the noise, the noise
+is seeded, and splits share nothing.
 """
 
 import functools
@@ -41,7 +42,7 @@ SIDE = 96
 # Pixels from the left and from the top: x -> _LEFT + _ACROSS x, y -> _BOTTOM - _UP y.
 _LEFT, _ACROSS, _BOTTOM, _UP = 12.0, 3.72, 85.44, 3.696
 _RIGHT, _CUT = 86, 85  # the axes show no more columns and rows
-# Half of 1 point and of 2 points in pixels, which Agg rounds up to 1 / 256.
+# Half of 1 point and of 2 points in pixels: 2/3 and 4/3, but Agg draws them so.
 _THIN, _THICK = 171 / 256, 342 / 256
 _WALLS, _RIM, _WALL_X = (23.5, 42.5), 15.5, 8.0  # middles and upper end, in pixels; in units
 _OPENING = 0.4  # units; the upper part of the wall begins so far above the hole
@@ -51,8 +52,6 @@ _BLACK, _RED, _WATER = (0.0, 0.0, 0.0), (178.0, 34.0, 34.0), (135.0, 206.0, 250.
 # The first rows that hold water, and ball and jet; the first columns that hold cup and jet.
 _WET, _BUSY, _CUP, _JET = 40, 64, 22, 40
 _DRY = 44  # the first column right of the cup
-# Of the ground at y = 0.2, 2 points wide, only the upper edge is within the axes: [rows, 1].
-_GROUND = span(85.5 - _THICK, _CUT, 0, SIDE)[:, None]
 
 
 @functools.cache
@@ -119,6 +118,11 @@ def _jet(values: Float[Array, "b 4"], x: Array, y: Array) -> Array:
     return jnp.clip(_THICK + 0.5 - along, 0, 1) * jnp.clip(_THICK + 0.5 - beside, 0, 1)
 
 
+def _ground(first: int, last: int) -> Float[Array, "rows 1"]:
+    """Coverage of rows [first, last) by the stroke at y = 0.2, most of which the axes cut off."""
+    return span(85.5 - _THICK, _CUT, first, last - first)[:, None]
+
+
 def _rounded(image: Array) -> UInt8[Array, "..."]:
     return jnp.round(image).astype(jnp.uint8)
 
@@ -127,7 +131,7 @@ def _empty() -> UInt8[Array, "96 96 3"]:
     """What all images share: the ground, and the walls above the water."""
     walls = sum((span(*_stroke(middle), 0, SIDE) for middle in _WALLS), jnp.zeros(SIDE))
     image = over(WHITE, span(_RIM, _WET, 0, SIDE)[:, None] * walls, _BLACK)
-    return _rounded(over(image, _GROUND * span(_LEFT, _RIGHT, 0, SIDE), _BLACK))
+    return _rounded(over(image, _ground(0, SIDE) * span(_LEFT, _RIGHT, 0, SIDE), _BLACK))
 
 
 @jax.jit
@@ -137,7 +141,7 @@ def _render(values: Float[Array, "b 4"]) -> UInt8[Array, "b 96 96 3"]:
     low = over(_cup(values, _BUSY, _CUT, _RIGHT), _ball(values[:, 0], x, y), _RED)
     jet = _jet(values, x[_JET - _CUP :], y)
     low = over(low, jnp.pad(jet, ((0, 0), (0, 0), (_JET - _CUP, 0))), _WATER)
-    low = over(low, _GROUND[_BUSY:_CUT], _BLACK)
+    low = over(low, _ground(_BUSY, _CUT), _BLACK)
     middle = _cup(values, _WET, _BUSY, _DRY)
     with jax.ensure_compile_time_eval():  # once, not for each image
         empty = _empty()
@@ -201,8 +205,8 @@ MECHANISM = Mechanism(
 class FlowPublished(GeneratedBuilder):
     """This module as a tfds data set, flow/published.
 
-    Values are in units of the plane, as those of flow/default are: the ball's radius, the height of
-    the water above y = 5, the height of the hole, and the distance of the jet from x = 8 at y = 0.5.
+    Values are in units of the plane: the ball's radius, the height of the water above y = 5, the
+    height of the hole, and the distance of the jet from x = 8 at y = 0.5.
     """
 
     name = "flow"
@@ -225,8 +229,8 @@ class FlowPublished(GeneratedBuilder):
             description=(
                 "A ball raises the water in a cup, which leaves through a hole in a jet; drawn as "
                 "CausalVAE's own images are. Every combination of ball size, amount of water and "
-                "height of the hole; a little noise on the jet. The water's surface lies between "
-                "two rows of pixels, 0.27 apart."
+                "height of the hole; a little noise on the jet. The water's surface moves by "
+                "whole pixels, 0.27 units."
             ),
             count=len(values),
             graph=GRAPH,

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import io
 import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ PAGE = "https://github.com/huawei-noah/trustworthyAI/tree/master/research/Causal
 _PUBLISHED = ("train", "test")  # the authors' splits
 _NAME = re.compile("a" + r"_(0|-?[1-9]\d{0,5})" * 4 + r"\.png")
 _CHUNK = 1024
+_MOST_BYTES = 2**20  # of a file; pixels take 36 KiB
 _Folder = Path | zipfile.Path
 
 
@@ -203,7 +205,7 @@ class CausalVaeFiles(ImageBuilder):
             match = _NAME.fullmatch(file.name)
             if match is None:
                 raise UserError(
-                    f"{str(file)[-200:]} is not named as all files of {self.name} are, "
+                    f"{_tail(file)} is not named as all files of {self.name} are, "
                     "a_1_2_3_4.png with four whole numbers: remove it, or give another folder."
                 )
             yield tuple(map(int, match.groups())), file
@@ -228,22 +230,34 @@ def centre(cut: Int64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
 def _image(file: _Folder) -> UInt8[np.ndarray, "side side 3"]:
     """The pixels of a PNG over white."""
     try:
-        with Image.open(io.BytesIO(file.read_bytes()), formats=("PNG",)) as image:
+        with file.open("rb") as content:
+            start = content.read(_MOST_BYTES)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(start), formats=("PNG",))
+        with image:
             if image.size != (SIDE, SIDE):
                 raise ValueError(f"it has {image.width} x {image.height} pixels, not 96 x 96")
             white = Image.new("RGBA", image.size, "white")
             return np.asarray(Image.alpha_composite(white, image.convert("RGBA")).convert("RGB"))
-    # A damaged file is any of these to Pillow, and a damaged archive to zipfile.
+    # A damaged file is any of these to Pillow, and a damaged or encrypted archive to zipfile.
     except (
         OSError,
         SyntaxError,
         ValueError,
         EOFError,
+        RuntimeError,
         zlib.error,
         zipfile.BadZipFile,
         Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
     ) as error:
         raise UserError(
-            f"{file} cannot be used: {error}. Draw or download it again, as a PNG of "
+            f"{_tail(file)} cannot be used: {_tail(error)}. Draw or download it again, as a PNG of "
             f"{SIDE} x {SIDE} pixels."
         ) from error
+
+
+def _tail(what: object) -> str:
+    """The end of a path or message that may be very long."""
+    return str(what)[-200:]

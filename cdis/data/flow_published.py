@@ -88,7 +88,7 @@ def _cup(values: Float[Array, "b 4"], first: int, last: int, right: int) -> Arra
 
 def _ball(radius: Float[Array, " b"], x: Array, y: Array) -> Array:
     """Coverage of pixels with middles at `x` and `y`: a disc and its outline."""
-    across, up = (scale * radius[:, None, None] for scale in (_ACROSS, _UP))
+    across, up = (scale * jnp.maximum(radius, 1e-3)[:, None, None] for scale in (_ACROSS, _UP))
     beside = x - (_LEFT + _ACROSS * _BALL_X)
     below = y - _row(_BALL_GAP + radius)[:, None, None]
     distance = jnp.hypot(beside / across, below / up) - 1
@@ -104,7 +104,8 @@ def _jet(values: Float[Array, "b 4"], x: Array, y: Array) -> Array:
     of a cubic, found by Newton's method.
     """
     hole, reach = values.T[2:, :, None, None]
-    across, down = _ACROSS * reach, _UP * (hole - LANDING)
+    across = _ACROSS * jnp.maximum(reach, 1e-3)
+    down = _UP * jnp.maximum(hole - LANDING, 1e-3)
     u, v = x - (_LEFT + _ACROSS * _WALL_X), y - _row(hole)
     t = (u / across + jnp.sqrt(jnp.maximum(v, 0) / down)) / 2
     for _ in range(3):

@@ -6,7 +6,9 @@ The test of the authors' files needs the folder $CDIS_ORIGINAL_DATA with causalv
 import os
 import re
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,6 +120,14 @@ def _two(folder: Path) -> None:
     shutil.rmtree(folder / "test")
 
 
+def _huge(side: int) -> bytes:
+    """The beginning of a PNG that declares many pixels."""
+    head = struct.pack(">2I5B", side, side, 8, 6, 0, 0, 0)
+    chunk = b"IHDR" + head
+    checked = struct.pack(">I", len(head)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return b"\x89PNG\r\n\x1a\n" + checked + struct.pack(">I", 9) + b"IDAT" + bytes(9)
+
+
 FIRST = f"train/{_name(TRAIN[0])}"
 
 
@@ -132,6 +142,8 @@ FIRST = f"train/{_name(TRAIN[0])}"
         (lambda f: (f / "train/notes.txt").touch(), "notes.txt is not named .* four whole numbers"),
         (lambda f: Image.new("RGB", (64, 96)).save(f / FIRST), "has 64 x 96 pixels, not 96 x 96"),
         (lambda f: os.truncate(f / FIRST, 900), f"{FIRST} cannot be used"),
+        (lambda f: (f / FIRST).write_bytes(_huge(10_000)), "100000000 pixels"),
+        (lambda f: (f / FIRST).write_bytes(_huge(40_000)), "1600000000 pixels"),
         (lambda f: (f / FIRST).write_bytes(b""), f"{FIRST} cannot be used"),
         (lambda f: (f / FIRST).write_text("no image"), f"{FIRST} cannot be used"),
     ],

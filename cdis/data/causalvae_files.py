@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import io
 import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -33,20 +34,21 @@ PAGE = "https://github.com/huawei-noah/trustworthyAI/tree/master/research/Causal
 _PUBLISHED = ("train", "test")  # the authors' splits
 _NAME = re.compile("a" + r"_(0|-?[1-9]\d{0,5})" * 4 + r"\.png")
 _CHUNK = 1024
+_MOST_BYTES = 2**20  # of a file; pixels take 36 KiB
 _Folder = Path | zipfile.Path
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Variant(tfds.core.BuilderConfig):
-    """A tfds configuration: whether images are split as their authors did."""
+    """A tfds configuration.
 
-    published_split: bool
+    Attributes:
+      published_split: whether images are split as their authors did.
+      exact: whether labels are more precise than the names of the files are.
+    """
 
-
-VARIANTS = [
-    Variant(name="original", published_split=False),
-    Variant(name="original_split", published_split=True),
-]
+    published_split: bool = False
+    exact: bool = False
 
 
 class CausalVaeFiles(ImageBuilder):
@@ -54,7 +56,7 @@ class CausalVaeFiles(ImageBuilder):
 
     NAME/original has splits of ours, 70/15/15, without leaks: all images with the same numbers in
     their names are in one split. NAME/original_split has the authors' test images, of which some
-    may share all labels with training images, and takes 15 % of the names for validation.
+    may share all numbers with training images, and takes 15 % of the names for validation.
 
     Data sets derive from it and define `name`, the attributes below, `numbers`, `values_of` and, if
     they like, `mechanism`. An image's number is its position among the names of train, sorted by
@@ -62,7 +64,10 @@ class CausalVaeFiles(ImageBuilder):
     """
 
     DONE = "converted"
-    BUILDER_CONFIGS: ClassVar = VARIANTS
+    BUILDER_CONFIGS: ClassVar = [
+        Variant(name="original"),
+        Variant(name="original_split", published_split=True),
+    ]
 
     FACTORS: ClassVar[tuple[str, ...]]  # four, in topological order
     GRAPH: ClassVar[tuple[tuple[int, ...], ...]]
@@ -88,21 +93,29 @@ class CausalVaeFiles(ImageBuilder):
         """
 
     @classmethod
+    def labels(
+        cls, config: Any, train: Int64[np.ndarray, "a 4"], test: Int64[np.ndarray, "b 4"]
+    ) -> Float32[np.ndarray, "n 4"]:
+        """The values of all images, from the numbers in their names."""
+        del config
+        return cls.values_of(np.concatenate([train, test])[:, cls.ORDER])
+
+    @classmethod
     @functools.cache
-    def _facts(cls, published_split: bool) -> Info:
+    def facts(cls, config: Any) -> Info:
         train, test = (cls.numbers(split) for split in _PUBLISHED)
         both = len({*map(tuple, train.tolist())} & {*map(tuple, test.tolist())})
-        shared = f"{both:,} combinations of labels occur in both of the authors' splits"
-        leak = {
+        shared = f"{both:,} names occur in both of the authors' splits, with different images"
+        splits = {
             (False, False): "Split 70/15/15 by a fixed seed.",
-            (False, True): f"{shared}, so these are not used: images with the same labels are "
-            "in one split (70/15/15 by a fixed seed).",
+            (False, True): f"{shared}; here, images of the same name are in one split (70/15/15 "
+            "by a fixed seed).",
             (True, False): "Split as published; validation is taken from train.",
-            (True, True): f"Split as published, with a leak: {shared}, with different images. "
-            "Validation is taken from train.",
-        }[published_split, both > 0]
+            (True, True): f"Split as published, with a leak: {shared}. Validation is taken from "
+            "train.",
+        }[config.published_split, both > 0]
         return Info(
-            name=f"{cls.name}/{VARIANTS[published_split].name}",
+            name=f"{cls.name}/{config.name}",
             factor_names=cls.FACTORS,
             factor_sizes=(0,) * 4,
             circular=(False,) * 4,
@@ -112,16 +125,12 @@ class CausalVaeFiles(ImageBuilder):
                 "Yang, Liu, Chen, Shen, Hao and Wang, CausalVAE: Disentangled Representation "
                 "Learning via Neural Structural Causal Models, CVPR 2021"
             ),
-            description=f"{cls.ABOUT} {leak}",
+            description=f"{cls.ABOUT} {splits}",
             count=len(train) + len(test),
             graph=cls.GRAPH,
             repeats=both > 0,
-            **value_statistics(cls.values_of(np.concatenate([train, test])[:, cls.ORDER])),
+            **value_statistics(cls.labels(config, train, test)),
         )
-
-    @classmethod
-    def facts(cls, config: Any) -> Info:
-        return cls._facts(config.published_split)
 
     def fetch(self, downloads: Path, manual_dir: Path | None) -> None:
         place = downloads / "manual" if manual_dir is None else manual_dir
@@ -132,7 +141,7 @@ class CausalVaeFiles(ImageBuilder):
             )
         folder = self._folder(place)
         self._files: list[_Folder] = []
-        rows, counts = [], []
+        rows = []
         for split in _PUBLISHED:
             found = sorted(self._named(folder / split))
             expected = len(self.numbers(split))
@@ -141,11 +150,10 @@ class CausalVaeFiles(ImageBuilder):
                     f"{folder / split} has {len(found):,} images, but {self.name} has {expected:,} "
                     f"in {split}: {self._wanted}."
                 )
-            rows += [numbers for numbers, _ in found]
+            rows.append(np.array([numbers for numbers, _ in found]))
             self._files += [file for _, file in found]
-            counts.append(len(found))
-        self._values = self.values_of(np.array(rows)[:, self.ORDER])
-        self._split = self._splits(np.array(rows), counts[0])
+        self._values = self.labels(self.builder_config, *rows)
+        self._split = self._splits(np.concatenate(rows), len(rows[0]))
 
     def split(self) -> UInt8[np.ndarray, " n"]:
         return self._split
@@ -197,7 +205,7 @@ class CausalVaeFiles(ImageBuilder):
             match = _NAME.fullmatch(file.name)
             if match is None:
                 raise UserError(
-                    f"{str(file)[-200:]} is not named as all files of {self.name} are, "
+                    f"{_tail(file)} is not named as all files of {self.name} are, "
                     "a_1_2_3_4.png with four whole numbers: remove it, or give another folder."
                 )
             yield tuple(map(int, match.groups())), file
@@ -222,22 +230,34 @@ def centre(cut: Int64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
 def _image(file: _Folder) -> UInt8[np.ndarray, "side side 3"]:
     """The pixels of a PNG over white."""
     try:
-        with Image.open(io.BytesIO(file.read_bytes()), formats=("PNG",)) as image:
+        with file.open("rb") as content:
+            start = content.read(_MOST_BYTES)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(start), formats=("PNG",))
+        with image:
             if image.size != (SIDE, SIDE):
                 raise ValueError(f"it has {image.width} x {image.height} pixels, not 96 x 96")
             white = Image.new("RGBA", image.size, "white")
             return np.asarray(Image.alpha_composite(white, image.convert("RGBA")).convert("RGB"))
-    # A damaged file is any of these to Pillow, and a damaged archive to zipfile.
+    # A damaged file is any of these to Pillow, and a damaged or encrypted archive to zipfile.
     except (
         OSError,
         SyntaxError,
         ValueError,
         EOFError,
+        RuntimeError,
         zlib.error,
         zipfile.BadZipFile,
         Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
     ) as error:
         raise UserError(
-            f"{file} cannot be used: {error}. Draw or download it again, as a PNG of "
+            f"{_tail(file)} cannot be used: {_tail(error)}. Draw or download it again, as a PNG of "
             f"{SIDE} x {SIDE} pixels."
         ) from error
+
+
+def _tail(what: object) -> str:
+    """The end of a path or message that may be very long."""
+    return str(what)[-200:]

@@ -140,20 +140,22 @@ class CausalVaeFiles(ImageBuilder):
                 f"downloads none: {self._wanted}."
             )
         folder = self._folder(place)
-        self._files: list[_Folder] = []
-        rows = []
-        for split in _PUBLISHED:
-            found = sorted(self._named(folder / split))
-            expected = len(self.numbers(split))
-            if len(found) != expected:
-                raise UserError(
-                    f"{folder / split} has {len(found):,} images, but {self.name} has {expected:,} "
-                    f"in {split}: {self._wanted}."
-                )
-            rows.append(np.array([numbers for numbers, _ in found]))
-            self._files += [file for _, file in found]
-        self._values = self.labels(self.builder_config, *rows)
-        self._split = self._splits(np.concatenate(rows), len(rows[0]))
+        apart = (folder / "train").is_dir()
+        found = [sorted(self._named(folder / part)) for part in (_PUBLISHED if apart else ("",))]
+        config: Any = self.builder_config
+        if config.published_split and not apart:
+            raise UserError(f"{folder} has no folders train and test: {self._wanted}.")
+        if not self.PARTIAL:
+            self._check_counts(folder, found)
+        self._files = [file for part in found for _, file in part]
+        numbers = np.array([numbers for part in found for numbers, _ in part]).reshape(-1, 4)
+        train = len(found[0])
+        self._values = self.labels(config, numbers[:train], numbers[train:])
+        self._split = self._splits(numbers, train)
+        if np.bincount(self._split, minlength=len(SPLITS)).min() == 0:
+            raise UserError(
+                f"{folder} has too few images for three splits, {len(numbers)}: {self._wanted}."
+            )
 
     def split(self) -> UInt8[np.ndarray, " n"]:
         return self._split
@@ -174,20 +176,21 @@ class CausalVaeFiles(ImageBuilder):
         )
 
     def _folder(self, place: Path) -> _Folder:
-        """The folder, perhaps in a zip file, with train and test: `place` or a folder in it."""
+        """The folder, perhaps in a zip file, with train and test: `place` or one below it.
+
+        Of a data set that may be partial, it may hold the images themselves.
+        """
         try:
             top = place if place.is_dir() else zipfile.Path(place)
-            inner = [child for child in top.iterdir() if child.is_dir()]
+            folders = [top, *_folders_in(top)]
+            found = [f for f in folders if all((f / split).is_dir() for split in _PUBLISHED)]
+            if self.PARTIAL and not found:
+                found = [f for f in folders if any(_NAME.fullmatch(i.name) for i in f.iterdir())]
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise UserError(
                 f"{place} is neither a folder nor a zip file that can be read ({error}): "
                 f"{self._wanted}."
             ) from error
-        found = [
-            folder
-            for folder in (top, *inner)
-            if all((folder / split).is_dir() for split in _PUBLISHED)
-        ]
         # Where files of several data sets lie together, the authors' name tells them apart.
         found = [folder for folder in found if folder.name == self.FOLDER] or found
         if len(found) != 1:
@@ -196,6 +199,15 @@ class CausalVaeFiles(ImageBuilder):
                 f"{place} has {number} with folders train and test in it: {self._wanted}."
             )
         return found[0]
+
+    def _check_counts(self, folder: _Folder, found: list[list[Any]]) -> None:
+        for split, part in zip(_PUBLISHED, found, strict=True):
+            expected = len(self.numbers(split))
+            if len(part) != expected:
+                raise UserError(
+                    f"{folder / split} has {len(part):,} images, but {self.name} has {expected:,} "
+                    f"in {split}: {self._wanted}."
+                )
 
     def _named(self, folder: _Folder) -> Iterator[tuple[tuple[int, ...], _Folder]]:
         """The numbers in the name of each file, and the file; hidden files are left out."""
@@ -220,6 +232,12 @@ class CausalVaeFiles(ImageBuilder):
             split[split != validation] = train
             split[in_train:] = test
         return split
+
+
+def _folders_in(folder: _Folder, depth: int = 2) -> list[_Folder]:
+    """The folders in a folder, and those in them."""
+    inner = [child for child in folder.iterdir() if child.is_dir()] if depth else []
+    return inner + [below for child in inner for below in _folders_in(child, depth - 1)]
 
 
 def centre(cut: Int64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:

@@ -22,10 +22,12 @@ from cdis.errors import UserError
 class PendulumOriginal(CausalVaeFiles):
     """The authors' images as tfds data sets, pendulum/original and pendulum/original_split.
 
-    Values and mechanism are those of pendulum/published.
+    Values and mechanism are those of pendulum/published. Files may be a part of the published ones,
+    and pendulum/original does not need them in folders train and test.
     """
 
     name = "pendulum"
+    PARTIAL = True
     FACTORS: ClassVar = NAMES
     GRAPH: ClassVar = GRAPH
     FOLDER = "pendulum"

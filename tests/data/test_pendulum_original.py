@@ -11,6 +11,7 @@ from cdis import data
 from cdis.data import pendulum_original, pendulum_published
 from cdis.data.builder import SPLITS
 from cdis.data.pendulum_original import PendulumOriginal
+from cdis.data.store import Store
 from cdis.errors import UserError
 
 STEPS = np.array([(i, j) for i in (-40, -7, 0, 1, 29, 43) for j in (60, 77, 99, 101, 120, 147)])
@@ -116,3 +117,22 @@ def test_facts():
     train, test = (PendulumOriginal.numbers(split) for split in ("train", "test"))
     assert (len(train), len(test)) == (5482, 1826)
     assert [-40, 60, 3, 2] in train.tolist() and len(np.unique(train[:, :2], axis=0)) == 5482
+
+
+def test_part_of_the_images_without_train_and_test(folder, tmp_path):
+    place = tmp_path / "files"
+    place.mkdir()
+    for file in folder.rglob("a_*_1??_*.png"):
+        (place / file.name).symlink_to(file)
+    store = Store(PendulumOriginal, PendulumOriginal.BUILDER_CONFIGS[0], tmp_path / "data", place)
+    store.prepare()
+    dataset = store.load()
+    assert dataset.info.num_images == len(dataset.images) == 18
+    np.testing.assert_array_equal(_sorted(dataset.values), _sorted(EXPECTED[STEPS[:, 1] > 99]))
+    with pytest.raises(UserError, match="has no folders train and test: give the folder pendulum"):
+        _read(PendulumOriginal, "original_split", place, tmp_path)
+    for file in place.iterdir():
+        if not file.name.startswith("a_0_101_"):
+            file.unlink()
+    with pytest.raises(UserError, match="has too few images for three splits, 1"):
+        _read(PendulumOriginal, "original", place, tmp_path)

@@ -63,6 +63,8 @@ class ImageBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     VERSION = tfds.core.Version("1.0.0")
     SPLIT_SEED: ClassVar[int] = 0
+    #: Whether the user's files may be fewer than `Info.count`; `split` then gives their number.
+    PARTIAL: ClassVar[bool] = False
     DONE: ClassVar[str]  # what preparation does to images, for progress messages: "rendered"
     # Where tfds looks for checksums of its own downloads. There are none; and to find the place
     # tfds would import importlib_resources, which it does not always install.
@@ -139,7 +141,7 @@ class ImageBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         del dl_manager  # `fetch` has been called.
         info = self.info_of(self.builder_config)
         split = self.split()
-        progress = Progress(info.name, info.num_images, self.DONE)
+        progress = Progress(info.name, len(split), self.DONE)
         most = max(1, _SHARD_BYTES // math.prod(info.image_shape))
         shards = {}
         for number, name in enumerate(SPLITS):

@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Array, Float, Num, UInt8
 
+from cdis.data.flow_physics import GRAPH, LANDING, NAMES, PUSH, counterfactual, grid, table
 from cdis.data.generated import GeneratedBuilder
 from cdis.data.info import Info
 from cdis.data.mechanism import Mechanism
@@ -39,46 +40,19 @@ from cdis.data.rendering import (
     value_statistics,
 )
 
-NAMES = ("ball_radius", "water_height", "hole_height", "jet_reach")
-GRAPH = ((0, 0, 0, 0), (1, 0, 0, 0), (0, 0, 0, 0), (0, 1, 1, 0))
-
 _FRAME, _WALLS_ONLY_ABOVE = 20, 12.5
 _LEFT, _RIGHT, _WALL, _RIM, _BASE = 3.0, 8.0, 0.625, 19.0, 5.0
 _BALL_X, _BALL_GAP = 5.5, 0.6
-_HOLE, _LANDING, _PUSH, NOISE = (
-    0.6,
-    0.5,
-    0.98,
-    0.02,
-)  # half the hole; the height at which reach is measured
+_HOLE, NOISE = 0.6, 0.02  # half the hole; the standard deviation of e
 _BLACK, _RED = (0.0, 0.0, 0.0), (178.0, 34.0, 34.0)
 _WATER, _JET = (135.0, 206.0, 250.0), (30.0, 144.0, 255.0)
 
 
 @functools.cache
 def _table() -> Float[np.ndarray, "n 4"]:
-    """The values of every image, float32: 30 balls by 30 amounts of water by 9 holes."""
-    grid = np.meshgrid(np.arange(5, 35), np.arange(10, 40), np.arange(6, 15), indexing="ij")
-    ball, poured, hole = (part.ravel() for part in grid)
-    radius, hole = ball / 30, hole / 3
-    height = radius**3 + poured / 10
-    push = _PUSH + NOISE * gaussian(0, len(hole))
-    reach = np.sqrt(2 * push * height * (hole - _LANDING))
-    return np.stack([radius, height, hole, reach], axis=1).astype(np.float32)
-
-
-@functools.partial(jax.jit, static_argnames="factor")
-def _counterfactual(
-    values: Float[Array, "b 4"], factor: int, value: Float[Array, " b"]
-) -> Float[Array, "b 4"]:
-    radius, height, hole, reach = values.T
-    poured, push = height - radius**3, reach**2 / (2 * height * (hole - _LANDING))
-    new = list(values.at[:, factor].set(value).T)
-    if factor == 0:
-        new[1] = new[0] ** 3 + poured
-    if factor < 3:
-        new[3] = jnp.sqrt(2 * push * new[1] * (new[2] - _LANDING))
-    return jnp.stack(new, axis=-1)
+    """The values of every image, float32."""
+    values = table(PUSH + NOISE * gaussian(0, len(grid()[0])))
+    return values.astype(np.float32)
 
 
 @functools.partial(jax.jit, static_argnames="side")
@@ -106,7 +80,7 @@ def _render(values: Float[Array, "b 4"], *, side: int) -> UInt8[Array, "b side s
     )
     bottom = rows(0.0, _WALL)[:, None] * columns(_LEFT + _WALL, _RIGHT - _WALL)
     # The stream lies between two parabolas: the area below the upper minus that below the lower.
-    fall = (hole - _LANDING) / reach**2  # [b, 1]
+    fall = (hole - LANDING) / reach**2  # [b, 1]
     out = x - _RIGHT
     steep = scale / jnp.sqrt(1 + (2 * fall * out) ** 2)
     below = ((hole - fall * out**2)[:, None] - y) * steep[:, None]
@@ -167,7 +141,7 @@ def _referee(images: Num[Array, "b side side 3"]) -> Float[Array, "b 4"]:
     run = solid((255 - red[:, -len(lowest) :]) / (255 - _JET[0]), 0.04) * cells(8.35, 20.0)
     middle, width = centroid(run, x - _RIGHT), run.sum(-1) / scale
     offset = lowest - lowest.mean()
-    weight = 1 / len(lowest) + (_LANDING - lowest.mean()) * offset / (offset**2).sum()
+    weight = 1 / len(lowest) + (LANDING - lowest.mean()) * offset / (offset**2).sum()
     reach = jnp.sqrt(jnp.maximum(((middle**2 + width**2 / 4) * weight).sum(-1), 0))
     return jnp.stack([radius, height, hole, reach], axis=-1)
 
@@ -175,7 +149,7 @@ def _referee(images: Num[Array, "b side side 3"]) -> Float[Array, "b 4"]:
 @jax.jit
 def _inside(values: Float[Array, "b 4"]) -> Array:
     radius, height, hole, reach = values.T
-    lowest = reach * jnp.sqrt((hole + _HOLE) / (hole - _LANDING))
+    lowest = reach * jnp.sqrt((hole + _HOLE) / (hole - LANDING))
     jet = (reach > 0) & (_RIGHT + lowest <= _FRAME)
     water = (height > 0) & (_BASE + height <= 12) & (hole + _HOLE <= _BASE + height)
     ball = (radius > 0) & (radius <= (_RIGHT - _LEFT) / 2 - _WALL)
@@ -229,7 +203,7 @@ class Flow(GeneratedBuilder):
     @classmethod
     def mechanism(cls, config: Variant) -> Mechanism:
         return Mechanism(
-            counterfactual=_counterfactual,
+            counterfactual=counterfactual,
             render=functools.partial(_render, side=config.side),
             referee=_referee,
             inside=_inside,

@@ -24,8 +24,8 @@ OWN = "own:"
 _MODULES: dict[str, tuple[str, ...]] = {
     "sprites2d": ("sprites2d",),
     "rooms3d": ("rooms3d",),
-    "pendulum": ("pendulum",),
-    "flow": ("flow",),
+    "pendulum": ("pendulum", "pendulum_published", "pendulum_original"),
+    "flow": ("flow", "flow_published", "flow_original"),
     "shapes3d": ("shapes3d",),
     "dsprites": ("dsprites",),
     "smallnorb": ("smallnorb",),

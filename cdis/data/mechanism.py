@@ -25,7 +25,8 @@ class Mechanism(NamedTuple):
         knowledge of the causal graph. Takes uint8, or floats in [-1, 1]; where an object is
         missing, the result is finite but meaningless.
       inside: values -> bool [b]: does the whole scene fit into the frame? True for every image of
-        the data set; setting two effects at will may move one out of the picture.
+        the data set, unless it cuts off scenes itself (pendulum/published); setting two effects at
+        will may move one out of the picture.
     """
 
     counterfactual: Callable[..., "Array"]

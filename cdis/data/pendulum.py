@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Array, Float, Num, UInt8
+from jaxtyping import Array, Float, Float64, Int, Num, UInt8
 
 from cdis.data.generated import GeneratedBuilder
 from cdis.data.info import Info
@@ -47,13 +47,13 @@ from cdis.data.rendering import (
 NAMES = ("pendulum_angle", "light_position", "shadow_length", "shadow_position")
 GRAPH = ((0, 0, 0, 0), (0, 0, 0, 0), (1, 1, 0, 0), (1, 1, 0, 0))
 
-_PIVOT_X, _PIVOT_Y, _ROD, _BALL = 10.0, 10.5, 8.0, 1.5
-_SUN_Y, _SUN, _GROUND, _SHORTEST = 20.5, 3.0, -0.5, 3.0
+PIVOT_X, PIVOT_Y, ROD, BALL = 10.0, 10.5, 8.0, 1.5
+SUN_Y, SUN, _GROUND, _SHORTEST = 20.5, 3.0, -0.5, 3.0
 _LEFT, _TOP, _FRAME = -5, 28, 32
 _ROD_WIDTH, _SHADOW_HEIGHT = 0.5, 1.0
-_ORANGE, _DARK_RED, _BLACK = (255.0, 165.0, 0.0), (139.0, 0.0, 0.0), (0.0, 0.0, 0.0)
+ORANGE, _DARK_RED, BLACK = (255.0, 165.0, 0.0), (139.0, 0.0, 0.0), (0.0, 0.0, 0.0)
 
-_ANGLES, _LIGHT_ANGLES = (-40, 43), (60, 147)  # in steps of pi / 200
+ANGLES, LIGHT_ANGLES = (-40, 43), (60, 147)  # in steps of pi / 200
 NOISE = 0.5
 INDEPENDENT = 0.3
 _SAMPLED = 20_000
@@ -61,16 +61,29 @@ _SAMPLED = 20_000
 
 def shadow(angle: Any, light: Any, xp: ModuleType) -> tuple[Any, Any]:
     """Length and position of the shadow, given its causes; `xp` is numpy or jax.numpy."""
-    slant = (light - _PIVOT_X) / (_SUN_Y - _PIVOT_Y)  # of the light: dx / dy
-    far = _ROD + _BALL
-    pivot = _PIVOT_X - slant * (_PIVOT_Y - _GROUND)
-    end = _PIVOT_X + far * xp.sin(angle) - slant * (_PIVOT_Y - far * xp.cos(angle) - _GROUND)
+    slant = (light - PIVOT_X) / (SUN_Y - PIVOT_Y)  # of the light: dx / dy
+    far = ROD + BALL
+    pivot = PIVOT_X - slant * (PIVOT_Y - _GROUND)
+    end = PIVOT_X + far * xp.sin(angle) - slant * (PIVOT_Y - far * xp.cos(angle) - _GROUND)
     return xp.maximum(_SHORTEST, xp.abs(pivot - end)), (pivot + end) / 2
+
+
+def scene(
+    angle_step: Float[np.ndarray, " n"] | Int[np.ndarray, " n"],
+    light_step: Float[np.ndarray, " n"] | Int[np.ndarray, " n"],
+) -> Float64[np.ndarray, "n 4"]:
+    """The values, in the order of `NAMES`, at angles of the pendulum and of the light in pi / 200.
+
+    The angle of the light is that between it and the x axis: 100 is straight down.
+    """
+    angle = angle_step * np.pi / 200
+    light = PIVOT_X + (SUN_Y - PIVOT_Y) / np.tan(light_step * np.pi / 200)
+    return np.stack([angle, light, *shadow(angle, light, np)], axis=1)
 
 
 @functools.cache
 def _table(kind: str) -> Float[np.ndarray, "n 4"]:
-    """The values of every image, float32, in the order of their indices.
+    """The values of every image of a variant, float32, in the order of their indices.
 
     clean: every angle of a grid (84) with every light (88), the light varying fastest.
     noisy: 20,000 angles and lights sampled uniformly from the same ranges; Gaussian noise of
@@ -79,17 +92,15 @@ def _table(kind: str) -> Float[np.ndarray, "n 4"]:
       independent of its causes: its length and position are uniform in [3, 12] and [3, 18].
     """
     if kind == "clean":
-        steps = [np.arange(low, high + 1) for low, high in (_ANGLES, _LIGHT_ANGLES)]
+        steps = [np.arange(low, high + 1) for low, high in (ANGLES, LIGHT_ANGLES)]
         turn, light_turn = (grid.ravel() for grid in np.meshgrid(*steps, indexing="ij"))
     else:
         samples = uniform(0, 2 * _SAMPLED).reshape(2, -1)
         turn, light_turn = (
             low + (high - low) * sample
-            for sample, (low, high) in zip(samples, (_ANGLES, _LIGHT_ANGLES), strict=True)
+            for sample, (low, high) in zip(samples, (ANGLES, LIGHT_ANGLES), strict=True)
         )
-    angle = turn * np.pi / 200
-    light = _PIVOT_X + (_SUN_Y - _PIVOT_Y) / np.tan(light_turn * np.pi / 200)
-    length, position = shadow(angle, light, np)
+    angle, light, length, position = scene(turn, light_turn).T
     if kind == "noisy":
         noise = NOISE * gaussian(1, 2 * _SAMPLED).reshape(2, -1)
         length, position = length + noise[0], position + noise[1]
@@ -101,7 +112,7 @@ def _table(kind: str) -> Float[np.ndarray, "n 4"]:
 
 
 @functools.partial(jax.jit, static_argnames=("factor", "kind"))
-def _counterfactual(
+def counterfactual(
     values: Float[Array, "b 4"], factor: int, value: Float[Array, " b"], *, kind: str
 ) -> Float[Array, "b 4"]:
     changed = values.at[:, factor].set(value)
@@ -135,21 +146,21 @@ def _render(values: Float[Array, "b 4"], *, side: int) -> UInt8[Array, "b side s
         return jnp.clip(scale * (radius - distance) + 0.5, 0, 1)
 
     first_sun, y = _y(24, 17, side)
-    sun = over(WHITE, within(jnp.hypot(x - light, y - _SUN_Y), _SUN), _ORANGE)
+    sun = over(WHITE, within(jnp.hypot(x - light, y - SUN_Y), SUN), ORANGE)
 
     first_rod, y = _y(13, 0, side)
-    across, down = x - _PIVOT_X, _PIVOT_Y - y
+    across, down = x - PIVOT_X, PIVOT_Y - y
     sine, cosine = jnp.sin(angle), jnp.cos(angle)
     along, beside = sine * across + cosine * down, cosine * across - sine * down
-    beyond = along - jnp.clip(along, 0, _ROD)
+    beyond = along - jnp.clip(along, 0, ROD)
     rod = within(jnp.hypot(beyond, beside), _ROD_WIDTH / 2)
-    ball = within(jnp.hypot(along - _ROD, beside), _BALL)
-    pendulum = over(over(WHITE, rod, _BLACK), ball, _DARK_RED)
+    ball = within(jnp.hypot(along - ROD, beside), BALL)
+    pendulum = over(over(WHITE, rod, BLACK), ball, _DARK_RED)
 
     first_shadow, y = _y(_GROUND + _SHADOW_HEIGHT / 2, _GROUND - _SHADOW_HEIGHT / 2, side)
     start, end = ((position + half - _LEFT) * scale for half in (-length / 2, length / 2))
     ground = jnp.broadcast_to(span(start, end, 0, side)[:, 0], (len(values), len(y), side))
-    dark = over(WHITE, ground, _BLACK)
+    dark = over(WHITE, ground, BLACK)
 
     image = jnp.full((len(values), side, side, 3), 255, jnp.uint8)
     for first, strip in ((first_sun, sun), (first_rod, pendulum), (first_shadow, dark)):
@@ -171,7 +182,7 @@ def _referee(images: Num[Array, "b side side 3"]) -> Float[Array, "b 4"]:
     above = slice(14 * scale, 28 * scale - 1)
     ball = solid((red - green)[:, above] / _DARK_RED[0], 0.04)
     angle = jnp.arctan2(
-        centroid(ball.sum(1), x) - _PIVOT_X, _PIVOT_Y - centroid(ball.sum(2), y[above])
+        centroid(ball.sum(1), x) - PIVOT_X, PIVOT_Y - centroid(ball.sum(2), y[above])
     )
     # Summed over rows before thresholding, so that vertical blur does not shorten the shadow.
     dark = 1 - red[:, 28 * scale - 1 : 30 * scale] / 255
@@ -185,7 +196,7 @@ def _referee(images: Num[Array, "b side side 3"]) -> Float[Array, "b 4"]:
 def _inside(values: Float[Array, "b 4"]) -> Array:
     angle, light, length, position = values.T
     right = _LEFT + _FRAME
-    sun = (light - _SUN >= _LEFT) & (light + _SUN <= right)
+    sun = (light - SUN >= _LEFT) & (light + SUN <= right)
     ends = (position - length / 2 >= _LEFT) & (position + length / 2 <= right)
     return sun & ends & (length > 0) & (jnp.abs(angle) <= np.pi / 2)
 
@@ -242,7 +253,7 @@ class Pendulum(GeneratedBuilder):
     @classmethod
     def mechanism(cls, config: Variant) -> Mechanism:
         return Mechanism(
-            counterfactual=functools.partial(_counterfactual, kind=config.kind),
+            counterfactual=functools.partial(counterfactual, kind=config.kind),
             render=functools.partial(_render, side=config.side),
             referee=_referee,
             inside=_inside,

@@ -10,6 +10,7 @@ alone. "auto" means "decoded" if the copy exists or would fit.
 """
 
 import contextlib
+import dataclasses
 import errno
 import functools
 import io
@@ -111,6 +112,11 @@ class Store:
 
     def _read(self, feed: str, why: str) -> Dataset | None:
         """The data set if the copy for `feed` exists; `why` is the result of `_why_records`."""
+        if self._builder_class.PARTIAL and self._path.exists():
+            with _quiet():
+                splits = self._builder().info.splits.values()
+            count = sum(split.num_examples for split in splits)
+            self.info = dataclasses.replace(self.info, count=count)
         if feed != "records" and (copy := self._read_copy(_DECODED)) is not None:
             images, labels = copy
             assert images is not None

@@ -95,10 +95,16 @@ def _header(file: IO[bytes]) -> _Header:
     """The header at the beginning of a file."""
     # NumPy would first read as many bytes as the header says that it has.
     start = io.BytesIO(file.read(_LONGEST_HEADER))
-    version = np.lib.format.read_magic(start)
+    try:
+        version = np.lib.format.read_magic(start)
+    except ValueError as error:
+        raise ValueError("it does not begin as a .npy file does") from error
     if version not in _PARSERS:
         raise ValueError(f"its format is version {version[0]}.{version[1]}, not 1.0 or 2.0")
-    shape, fortran, dtype = _PARSERS[version](start)
+    try:
+        shape, fortran, dtype = _PARSERS[version](start)
+    except Exception as error:  # any that Python's parser raises
+        raise ValueError("its header makes no sense") from error
     if dtype.hasobject:
         raise ValueError("it holds Python objects, not numbers")
     if min(shape, default=0) < 0 or not dtype.itemsize:

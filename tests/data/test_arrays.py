@@ -45,31 +45,29 @@ def _declaring(shape: str, descr: str = "'|u1'") -> bytes:
     return _npy(f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n")
 
 
+_LONG = b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1) + b"{"
 HOSTILE = {
     "long": (_declaring("(1000000000000, 3)"), r"\[1000000000000, 3\], 3,000,000,000,000 bytes"),
     "overflow": (_declaring(f"({2**62}, {2**62}, 4)"), "bytes, but 12 follow"),
-    "digits": (_declaring(f"({'9' * 5000},)"), "."),
+    "digits": (_declaring(f"({'9' * 5000},)"), "header makes no sense"),
     "negative": (_declaring("(-1,)"), r"impossible array, uint8 \[-1\]"),
     "negative twice": (_declaring("(-3, -4)"), r"impossible array, uint8 \[-3, -4\]"),
     "no bytes": (_declaring("(1000000000000,)", "'<U0'"), "impossible array"),
     "sides": (_declaring(f"({'1, ' * 100} 12)"), "dimension"),
-    "fraction": (_declaring("(1.5, 8)"), "shape"),
-    "nested": (_npy("(" * 4000), "."),
-    "dictionaries": (_npy("{1:" * 3000), "."),
-    "code": (_declaring("__import__('os').getcwd()"), "."),
+    "fraction": (_declaring("(1.5, 8)"), "header makes no sense"),
+    "nested": (_npy("(" * 4000), "header makes no sense"),
+    "dictionaries": (_npy("{1:" * 3000), "header makes no sense"),
+    "code": (_declaring("__import__('os').getcwd()"), "header makes no sense"),
     "objects": (_declaring("(1,)", "'|O'"), "Python objects"),
     "objects within": (_declaring("(1,)", "[('a', '|O')]"), "Python objects"),
-    "type": (_declaring("(12,)", "'wrong'"), "."),
+    "type": (_declaring("(12,)", "'wrong'"), "header makes no sense"),
     "fewer": (_declaring("(13,)"), "13 bytes, but 12 follow"),
     "more": (_declaring("(11,)"), "11 bytes, but 12 follow"),
-    "header length": (
-        b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1) + b"{",
-        "array header",
-    ),
+    "header length": (_LONG, "header makes no sense"),
     "version": (_npy("{}", version=(9, 9)), r"version 9\.9"),
-    "nothing": (b"", "magic"),
-    "text": (b"no numpy file" * 9, "magic"),
-    "pickle": (b"\x80\x04N.", "magic"),
+    "nothing": (b"", "does not begin as a .npy file does"),
+    "text": (b"no numpy file" * 9, "does not begin as a .npy file does"),
+    "pickle": (b"\x80\x04N.", "does not begin as a .npy file does"),
 }
 
 
@@ -128,8 +126,11 @@ _ENTRY = b"PK\x01\x02"  # of the directory: flags at 8, checksum at 16, size at 
         (lambda content: b"", "not a zip file"),
         (lambda content: _changed(content, _ENTRY, 16, b"\0\0\0\0"), "CRC"),
         (lambda content: _changed(content, _ENTRY, 8, b"\1\0"), "'a' is encrypted"),
-        (lambda content: _changed(content, _ENTRY, 24, b"\0\0\0\1"), "800 bytes, but 16,777,088 follow"),
-        (lambda content: _changed(content, b"a.npy", 9, b"\xff" * 9), "."),
+        (
+            lambda content: _changed(content, _ENTRY, 24, b"\0\0\0\1"),
+            "800 bytes, but 16,777,088 follow",
+        ),
+        (lambda content: _changed(content, b"a.npy", 9, b"\xff" * 9), "central directory"),
         (lambda content: _changed(content, b"PK\x05\x06", 16, b"\xff\xff\0\0"), "."),
     ],
 )

@@ -82,8 +82,14 @@ def survey(files: Sequence[Path], resize: tuple[int, int] | None) -> Decoding:
       resize: (height, width) of all images. If None, the files must have one size.
 
     Raises:
-      ValueError: a file cannot be read as an image, or another has another size.
+      ValueError: a file cannot be read as an image, or another has another size; or the size asked
+        for is too large.
     """
+    if resize and not 0 < min(resize) * max(resize) <= MOST_PIXELS:
+        raise ValueError(
+            f"images cannot be resized to {_size(resize)}: they may have from 1 to {MOST_PIXELS:,} "
+            "pixels"
+        )
     headers: list[_Header] = []
     workers.each(_headers, [os.fspath(file) for file in files], headers.extend)
     first = headers[0].size
@@ -217,11 +223,14 @@ def _header(file: ImageFile.ImageFile) -> _Header:
         conversions = (*conversions, _TRANSPARENT)
     # Without Exif in the header, Pillow would decode a PNG to look for it behind the pixels.
     if "exif" in file.info or file.format == "TIFF":
-        orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
+        exif = file.getexif()
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
         if orientation in range(2, 9):
             conversions = (*conversions, _TURNED)
-            if orientation >= 5 and file.format != "TIFF":  # whose size Pillow has exchanged
-                width, height = height, width
+        if orientation in range(5, 9):
+            if file.format == "TIFF":  # newer versions of Pillow have exchanged its sides already
+                width, height = exif[ExifTags.Base.ImageWidth], exif[ExifTags.Base.ImageLength]
+            width, height = height, width
     return _Header((height, width), channels, conversions)
 
 

@@ -116,7 +116,11 @@ KINDS = {
         (WHITE,),
     ),
     "deep.png": Kind(_saved(_DEEP_GREY_IMAGE, "PNG"), _SIXTEEN[..., 0], (DEEP_GREY,)),
-    "deep.pgm": Kind(_saved(_DEEP_GREY_IMAGE, "PPM"), _SIXTEEN[..., 0], (DEEP_GREY,)),
+    "deep.pgm": Kind(
+        f"P5 {WIDTH} {HEIGHT} 65535\n".encode() + DEEP[..., 0].astype(">u2").tobytes(),
+        _SIXTEEN[..., 0],
+        (DEEP_GREY,),
+    ),
     "deep.tif": Kind(
         _saved(
             Image.frombytes("I;16B", (WIDTH, HEIGHT), DEEP[..., 0].astype(">u2").tobytes()), "TIFF"
@@ -226,6 +230,12 @@ def test_an_image_already_of_the_size_asked_for_is_not_resized(tmp_path):
     images, notes = _decoded(_write(tmp_path, "rgb.png"), tmp_path, (HEIGHT, WIDTH))
     np.testing.assert_array_equal(images[0], RGB)
     assert notes == ()
+
+
+@pytest.mark.parametrize("size", [(99_999, 99_999), (0, 10), (-1, 10)])
+def test_impossible_sizes(size, tmp_path):
+    with pytest.raises(ValueError, match=f"cannot be resized to {size[0]} x {size[1]}: "):
+        survey(_write(tmp_path, "rgb.png"), size)
 
 
 def test_mixed_sizes_need_resize(tmp_path):

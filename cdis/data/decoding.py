@@ -90,25 +90,33 @@ def survey(files: Sequence[Path], resize: tuple[int, int] | None) -> Decoding:
             f"images cannot be resized to {_size(resize)}: they may have from 1 to {MOST_PIXELS:,} "
             "pixels"
         )
-    headers: list[_Header] = []
-    workers.each(_headers, [os.fspath(file) for file in files], headers.extend)
-    first = headers[0].size
-    channels = max(header.channels for header in headers)
-    counts = Counter(note for header in headers for note in header.conversions)
-    if channels == 3 and (grey := sum(header.channels == 1 for header in headers)):
-        counts["in greyscale become RGB, since others are in colour"] = grey
-    if resize is None:
-        other = next((i for i, header in enumerate(headers) if header.size != first), None)
-        if other is not None:
-            raise ValueError(
-                f"{spelled(files[0])} is {_size(first)} pixels (height x width), but "
-                f"{spelled(files[other])} is {_size(headers[other].size)}: give --resize, or name "
-                "the data set own:FOLDER@HxW"
-            )
-    elif different := sum(header.size != resize for header in headers):
-        counts[f"are resized to {_size(resize)} (height x width)"] = different
+    found: dict[_Header, list[int]] = {}  # the rows of each header, in the order of the files
+
+    def add(more: dict[_Header, list[int]]) -> None:
+        for header, rows in more.items():
+            found.setdefault(header, []).extend(rows)
+
+    workers.each(_headers, [os.fspath(file) for file in files], add)
+    size = next(iter(found)).size
+    other = next((header for header in found if header.size != size), None)
+    if other and not resize:
+        raise ValueError(
+            f"{spelled(files[0])} is {_size(size)} pixels (height x width), but "
+            f"{spelled(files[found[other][0]])} is {_size(other.size)}: give --resize, or name the "
+            "data set own:FOLDER@HxW"
+        )
+    size = resize or size
+    channels = max(header.channels for header in found)
+    counts: Counter[str] = Counter()
+    for header, rows in found.items():
+        notes = list(header.conversions)
+        if header.channels < channels:
+            notes.append("in greyscale become RGB, since others are in colour")
+        if header.size != size:
+            notes.append(f"are resized to {_size(size)} (height x width)")
+        counts.update(dict.fromkeys(notes, len(rows)))
     notes = tuple(f"{count:,} of {len(files):,} images {note}" for note, count in counts.items())
-    return Decoding((*(resize or first), channels), notes)
+    return Decoding((*size, channels), notes)
 
 
 def decode(
@@ -158,13 +166,13 @@ def spelled(path: str | os.PathLike[str]) -> str:
     return text if len(text) <= 300 else f"{text[:140]}...{text[-140:]}"
 
 
-def _headers(start: int, files: Sequence[str]) -> list[_Header]:
-    del start
-    headers = []
-    for path in files:
+def _headers(start: int, files: Sequence[str]) -> dict[_Header, list[int]]:
+    """Each header that occurs among `files`, and the rows of the files that have it."""
+    found: dict[_Header, list[int]] = {}
+    for row, path in enumerate(files, start):
         with _opened(path) as (_, header):
-            headers.append(header)
-    return headers
+            found.setdefault(header, []).append(row)
+    return found
 
 
 def _write(

@@ -207,6 +207,8 @@ def test_a_mixture_on_many_cores(tmp_path, monkeypatch):
             np.testing.assert_array_equal(image_found, np.asarray(image))
     total = f"of {len(files)} images"
     assert notes == (
+        f"64 {total} in greyscale become RGB, since others are in colour",
+        f"{len(files)} {total} are resized to 6 x 9 (height x width)",
         f"8 {total} {decoding._ONE_BIT}",
         f"48 {total} {WHITE}",
         f"24 {total} {DEEP_GREY}",
@@ -214,8 +216,6 @@ def test_a_mixture_on_many_cores(tmp_path, monkeypatch):
         f"8 {total} {decoding._CMYK}",
         f"16 {total} {decoding._DEEP_COLOUR}",
         f"16 {total} {PALETTE}",
-        f"64 {total} in greyscale become RGB, since others are in colour",
-        f"{len(files)} {total} are resized to 6 x 9 (height x width)",
     )
 
 

@@ -1,6 +1,6 @@
-"""NumPy's files, .npy and .npz, from hands that are not trusted.
+"""NumPy's .npy and .npz files, read without trusting what their headers declare.
 
-Sizes that a header declares are compared with those of the file before any memory is used.
+Declared sizes are compared with those of the file before memory is used.
 """
 
 import contextlib
@@ -104,7 +104,7 @@ def _header(file: IO[bytes]) -> _Header:
     try:
         shape, fortran, dtype = _PARSERS[version](start)
     except Exception as error:  # any that Python's parser raises
-        raise ValueError("its header makes no sense") from error
+        raise ValueError("its header cannot be parsed") from error
     if dtype.hasobject:
         raise ValueError("it holds Python objects, not numbers")
     if min(shape, default=0) < 0 or not dtype.itemsize:

@@ -254,7 +254,7 @@ def _converted(file: ImageFile.ImageFile, header: _Header) -> Image.Image:
     """The image, decoded, in mode L or RGB."""
     image = ImageOps.exif_transpose(file) if _TURNED in header.conversions else file
     if _DEEP_GREY in header.conversions:
-        levels = np.asarray(image).astype(np.int64)
+        levels = np.asarray(image).astype(np.int32)
         if levels.min() < 0 or levels.max() > 65535:
             raise ValueError(
                 f"its levels are from {levels.min():,} to {levels.max():,}, and not of 16 bits"

@@ -1,4 +1,4 @@
-"""Arrays of others: read as NumPy reads them, and hostile files give one sentence."""
+"""Arrays are read as NumPy reads them, and hostile files give one sentence."""
 
 import os
 import struct
@@ -49,21 +49,21 @@ _LONG = b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1) + b"{"
 HOSTILE = {
     "long": (_declaring("(1000000000000, 3)"), r"\[1000000000000, 3\], 3,000,000,000,000 bytes"),
     "overflow": (_declaring(f"({2**62}, {2**62}, 4)"), "bytes, but 12 follow"),
-    "digits": (_declaring(f"({'9' * 5000},)"), "header makes no sense"),
+    "digits": (_declaring(f"({'9' * 5000},)"), "header cannot be parsed"),
     "negative": (_declaring("(-1,)"), r"impossible array, uint8 \[-1\]"),
     "negative twice": (_declaring("(-3, -4)"), r"impossible array, uint8 \[-3, -4\]"),
     "no bytes": (_declaring("(1000000000000,)", "'<U0'"), "impossible array"),
     "sides": (_declaring(f"({'1, ' * 100} 12)"), "dimension"),
-    "fraction": (_declaring("(1.5, 8)"), "header makes no sense"),
-    "nested": (_npy("(" * 4000), "header makes no sense"),
-    "dictionaries": (_npy("{1:" * 3000), "header makes no sense"),
-    "code": (_declaring("__import__('os').getcwd()"), "header makes no sense"),
+    "fraction": (_declaring("(1.5, 8)"), "header cannot be parsed"),
+    "nested": (_npy("(" * 4000), "header cannot be parsed"),
+    "dictionaries": (_npy("{1:" * 3000), "header cannot be parsed"),
+    "code": (_declaring("__import__('os').getcwd()"), "header cannot be parsed"),
     "objects": (_declaring("(1,)", "'|O'"), "Python objects"),
     "objects within": (_declaring("(1,)", "[('a', '|O')]"), "Python objects"),
-    "type": (_declaring("(12,)", "'wrong'"), "header makes no sense"),
+    "type": (_declaring("(12,)", "'wrong'"), "header cannot be parsed"),
     "fewer": (_declaring("(13,)"), "13 bytes, but 12 follow"),
     "more": (_declaring("(11,)"), "11 bytes, but 12 follow"),
-    "header length": (_LONG, "header makes no sense"),
+    "header length": (_LONG, "header cannot be parsed"),
     "version": (_npy("{}", version=(9, 9)), r"version 9\.9"),
     "nothing": (b"", "does not begin as a .npy file does"),
     "text": (b"no numpy file" * 9, "does not begin as a .npy file does"),

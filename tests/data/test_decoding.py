@@ -39,7 +39,7 @@ def _saved(image: Image.Image, file_format: str, **options) -> bytes:
     return content.getvalue()
 
 
-def _png(width: int, height: int, rows: bytes, bits: int = 8, more: bytes = b"") -> bytes:
+def _png(width: int, height: int, rows: bytes, bits: int = 8) -> bytes:
     """A PNG in colour, with what Pillow would not write."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
@@ -48,7 +48,7 @@ def _png(width: int, height: int, rows: bytes, bits: int = 8, more: bytes = b"")
 
     head = chunk(b"IHDR", struct.pack(">2I5B", width, height, bits, 2, 0, 0, 0))
     pixels = chunk(b"IDAT", zlib.compress(rows))
-    return b"\x89PNG\r\n\x1a\n" + head + more + pixels + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + head + pixels + chunk(b"IEND", b"")
 
 
 def _palette() -> Image.Image:
@@ -72,9 +72,8 @@ def _plot() -> bytes:
 
 
 def _over_white(levels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    return ((levels.astype(int) * alpha + 255 * (255 - alpha.astype(int)) + 127) // 255).astype(
-        "u1"
-    )
+    share = alpha / 255
+    return np.rint((levels * share + 255 * (1 - share)).round(9)).astype(np.uint8)
 
 
 def _as_rgb(content: bytes) -> np.ndarray:
@@ -151,6 +150,11 @@ KINDS = {
         (decoding._DEEP_COLOUR,),
     ),
     "alpha.png": Kind(_saved(_RGBA, "PNG"), _over_white(RGBA[..., :3], _ALPHA), (WHITE,)),
+    "clear.png": Kind(
+        _saved(_RGB, "PNG", transparency=tuple(RGB[2, 3].tolist())),
+        np.where((RGB == RGB[2, 3]).all(-1, keepdims=True), np.uint8(255), RGB),
+        (WHITE,),
+    ),
     "opaque.png": Kind(_saved(_RGB.convert("RGBA"), "PNG"), RGB, (WHITE,)),
     "plot.png": Kind(_plot(), _as_rgb(_plot()), (WHITE,)),
     "palette.png": Kind(_saved(_palette(), "PNG"), COLOURS[FEW], (PALETTE,)),
@@ -210,7 +214,7 @@ def test_a_mixture_on_many_cores(tmp_path, monkeypatch):
         f"64 {total} in greyscale become RGB, since others are in colour",
         f"{len(files)} {total} are resized to 6 x 9 (height x width)",
         f"8 {total} {decoding._ONE_BIT}",
-        f"48 {total} {WHITE}",
+        f"56 {total} {WHITE}",
         f"24 {total} {DEEP_GREY}",
         f"32 {total} {TURNED}",
         f"8 {total} {decoding._CMYK}",

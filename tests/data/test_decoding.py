@@ -152,7 +152,7 @@ KINDS = {
     "alpha.png": Kind(_saved(_RGBA, "PNG"), _over_white(RGBA[..., :3], _ALPHA), (WHITE,)),
     "clear.png": Kind(
         _saved(_RGB, "PNG", transparency=tuple(RGB[2, 3].tolist())),
-        np.where((RGB == RGB[2, 3]).all(-1, keepdims=True), np.uint8(255), RGB),
+        np.where((RGB[2, 3] == RGB).all(-1, keepdims=True), np.uint8(255), RGB),
         (WHITE,),
     ),
     "opaque.png": Kind(_saved(_RGB.convert("RGBA"), "PNG"), RGB, (WHITE,)),

@@ -1,16 +1,10 @@
 """One function of many items, computed by all cores."""
 
-import contextlib
-import os
-import queue
-import subprocess
-import sys
-import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import TypeVar, cast
+
+from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -19,9 +13,7 @@ Result = TypeVar("Result")
 # no long wait for small images.
 _FEWEST = 64
 _MOST = 256  # items in a slice
-_PROGRAM = (
-    "import sys; sys.path[:] = {path!r}; from cdis.data import workers; workers.serve({handle})"
-)
+_ROUND = 8  # slices for each process, before results are handed on
 
 
 def each(
@@ -31,93 +23,26 @@ def each(
 ) -> None:
     """Call `done(work(start, items[start:end]))` for consecutive slices of `items`, in order.
 
-    `work` runs in processes, one per core; in this one if there are few items. It is a function at
-    the top level of a module, or a partial of one, which is pickled, as are items and results.
+    `work` runs in processes, one per core; in this one if there are few items. It is pickled, as
+    are items and results. The processes are joblib's: those of Python's own pools run the user's
+    script again if it has no `if __name__ == "__main__"`, and forked ones can hang once JAX has
+    started its threads.
 
-    The processes are new interpreters that import the module of `work` alone. Python's own pools
-    import the user's script in every process, which runs it again if it has no
-    `if __name__ == "__main__"`; and a forked process can hang once JAX has started its threads.
-
-    Raises what `work` raises for the first slice that fails, and ChildProcessError if a process
-    dies. All processes have ended when this returns or raises.
+    Raises what `work` raises for a slice, and ChildProcessError if a process dies.
     """
-    count = min(_cores(), len(items) // _FEWEST)
-    size = min(_MOST, 1 + len(items) // max(1, 4 * count))
+    count = max(1, min(cpu_count(), len(items) // _FEWEST))
+    size = min(_MOST, 1 + len(items) // (_ROUND * count))
     slices = [(start, items[start : start + size]) for start in range(0, len(items), size)]
-    if count < 2:
+    if count == 1:
         for part in slices:
             done(work(*part))
         return
-    with contextlib.ExitStack() as stack:
-        # One thread for each process. The threads are stopped last, since they may be waiting for
-        # answers, which end with the processes.
-        threads = ThreadPoolExecutor(count)
-        stack.callback(threads.shutdown, cancel_futures=True)
-        idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        for _ in range(count):
-            worker = _Worker()
-            stack.callback(worker.end)
-            idle.put(worker)
-
-        def answer(part: tuple[int, Sequence[Item]]) -> Result:
-            worker = idle.get()
-            try:
-                return worker.answer(work, part)
-            finally:
-                idle.put(worker)
-
-        for result in threads.map(answer, slices):
-            done(result)
-
-
-def serve(handle: int) -> None:
-    """The program of a process: answer requests from a connection until its other end closes."""
-    warnings.simplefilter("ignore")  # every process would give the same ones
-    connection = Connection(handle)
-    # The other process may be killed at any time.
-    with contextlib.suppress(EOFError, ConnectionError):
-        while True:
-            work, part = connection.recv()
-            try:
-                answer = work(*part), None
-            except Exception as error:
-                answer = None, error
-            connection.send(answer)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-class _Worker:
-    """A process that answers one request at a time."""
-
-    def __init__(self) -> None:
-        self._connection, other = Pipe()
-        with other:
-            program = _PROGRAM.format(path=sys.path, handle=other.fileno())
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", program],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[other.fileno()],
-                # Ctrl-C in a terminal reaches this process alone, which ends the others.
-                process_group=0,
-            )
-
-    def answer(self, work: Callable[..., Result], part: tuple[Any, ...]) -> Result:
-        try:
-            self._connection.send((work, part))
-            result, error = self._connection.recv()
-        except (EOFError, ConnectionError) as broken:
-            status = self._process.wait()
-            raise ChildProcessError(f"a process ended with status {status}") from broken
-        if error is not None:
-            raise error
-        return result
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._connection.close()
+    try:
+        with Parallel(count) as parallel:
+            # In rounds: joblib's generator of results warns if it is left early, as by Ctrl-C.
+            for first in range(0, len(slices), _ROUND * count):
+                parts = slices[first : first + _ROUND * count]
+                for result in parallel(delayed(work)(*part) for part in parts):
+                    done(cast(Result, result))
+    except TerminatedWorkerError as error:
+        raise ChildProcessError("a process was killed, perhaps because memory ran out") from error

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -200,7 +201,7 @@ def test_all_levels_over_white(tmp_path):
 
 def test_a_mixture_on_many_cores(tmp_path, monkeypatch):
     """Equals a plain loop, in order, with one line for each conversion."""
-    monkeypatch.setattr(workers, "_cores", lambda: 3)
+    monkeypatch.setattr(workers, "cpu_count", lambda: 3)
     files = _write(tmp_path, *KINDS) * 8
     images, notes = _decoded(files, tmp_path, (6, 9))
     assert len(files) >= 3 * workers._FEWEST
@@ -265,33 +266,19 @@ def test_a_file_that_changes_after_the_survey(content, tmp_path):
 # Processes
 
 
-@pytest.fixture
-def processes(monkeypatch) -> list[subprocess.Popen]:
-    """All that are started, by two cores."""
-    monkeypatch.setattr(workers, "_cores", lambda: 2)
-    started = []
-
-    class Recorded(subprocess.Popen):
-        def __init__(self, *args, **kwargs) -> None:
-            super().__init__(*args, **kwargs)
-            started.append(self)
-
-    monkeypatch.setattr(subprocess, "Popen", Recorded)
-    return started
-
-
-def test_the_first_damaged_file_is_named(tmp_path, processes):
+def test_a_damaged_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "cpu_count", lambda: 2)
     files = _write(tmp_path, "grey.png") * 300
     found = survey(files, None)
-    for name in ("first.png", "second.png"):
-        (tmp_path / name).write_bytes(KINDS["grey.png"].content[:60])
-    files[120], files[280] = tmp_path / "first.png", tmp_path / "second.png"
-    with pytest.raises(ValueError, match=r"first\.png cannot be read as an image: "):
+    (tmp_path / "damaged.png").write_bytes(KINDS["grey.png"].content[:60])
+    files[120] = tmp_path / "damaged.png"
+    with pytest.raises(ValueError, match=r"damaged\.png cannot be read as an image: "):
         decode("own:pictures", files, found, None, tmp_path / "images.npy")
-    _nothing_left(tmp_path, processes)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".png"}
 
 
-def test_an_interruption(tmp_path, processes, monkeypatch):
+def test_an_interruption(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "cpu_count", lambda: 2)
     files = _write(tmp_path, "grey.png") * 300
     found = survey(files, None)
 
@@ -301,28 +288,17 @@ def test_an_interruption(tmp_path, processes, monkeypatch):
     monkeypatch.setattr(Progress, "advance", interrupt)
     with pytest.raises(KeyboardInterrupt):
         decode("own:pictures", files, found, None, tmp_path / "images.npy")
-    _nothing_left(tmp_path, processes)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".png"}
 
 
-def test_a_killed_process(tmp_path, processes, monkeypatch):
-    files = _write(tmp_path, "grey.png") * 300
-    found = survey(files, None)
-    answer = workers._Worker.answer
+def test_a_killed_process(monkeypatch):
+    monkeypatch.setattr(workers, "cpu_count", lambda: 2)
 
-    def killed(self: workers._Worker, *arguments) -> object:
-        self._process.kill()
-        self._process.wait()
-        return answer(self, *arguments)
+    def kill(start: int, items: Sequence[int]) -> None:
+        os.kill(os.getpid(), 9)
 
-    monkeypatch.setattr(workers._Worker, "answer", killed)
-    with pytest.raises(ChildProcessError, match="a process ended with status -9"):
-        decode("own:pictures", files, found, None, tmp_path / "images.npy")
-    _nothing_left(tmp_path, processes)
-
-
-def _nothing_left(folder: Path, processes: list[subprocess.Popen]) -> None:
-    assert len(processes) == 4 and all(process.returncode is not None for process in processes)
-    assert {path.suffix for path in folder.iterdir()} == {".png"}
+    with pytest.raises(ChildProcessError, match="a process was killed, perhaps"):
+        workers.each(kill, list(range(200)), print)
 
 
 def test_a_script_without_a_guard(tmp_path):
@@ -331,7 +307,7 @@ def test_a_script_without_a_guard(tmp_path):
 from pathlib import Path
 from cdis.data import decoding, workers
 print("begun")
-workers._cores = lambda: 2
+workers.cpu_count = lambda: 2
 files = [Path("rgb.png")] * 200
 decoding.decode("own:x", files, decoding.survey(files, None), None, Path("images.npy"))
 """)

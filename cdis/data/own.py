@@ -58,15 +58,15 @@ class Own:
             about = own_schema.read(folder)
             table, images, about = _contents(folder, about)
             description = about.description or f"Your own images, from {folder}."
-            labels = _Labels(name, table, about, folder)
             if images is None:
                 files = _find_files(folder, table, about.image)
                 self._images: _Files | np.ndarray = _Files(name, folder, files, resize, data_dir)
             else:
-                _check_images(images, labels.count, resize)
                 self._images = images
-            self.info = labels.info(self._images.shape[1:], description)
-        self._labels = labels
+            self._labels = _Labels(name, table, about, folder)
+            if images is not None:
+                _check_images(images, self._labels.count, resize)
+            self.info = self._labels.info(self._images.shape[1:], description)
 
     def prepare(self) -> None:
         """Decode the image files, unless that has been done."""

@@ -15,6 +15,8 @@ from cdis.data.tables import Cells, short
 from cdis.errors import UserError
 
 _FEW = 64
+# Of a continuous factor: the least range, as a share of the largest value and in itself.
+_LEAST_SPREAD, _LEAST = 1e-5, 1e-30
 _SPELLINGS = {
     "train": "train",
     "training": "train",
@@ -64,6 +66,8 @@ def factor(name: str, cells: Cells, about: About, place: Callable[[int], str]) -
             f"the factor {short(name)} has one value, {_some(found)}, in all images. Leave it out: "
             "a factor needs at least two values."
         )
+    if numbers is not None and len(np.unique(found.astype(np.float32))) < len(found):
+        raise _too_close(name, found)
     if order is not None:
         inverse = _places(name, found, order)[inverse]
     if name in about.circular and len(found) < 3:
@@ -110,12 +114,16 @@ def _continuous(name: str, cells: Cells, about: About, place: Callable[[int], st
                 "Remove it there, or make it \"discrete\" among 'kinds'."
             )
     labels = numbers[~np.isnan(numbers)]
-    if np.ptp(labels) <= 1e-5 * np.abs(labels).max():
-        raise UserError(
-            f"the factor {short(name)} hardly varies, from {labels.min():.9g} to "
-            f"{labels.max():.9g}. Leave it out, or subtract a constant from it: labels are float32."
-        )
+    if np.ptp(labels) <= max(_LEAST_SPREAD * np.abs(labels).max(), _LEAST):
+        raise _too_close(name, labels)
     return Factor(-np.isnan(numbers).astype(np.int64), numbers, 0, unordered=False)
+
+
+def _too_close(name: str, labels: np.ndarray) -> UserError:
+    return UserError(
+        f"the values of {short(name)}, from {labels.min():.9g} to {labels.max():.9g}, are too "
+        "close together for float32. Leave it out, subtract a constant, or use another unit."
+    )
 
 
 def _places(name: str, found: np.ndarray, order: Sequence[float | str]) -> np.ndarray:
@@ -131,7 +139,8 @@ def _places(name: str, found: np.ndarray, order: Sequence[float | str]) -> np.nd
 
 
 def _some(found: np.ndarray) -> str:
-    values = ", ".join(short(value) for value in found[:8].tolist())
+    shown = found[:8].tolist()
+    values = ", ".join(short(v) if isinstance(v, str) else f"{v:.9g}" for v in shown)
     return values + (", ..." if len(found) > 8 else "")
 
 

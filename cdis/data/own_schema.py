@@ -17,12 +17,7 @@ from cdis.data.tables import short
 from cdis.errors import UserError, near_miss
 
 Kind = Literal["continuous", "discrete", "categorical"]
-_Value = (
-    bool
-    | Annotated[int, Field(ge=-(2**53), le=2**53)]
-    | Annotated[float, Field(allow_inf_nan=False)]
-    | str
-)
+_Value = bool | int | Annotated[float, Field(allow_inf_nan=False)] | str
 _FILE = "about.json"
 _MOST_BYTES = 2**24
 

@@ -16,6 +16,7 @@ from cdis.data.builder import split_of
 from cdis.data.transitions import build
 from cdis.errors import UserError
 
+ROOT = Path(__file__).parents[2]
 SIZES = (3, 2, 4)
 NAMES = ("x", "kind", "turn")
 VALUES = ((-1.5, 2.0, 10.0), ("big", "small"), (0, 1, 2, 3))
@@ -288,24 +289,21 @@ def test_a_data_directory_that_is_not_writable_is_reported(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch, capsys):
-    """Exactly as printed, but with a training of a few steps."""
-    from cdis.cli import main
-
-    root = Path(__file__).parents[2]
-    text = (root / "cdis" / "data" / "own_data.md").read_text()
-    folder, _, _ = text.partition("## A Python module")
-    blocks = dict(re.findall(r"```(\w+)\n(.*?)```", folder, re.DOTALL))
+def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch, capsys):
+    """Exactly as printed, but with trainings of a few steps."""
+    text = (ROOT / "cdis" / "data" / "own_data.md").read_text()
+    text, _, _ = text.partition("## A Python module")
+    blocks = re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["python", "sh", "python", "sh", "json", "python"]
+    springs, causal, squares, steps, about, in_python = (block for _, block in blocks)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CDIS_DATA_DIR", str(tmp_path / "data"))
-    (tmp_path / "experiments").symlink_to(root / "experiments")
-    first, *commands = blocks["sh"].splitlines()
-    assert first == "python make_squares.py" and len(commands) == 3
-    exec(compile(blocks["python"], "make_squares.py", "exec"), {})
-    (tmp_path / "squares" / "about.json").write_text(blocks["json"])
-    for command in commands:
-        program, *arguments = command.replace("quickstart.py", "quickstart.py:smoke").split()
-        assert program == "cdis" and main(arguments) == 0, capsys.readouterr().err
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    assert len(springs.splitlines()) < 25
+    _run("make_springs.py", springs, causal, 4)
+    assert "R² of the worst labelled latent" in capsys.readouterr().out
+    assert Image.open("softer.png").size == (32, 32)
+    _run("make_squares.py", squares, steps, 4, about)
     assert "colour" in capsys.readouterr().out
     metrics = json.loads((tmp_path / "runs" / "squares" / "metrics.json").read_text())
     assert metrics["data"] == "own:squares"
@@ -313,3 +311,23 @@ def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch, capsys):
         data.info("own:squares").action_names
     )
     assert (tmp_path / "squares.png").stat().st_size > 10_000
+    names: dict = {}
+    exec(in_python.replace("pendulum_cpu", "pendulum_cpu:smoke"), names)
+    whole = data.load("own:springs")
+    np.testing.assert_array_equal(names["dataset"].images, whole.images)
+    np.testing.assert_array_equal(names["dataset"].values, whole.values)
+    assert names["run"].info == names["dataset"].info
+
+
+def _run(file: str, program: str, commands: str, count: int, about: str = "") -> None:
+    """A program that makes a folder, then commands, with the variants "smoke" of experiments."""
+    from cdis.cli import main
+
+    first, *rest = commands.splitlines()
+    assert first == f"python {file}" and 1 + len(rest) == count
+    exec(compile(program, file, "exec"), {})
+    if about:
+        Path(file.removeprefix("make_").removesuffix(".py"), "about.json").write_text(about)
+    for command in rest:
+        cdis, *arguments = re.sub(r"(--config \S+)", r"\1:smoke", command).split()
+        assert cdis == "cdis" and main(arguments) == 0

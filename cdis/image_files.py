@@ -7,38 +7,33 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from cdis.data.decoding import read
 from cdis.data.info import Info
 from cdis.errors import UserError
 from cdis.files import write_bytes
 
-_MODES = {1: "L", 3: "RGB"}
-_SPELLED = {"L": "greyscale (mode L)", "RGB": "colour (mode RGB)"}
+_SPELLED = {1: "greyscale (mode L)", 3: "colour (mode RGB)"}
 
 
 def read_image(path: str, info: Info) -> UInt8[np.ndarray, "h w c"]:
-    """An image file, which must have the size and the mode of the data set's images.
+    """An image file, converted as own data are (`cdis.data.decoding`), but for its size and colour.
 
-    Raises `UserError` if it cannot be read, or has another size or mode.
+    Raises `UserError` if it cannot be read, or has another size than the data set's images, or is
+    in colour and they are not, or the reverse.
     """
     height, width, channels = info.image_shape
-    wanted = _MODES[channels]
+    wanted = f"{width} x {height} pixels, {_SPELLED[channels]}"
     try:
-        with Image.open(path) as file:
-            mode, size = file.mode, file.size
-            pixels = np.asarray(file)
-    # A damaged file is any of these to Pillow.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        pixels = read(Path(path))
+    except ValueError as error:
+        raise UserError(f"{error}. Give a PNG of {wanted}.") from error
+    if pixels.shape != info.image_shape:
+        height, width, channels = pixels.shape
         raise UserError(
-            f"{path} cannot be read as an image: {error}. Give a PNG of {width} x {height} pixels, "
-            f"{_SPELLED[wanted]}."
-        ) from error
-    if mode != wanted or size != (width, height):
-        raise UserError(
-            f"{path} is {size[0]} x {size[1]} pixels, {_SPELLED.get(mode, f'mode {mode}')}; the "
-            f"method was trained on the images of {info.name}, which are {width} x {height} "
-            f"pixels, {_SPELLED[wanted]}. Convert it, or give another image."
+            f"{path} is {width} x {height} pixels, {_SPELLED[channels]}; the method was trained on "
+            f"the images of {info.name}, which are {wanted}. Convert it, or give another image."
         )
-    return pixels.reshape(info.image_shape)
+    return pixels
 
 
 def write_image(path: str, pixels: UInt8[np.ndarray, "h w c"]) -> None:

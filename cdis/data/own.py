@@ -381,15 +381,15 @@ def _contents(folder: Path, about: About) -> tuple[Table, np.ndarray | None, Abo
     """The table in a folder; its images, if they are an array; and what holds of the table."""
     here = {name for name in (_BOTH, _IMAGES, _FACTORS, *_TABLES) if (folder / name).is_file()}
     written = here & set(_TABLES)
-    with _reading():
-        images = arrays.read_npy(folder / _IMAGES, "images") if _IMAGES in here else None
-        if here == {_BOTH}:
+    images = _read_npy(folder / _IMAGES) if _IMAGES in here else None
+    if here == {_BOTH}:
+        with _reading("Save it with numpy.savez(..., images=images, factors=factors)."):
             found = arrays.read_npz(folder / _BOTH, ("images", "factors"))
-            table, about = _of_array(found["factors"], about)
-            return table, found["images"], about
-        if here == {_IMAGES, _FACTORS}:
-            table, about = _of_array(arrays.read_npy(folder / _FACTORS, "factors"), about)
-            return table, images, about
+        table, about = _of_array(found["factors"], about)
+        return table, found["images"], about
+    if here == {_IMAGES, _FACTORS}:
+        table, about = _of_array(_read_npy(folder / _FACTORS), about)
+        return table, images, about
     if len(written) == 1 and here <= written | {_IMAGES}:
         return tables.read(folder / min(written)), images, about
     raise UserError(
@@ -397,6 +397,11 @@ def _contents(folder: Path, about: About) -> tuple[Table, np.ndarray | None, Abo
         f"{_IMAGES} and {_FACTORS}; {_BOTH}; factors.csv and image files; factors.csv and "
         f"{_IMAGES}. In place of factors.csv, there may be {', '.join(_TABLES[1:])}."
     )
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    with _reading("Save it with numpy.save."):
+        return arrays.read_npy(path, path.name)
 
 
 def _of_array(factors: np.ndarray, about: About) -> tuple[Table, About]:
@@ -467,8 +472,7 @@ def _find_files(folder: Path, table: Table, column: str) -> list[Path]:
 def _split_file(path: Path) -> tuple[list[str], Callable[[int], str]]:
     """The split of each image in a file, and where a row stands in it."""
     if path.suffix == ".npy":
-        with _reading():
-            words = arrays.read_npy(path, "splits")
+        words = _read_npy(path)
         if words.ndim != 1 or words.dtype.kind != "U":
             raise UserError(
                 f"{path.name} is {words.dtype} {list(words.shape)}, not one word for each image. "
@@ -538,12 +542,12 @@ def _named(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _reading() -> Iterator[None]:
+def _reading(advice: str = "") -> Iterator[None]:
     """Faults of files, which `cdis.data.arrays` and `cdis.data.decoding` report as ValueError."""
     try:
         yield
     except ValueError as error:
-        raise UserError(str(error)) from error
+        raise UserError(f"{str(error).rstrip('.')}. {advice}".rstrip()) from error
 
 
 @functools.cache

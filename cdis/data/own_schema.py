@@ -60,6 +60,8 @@ def read(folder: Path) -> About:
     path = folder / _FILE
     if not path.exists():
         return About()
+    if not path.is_file():  # reading a named pipe would wait for ever
+        raise UserError(f"{_FILE} is not a file. Remove it.")
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise UserError(f"{_FILE} has more than 16 MB. Shorten it: it holds a few names.")

@@ -244,7 +244,7 @@ P = "pictures"
         (_lines("x,image"), "lists no images"),
         (_lines(""), "lists no images"),
         (_lines("x,Image", f"1,{P}/0.png"), "no column 'image' .*'Image'.* images.npy is"),
-        (_another_size, "several sizes"),
+        (_another_size, r"0\.png is 8 x 4 pixels .*7\.png is 4 x 4: .*@HxW"),
         (_no_image, r"7\.png cannot be read"),
         (_no_json, r"about\.json is not valid JSON \(EOF.*line 1"),
         (

@@ -1,6 +1,7 @@
 """Folders that are odd or hostile: every spelling of a table, and one sentence for each fault."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,8 @@ def _split(name: str, save):
             _split("s.csv", lambda p: p.write_text("a,b\n1,2")),
             "'split' names 'split', .* s.csv are",
         ),
+        (lambda folder: os.mkfifo(folder / "about.json"), r"about\.json is not a file"),
+        (lambda folder: os.mkfifo(folder / "factors.csv"), "the folder holds no data"),
         (_file("factors.parquet", b"PAR1"), r"factors\.parquet cannot be read"),
         (_file("factors.feather", b""), r"factors\.feather cannot be read"),
         (_file("data.npz", b"PK"), r"data\.npz cannot be read"),

@@ -114,7 +114,7 @@ def from_arrays(
     with _named(name):
         fields = own_schema.of(about | ({} if names is None else {"factors": names}))
         table, fields = _of_array(np.asarray(factors), fields)
-        return _in_memory(name, images, table, fields, split, group)
+        return _in_memory(name, np.asarray(images), table, fields, split, group)
 
 
 def from_table(
@@ -154,20 +154,13 @@ def from_table(
         columns = {field: value for field, value in columns.items() if isinstance(value, str)}
         fields, read = own_schema.of(about | columns), tables.of(table)
         if (images is None) == (folder is None):
-            raise UserError("the images are not given once. Give either images or folder.")
-        given = images
-        if given is None:
-            home = Path(folder or "").expanduser()
+            raise UserError("images and folder are both given, or neither. Give one of them.")
+        if folder is not None:
+            home = Path(folder).expanduser()
             files = _find_files(home, read, fields.image)
-            given = _Files(name, home, files, resize, directory(data_dir), "table").decoded()
-        return _in_memory(
-            name,
-            given,
-            read,
-            fields,
-            None if isinstance(split, str) else split,
-            None if isinstance(group, str) else group,
-        )
+            images = _Files(name, home, files, resize, directory(data_dir), "table").decoded()
+        split, group = (None if isinstance(given, str) else given for given in (split, group))
+        return _in_memory(name, np.asarray(images), read, fields, split, group)
 
 
 def _in_memory(
@@ -179,7 +172,6 @@ def _in_memory(
     group: Sequence[Any] | None,
 ) -> Dataset:
     labels = _Labels(name, table, about, None, split, group)
-    images = np.asarray(images)
     _check_images(images, labels.count, None)
     description = about.description or "Your own images."
     return labels.dataset(labels.info(images.shape[1:], description), images)
@@ -198,7 +190,7 @@ class _Labels:
         group: Sequence[Any] | None = None,
     ) -> None:
         self._name, self._about = name, about
-        self.names = _factor_names(table, about, folder)
+        self.names = _factor_names(table, about)
         factors = []
         for factor in self.names:
             cells = tables.cells(table, factor, as_text=about.kinds.get(factor) == "categorical")
@@ -502,7 +494,7 @@ def _check_images(images: np.ndarray, count: int, resize: _Size | None) -> None:
         )
 
 
-def _factor_names(table: Table, about: About, folder: Path | None) -> tuple[str, ...]:
+def _factor_names(table: Table, about: About) -> tuple[str, ...]:
     """The columns that are factors, causes before effects. Checks all fields that name factors."""
     columns = [name for name in table.columns if name != about.image]
     others = {about.split, about.group}

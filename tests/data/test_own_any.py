@@ -6,6 +6,7 @@ Each way in gives the same labels and reports the same faults: a folder, arrays,
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,8 +80,8 @@ def test_springs_with_a_graph(way, tmp_path):
     steps = SPRINGS | {"colour": index, "coils": SPRINGS["coils"] - 3}
     for name, size, column in zip(NAMES, SIZES, found.factors.T, strict=True):
         np.testing.assert_array_equal(column, steps[name] if size else 0)
-    np.testing.assert_allclose(info.value_mean, found.values.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(info.value_std, found.values.std(0), rtol=1e-5)
+    np.testing.assert_allclose(np.array(info.value_mean), found.values.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(np.array(info.value_std), found.values.std(0), rtol=1e-5)
     for one, other in zip(found.splits.values(), whole.splits.values(), strict=True):
         np.testing.assert_array_equal(one, other)
     with pytest.raises(UserError, match=r"continuous: stiffness, load, length.*'kinds' makes"):
@@ -127,8 +128,10 @@ def test_float_arrays_with_missing_labels(tmp_path, capsys):
             [-1, SPRINGS["coils"][7] - 3],
             [-1, -1],
         ]
-        np.testing.assert_allclose(found.info.value_mean, np.nanmean(labels, 0), rtol=1e-5)
-        np.testing.assert_allclose(found.info.value_std, np.nanstd(labels, 0), rtol=1e-5)
+        np.testing.assert_allclose(
+            np.array(found.info.value_mean), np.nanmean(labels, 0), rtol=1e-5
+        )
+        np.testing.assert_allclose(np.array(found.info.value_std), np.nanstd(labels, 0), rtol=1e-5)
         assert not {5, 7, 8} & set(found.fully_labelled(np.arange(COUNT)).tolist())
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2 and "3 of 800 images lack labels (stiffness 2, coils 2)." in said[0]
@@ -150,7 +153,7 @@ def test_a_missing_label_keeps_its_image_but_has_no_transitions(cell, tmp_path):
 
 
 def test_digits_repeat_their_class():
-    digits = load_digits()
+    digits: Any = load_digits()
     names = np.array(["zero", "one", "two", "three", "four", "five", "six"])
     images = (digits.images * 15).astype(np.uint8)[..., None]
     found = data.from_arrays(images, digits.target[:, None], names=["digit"])
@@ -329,7 +332,7 @@ def test_faults_are_the_same_for_tables(columns, about, said):
             lambda: data.from_arrays(IMAGES, STIFFNESS[:, None], names=["a", "b"]),
             "has 2 names for 1 factors",
         ),
-        (lambda: data.from_table(SPRINGS), "Give either images or folder"),
+        (lambda: data.from_table(SPRINGS), "both given, or neither. Give one"),
         (lambda: data.from_table(3, images=IMAGES), "the table cannot be read"),
         (lambda: data.from_table({}, images=IMAGES), "the table lists no images"),
     ],

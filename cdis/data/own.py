@@ -122,7 +122,7 @@ def from_table(
     *,
     images: UInt8[np.ndarray, "n h w c"] | None = None,
     folder: str | os.PathLike | None = None,
-    resize: _Size | None = None,
+    resize: _Size | int | None = None,
     split: str | Sequence[str] | None = None,
     group: str | Sequence[Any] | None = None,
     name: str = "arrays",
@@ -136,7 +136,7 @@ def from_table(
       images: uint8 ``[n, H, W, C]``, in the order of the rows; or give `folder`.
       folder: where the image files are whose paths the column "image" holds. They are decoded once,
         into `data_dir`.
-      resize: height and width to which image files are resized.
+      resize: height and width to which image files are resized, or one number for both.
       split: a column, or the split of each image: "train", "validation" or "test".
       group: a column, or the group of each image, such as a person; a group is in one split.
       name: of the data set.
@@ -158,6 +158,7 @@ def from_table(
         if folder is not None:
             home = Path(folder).expanduser()
             files = _find_files(home, read, fields.image)
+            resize = (resize, resize) if isinstance(resize, int) else resize
             images = _Files(name, home, files, resize, directory(data_dir), "table").decoded()
         split, group = (None if isinstance(given, str) else given for given in (split, group))
         return _in_memory(name, np.asarray(images), read, fields, split, group)

@@ -23,7 +23,7 @@ _MOST_BYTES = 2**24
 
 
 class About(pydantic.BaseModel):
-    """What may be said of own data. The descriptions complete "it should be ..." in messages."""
+    """What may be said of own data. Messages tell the user to write what `description` says."""
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -94,7 +94,6 @@ def _parsed(content: bytes, where: str) -> About:
     try:
         return About.model_validate_json(content)
     except pydantic.ValidationError as error:
-        # Not `include_input`: it would repeat the whole file.
         fault = error.errors(include_url=False)[0]
     kind, location = fault["type"], fault["loc"]
     if kind == "json_invalid":

@@ -82,6 +82,7 @@ def of(table: Any, place: Callable[[int], str] = lambda row: f"row {row} of the 
     """A table in memory: pandas, polars, Arrow, or a dict of columns. Raises `UserError`."""
     try:
         arrow = pa.table(table)
+        arrow.validate(full=True)  # of damaged files, too
     except (TypeError, ValueError, OverflowError, pa.ArrowException) as error:
         raise UserError(
             f"the table cannot be read ({_one_line(error)}). Give a pandas, polars or Arrow table, "

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -67,6 +69,15 @@ def _image(name: str):
 
 def _file(name: str, content: bytes):
     return lambda folder: (folder / name).write_bytes(content)
+
+
+def _no_utf_8(folder: Path) -> None:
+    damaged = pa.Array.from_buffers(
+        pa.string(),
+        2,
+        [None, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"\xff\xfe")],
+    )
+    pyarrow.parquet.write_table(pa.table({"image": damaged}), folder / "factors.parquet")
 
 
 def _split(name: str, save):
@@ -137,6 +148,7 @@ def _split(name: str, save):
         (lambda folder: os.mkfifo(folder / "factors.csv"), "the folder holds no data"),
         (_file("factors.parquet", b"PAR1"), r"factors\.parquet cannot be read"),
         (_file("factors.feather", b""), r"factors\.feather cannot be read"),
+        (_no_utf_8, "the table cannot be read .*UTF"),
         (_file("data.npz", b"PK"), r"data\.npz cannot be read"),
     ],
 )

@@ -288,46 +288,64 @@ def test_a_data_directory_that_is_not_writable_is_reported(folder, tmp_path):
         data.load(f"own:{_files(folder)}", str(tmp_path / "file"))
 
 
-@pytest.mark.slow
-def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch, capsys):
-    """Exactly as printed, but with trainings of a few steps."""
-    text = (ROOT / "cdis" / "data" / "own_data.md").read_text()
-    text, _, _ = text.partition("## A Python module")
-    blocks = re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL)
-    assert [kind for kind, _ in blocks] == ["python", "sh", "python", "sh", "json", "python"]
-    springs, causal, squares, steps, about, in_python = (block for _, block in blocks)
+PAGE, _, _ = (ROOT / "cdis" / "data" / "own_data.md").read_text().partition("## A Python module")
+EXAMPLES = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
+assert [kind for kind, _ in EXAMPLES] == ["python", "sh", "python", "sh", "json", "python"]
+SPRINGS, CAUSAL, SQUARES, STEPS, ABOUT, IN_PYTHON = (block for _, block in EXAMPLES)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """A current folder in which the examples of the documentation run."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CDIS_DATA_DIR", str(tmp_path / "data"))
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
-    assert len(springs.splitlines()) < 25
-    _run("make_springs.py", springs, causal, 4)
+    return tmp_path
+
+
+def _run(commands: str) -> None:
+    """Commands as printed, but with the variants "smoke" of experiments."""
+    from cdis.cli import main
+
+    for command in commands.splitlines():
+        program, *arguments = re.sub(r"(--config \S+)", r"\1:smoke", command).split()
+        assert program == "cdis" and main(arguments) == 0
+
+
+@pytest.mark.slow
+def test_the_causal_example_of_the_documentation(here, capsys):
+    first, _, commands = CAUSAL.partition("\n")
+    assert first == "python make_springs.py" and len(SPRINGS.splitlines()) < 25
+    exec(SPRINGS, {})
+    _run(commands)
     assert "R² of the worst labelled latent" in capsys.readouterr().out
-    assert Image.open("softer.png").size == (32, 32)
-    _run("make_squares.py", squares, steps, 4, about)
+    assert Image.open(here / "softer.png").size == (32, 32)
+
+
+@pytest.mark.slow
+def test_the_example_of_a_grid_of_the_documentation(here, capsys):
+    first, _, commands = STEPS.partition("\n")
+    assert first == "python make_squares.py"
+    exec(SQUARES, {})
+    (here / "squares" / "about.json").write_text(ABOUT)
+    _run(commands)
     assert "colour" in capsys.readouterr().out
-    metrics = json.loads((tmp_path / "runs" / "squares" / "metrics.json").read_text())
+    metrics = json.loads((here / "runs" / "squares" / "metrics.json").read_text())
     assert metrics["data"] == "own:squares"
     assert set(metrics["action_retrieval"]["per_action"]) == set(
         data.info("own:squares").action_names
     )
-    assert (tmp_path / "squares.png").stat().st_size > 10_000
+    assert (here / "squares.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("here")
+def test_the_example_in_python_of_the_documentation():
+    exec(SPRINGS, {})
     names: dict = {}
-    exec(in_python.replace("pendulum_cpu", "pendulum_cpu:smoke"), names)
+    exec(IN_PYTHON.replace("pendulum_cpu", "pendulum_cpu:smoke"), names)
     whole = data.load("own:springs")
     np.testing.assert_array_equal(names["dataset"].images, whole.images)
     np.testing.assert_array_equal(names["dataset"].values, whole.values)
+    assert names["dataset"].info.graph == whole.info.graph == ((0, 0, 0), (0, 0, 0), (1, 1, 0))
     assert names["run"].info == names["dataset"].info
-
-
-def _run(file: str, program: str, commands: str, count: int, about: str = "") -> None:
-    """A program that makes a folder, then commands, with the variants "smoke" of experiments."""
-    from cdis.cli import main
-
-    first, *rest = commands.splitlines()
-    assert first == f"python {file}" and 1 + len(rest) == count
-    exec(compile(program, file, "exec"), {})
-    if about:
-        Path(file.removeprefix("make_").removesuffix(".py"), "about.json").write_text(about)
-    for command in rest:
-        cdis, *arguments = re.sub(r"(--config \S+)", r"\1:smoke", command).split()
-        assert cdis == "cdis" and main(arguments) == 0

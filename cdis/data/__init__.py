@@ -11,13 +11,15 @@ A name is one of
   the `Info` of a variant; if there is only one variant, "my_data:" is enough. `own_data.md` has an
   example.
 
+`from_arrays` and `from_table` make a data set of arrays and tables in memory.
+
 Builders, and with them tfds, are imported when a data set is looked up, so that
 `import cdis.data` is quick.
 """
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cdis.data.info import Dataset, Info
 from cdis.data.lookup import OWN, find, names
@@ -25,7 +27,7 @@ from cdis.data.mechanism import Mechanism
 from cdis.errors import UserError
 
 if TYPE_CHECKING:
-    from cdis.data.own import Own
+    from cdis.data.own import Own, from_arrays, from_table
     from cdis.data.selection import Selection
     from cdis.data.store import Store
 
@@ -34,6 +36,8 @@ __all__ = [
     "Info",
     "Mechanism",
     "directory",
+    "from_arrays",
+    "from_table",
     "info",
     "load",
     "mechanism",
@@ -41,6 +45,14 @@ __all__ = [
     "prepare",
     "prepared",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("from_arrays", "from_table"):
+        from cdis.data import own
+
+        return getattr(own, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def info(name: str) -> Info:

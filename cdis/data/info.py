@@ -106,7 +106,8 @@ class Info:
                 f"{self.name} has no actions and no transitions (pairs of images one step of a "
                 f"factor apart), because these factors are continuous: {', '.join(continuous)}. "
                 "Use a method that trains on single images, or a data set with discrete factors, "
-                "such as sprites2d/coloured."
+                "such as sprites2d/coloured; in data of your own, 'kinds' makes a factor discrete "
+                "and 'factors' leaves it out."
             )
         return 2 * self.num_factors
 

@@ -1,94 +1,72 @@
-"""A folder of the user's own images: `own:FOLDER` in place of a data set's name.
+"""The user's own images: a folder, `own:FOLDER` in place of a data set's name, or arrays in Python.
 
-The folder holds images and their factors in one of three forms:
+The folder holds images and their factors in one of these forms:
 
-  images.npy, factors.npy    uint8 [n, H, W, C] and integers [n, F]
+  images.npy, factors.npy    uint8 [n, H, W, C] and numbers [n, F]
   data.npz                   the same two arrays, named images and factors
   factors.csv                a header line, then one line per image. A column "image" gives the path
                              of each image file within the folder; or images.npy holds the images,
-                             in the order of the lines
+                             in the order of the lines. Also factors.tsv, .parquet and .feather
 
-and optionally about.json: {"factors": [names, in the desired order; of a CSV file, the columns to
-use], "circular": [names], "order": {name: [values, first to last]}, "licence": "...", "citation":
-"...", "description": "..."}. Without it, the factors of arrays are called factor_0, factor_1, ...,
-and those of a CSV file are all columns but "image".
+and optionally about.json (`cdis.data.own_schema.About`). own_data.md is the user's page.
 
-A factor's values are sorted, as numbers if all of them are, else as text by Unicode, unless "order"
-says otherwise; a value's index is its position in that order, and a step leads to the next value
-that occurs. `Dataset.values` holds the number, or the index of a text. Combinations of values may
-be missing, but no two images may share one: a transition needs one image for each row of factors.
+A discrete factor's values are sorted, as numbers if all of them are, else as text by Unicode,
+unless "order" says otherwise; a value's index is its position in that order, and a step leads to
+the next value that occurs. `Dataset.values` holds the number, or the index of a text.
 
-Height and width are multiples of 4. Images are split 70/15/15 by a fixed seed and by their position
-in the arrays or in the CSV file. images.npy is memory-mapped; data.npz is read into memory at every
-start. Image files are decoded once, into one array in the data directory that is memory-mapped, and
-again when a file changes.
+images.npy is memory-mapped; data.npz is read into memory at every start. Image files are decoded
+once, into one array in the data directory that is memory-mapped, and again when a file changes.
 """
 
-import csv
+import contextlib
+import functools
 import hashlib
 import json
-import math
 import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+import pyarrow as pa
+from jaxtyping import Float, Int, UInt8
 
-from cdis.data.builder import SPLITS, split_of
+from cdis.data import arrays, decoding, own_factors, own_schema, tables
+from cdis.data.builder import SPLITS
+from cdis.data.decoding import Decoding
 from cdis.data.info import Dataset, Info
 from cdis.data.lookup import OWN
-from cdis.data.progress import Progress
+from cdis.data.own_schema import About, known
+from cdis.data.tables import Table, short
+from cdis.data.transitions import combinations
 from cdis.errors import UserError, near_miss
 from cdis.files import locked
 
-_TEXTS = ("licence", "citation", "description")
-_LISTS = ("factors", "circular")
-# Combinations of factor values; the search for transitions takes 8 bytes for each.
-_MOST_CELLS = 50_000_000
-# Networks halve height and width twice. Checked here, before a long training.
-_MULTIPLE = 4
-
-
-class _Column(NamedTuple):
-    """A factor: index and physical value of each image, and the number of distinct values."""
-
-    index: np.ndarray
-    values: np.ndarray
-    size: int
+_IMAGES, _FACTORS, _BOTH = "images.npy", "factors.npy", "data.npz"
+_TABLES = tuple(f"factors{ending}" for ending in tables.ENDINGS)
+_Size = tuple[int, int]
 
 
 class Own:
     """A folder of the user's own images. The constructor raises `UserError` for a faulty folder."""
 
     def __init__(self, name: str, data_dir: Path) -> None:
-        self._name, self._data_dir = name, data_dir
-        self._folder = Path(name.removeprefix(OWN)).expanduser()
-        if name == OWN or not self._folder.is_dir():
-            raise self._error(
-                f"the folder {self._folder.absolute()} does not exist",
-                f"Give the path of a folder as {OWN}PATH.",
-            )
-        about = self._about()
-        self._files: list[Path] = []
-        self._images: np.ndarray | None = None
-        table = self._table(about)
-        columns = [self._column(name, cells, about) for name, cells in table.items()]
-        self._factors = np.stack([column.index for column in columns], axis=1).astype(np.int32)
-        self._values = np.stack([column.values for column in columns], axis=1).astype(np.float32)
-        sizes = tuple(column.size for column in columns)
-        self._check_rows(tuple(table), sizes)
-        self.info = Info(
-            name=name,
-            factor_names=tuple(table),
-            factor_sizes=sizes,
-            circular=self._circular(about, tuple(table), sizes),
-            image_shape=self._shape(),
-            licence=about.get("licence", "not stated"),
-            citation=about.get("citation", ""),
-            description=about.get("description", f"Your own images, from {self._folder}."),
-            count=len(self._factors),
-        )
+        folder, resize = _place(name)
+        with _named(name):
+            about = own_schema.read(folder)
+            table, images, about = _contents(folder, about)
+            description = about.description or f"Your own images, from {folder}."
+            if images is None:
+                files = _find_files(folder, table, about.image)
+                self._images: _Files | np.ndarray = _Files(name, folder, files, resize, data_dir)
+            else:
+                self._images = images
+            self._labels = _Labels(name, table, about, folder)
+            if images is not None:
+                _check_images(images, self._labels.count, resize)
+            self.info = self._labels.info(self._images.shape[1:], description)
 
     def prepare(self) -> None:
         """Decode the image files, unless that has been done."""
@@ -100,363 +78,472 @@ class Own:
 
     def load(self, feed: str = "auto") -> Dataset:
         """The data set. Raises `UserError` for an image that is unreadable or of another size."""
-        if feed == "records":
-            raise self._error("a folder of images has no record files to read", "Leave --feed out.")
-        images = self._decoded() if self._images is None else self._images
-        split = split_of(len(self._factors), 0)
-        splits = {name: np.flatnonzero(split == number) for number, name in enumerate(SPLITS)}
-        return Dataset(self.info, images, self._factors, splits, self._values)
+        with _named(self.info.name):
+            if feed == "records":
+                raise UserError("a folder of images has no record files. Leave --feed out.")
+            images = self._images.decoded() if isinstance(self._images, _Files) else self._images
+            return self._labels.dataset(self.info, images)
 
-    # Contents of the folder
 
-    def _about(self) -> dict[str, Any]:
-        path = self._folder / "about.json"
-        if not path.exists():
-            return {}
-        try:
-            about = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise self._error(f"about.json cannot be read ({error})", "Fix its JSON.") from error
-        if not isinstance(about, dict):
-            raise self._error("about.json is not a JSON object", "Write {...} in it.")
-        known = (*_LISTS, "order", *_TEXTS)
-        for key, value in about.items():
-            self._known(key, known, "about.json has an unknown field")
-            if key in _LISTS and not _is_list_of_text(value):
-                raise self._error(f"{key!r} in about.json is not a list of names", "Make it one.")
-            if key in _TEXTS and not isinstance(value, str):
-                raise self._error(f"{key!r} in about.json is not a string", "Put it in quotes.")
-        order = about.get("order", {})
-        if not (isinstance(order, dict) and all(isinstance(v, list) for v in order.values())):
-            raise self._error(
-                '"order" in about.json does not give a list of values for each factor',
-                'Write it as {"size": ["small", "large"]}.',
+def from_arrays(
+    images: UInt8[np.ndarray, "n h w c"],
+    factors: Float[np.ndarray, "n f"] | Int[np.ndarray, "n f"],
+    *,
+    names: Sequence[str] | None = None,
+    split: Sequence[str] | None = None,
+    group: Sequence[Any] | None = None,
+    name: str = "arrays",
+    **about: Any,
+) -> Dataset:
+    """Images and their factors in memory as a data set, for `cdis.train(..., dataset=...)`.
+
+    Args:
+      images: uint8 ``[n, H, W, C]``, levels from 0 to 255; C is 1 (greyscale) or 3.
+      factors: ``[n, F]``, one row of numbers for each image; NaN where a label is missing.
+      names: of the F factors; by default factor_0, factor_1, ... With a graph, factors are sorted:
+        causes come before their effects.
+      split: the split of each image, "train", "validation" or "test".
+      group: the group of each image, such as a person; a group is in one split.
+      name: of the data set.
+      **about: the other fields of about.json, such as ``kinds={"x": "continuous"}`` and
+        ``graph=[("x", "y")]``; see own_data.md.
+
+    Raises:
+      UserError: the arrays do not fit together, or a field is wrong.
+    """
+    with _named(name):
+        fields = own_schema.of(about | ({} if names is None else {"factors": names}))
+        table, fields = _of_array(np.asarray(factors), fields)
+        return _in_memory(name, np.asarray(images), table, fields, split, group)
+
+
+def from_table(
+    table: Any,
+    *,
+    images: UInt8[np.ndarray, "n h w c"] | None = None,
+    folder: str | os.PathLike | None = None,
+    resize: _Size | int | None = None,
+    split: str | Sequence[str] | None = None,
+    group: str | Sequence[Any] | None = None,
+    name: str = "arrays",
+    data_dir: str | None = None,
+    **about: Any,
+) -> Dataset:
+    """Images and a table of their factors as a data set, for `cdis.train(..., dataset=...)`.
+
+    Args:
+      table: a pandas, polars or Arrow table with a row for each image, or a dict of columns.
+      images: uint8 ``[n, H, W, C]``, in the order of the rows; or give `folder`.
+      folder: where the image files are whose paths the column "image" holds. They are decoded once,
+        into `data_dir`.
+      resize: height and width to which image files are resized, or one number for both.
+      split: a column, or the split of each image: "train", "validation" or "test".
+      group: a column, or the group of each image, such as a person; a group is in one split.
+      name: of the data set.
+      data_dir: where data sets are kept; see `cdis.data.prepare`.
+      **about: the other fields of about.json, such as ``kinds={"x": "continuous"}`` and
+        ``graph=[("x", "y")]``; see own_data.md.
+
+    Raises:
+      UserError: table and images do not fit together, or a field is wrong.
+    """
+    from cdis.data import directory
+
+    with _named(name):
+        columns = {"split": split, "group": group}
+        columns = {field: value for field, value in columns.items() if isinstance(value, str)}
+        fields, read = own_schema.of(about | columns), tables.of(table)
+        if (images is None) == (folder is None):
+            raise UserError("images and folder are both given, or neither. Give one of them.")
+        if folder is not None:
+            home = Path(folder).expanduser()
+            files = _find_files(home, read, fields.image)
+            resize = (resize, resize) if isinstance(resize, int) else resize
+            images = _Files(name, home, files, resize, directory(data_dir), "table").decoded()
+        split, group = (None if isinstance(given, str) else given for given in (split, group))
+        return _in_memory(name, np.asarray(images), read, fields, split, group)
+
+
+def _in_memory(
+    name: str,
+    images: np.ndarray,
+    table: Table,
+    about: About,
+    split: Sequence[str] | None,
+    group: Sequence[Any] | None,
+) -> Dataset:
+    labels = _Labels(name, table, about, None, split, group)
+    _check_images(images, labels.count, None)
+    description = about.description or "Your own images."
+    return labels.dataset(labels.info(images.shape[1:], description), images)
+
+
+class _Labels:
+    """The factors and the splits of n images."""
+
+    def __init__(
+        self,
+        name: str,
+        table: Table,
+        about: About,
+        folder: Path | None,
+        split: Sequence[str] | None = None,
+        group: Sequence[Any] | None = None,
+    ) -> None:
+        self._name, self._about = name, about
+        self.names = _factor_names(table, about)
+        factors = []
+        for factor in self.names:
+            cells = tables.cells(table, factor, as_text=about.kinds.get(factor) == "categorical")
+            factors.append(own_factors.factor(factor, cells, about, table.place))
+        self._sizes = tuple(factor.size for factor in factors)
+        self._factors = np.stack([factor.index for factor in factors], axis=1).astype(np.int32)
+        values = np.stack([factor.values for factor in factors], axis=1)
+        self._values = values.astype(np.float32)
+        self._unordered = tuple(
+            name for name, factor in zip(self.names, factors, strict=True) if factor.unordered
+        )
+        self._mean, self._std = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+        self.count = len(values)
+        unlabelled = np.isnan(values).any(axis=1)
+        self._notes = []
+        if unlabelled.all():
+            raise UserError('no image has all of its labels. Leave out a factor with "factors".')
+        if unlabelled.any():
+            missing = dict(zip(self.names, np.isnan(values).sum(axis=0), strict=True))
+            listed = ", ".join(f"{name} {number:,}" for name, number in missing.items() if number)
+            self._notes.append(
+                f"{int(unlabelled.sum()):,} of {self.count:,} images lack labels ({listed})"
             )
-        return about
+        self._partly_labelled = bool(unlabelled.any())
+        self._repeats = False
+        if 0 not in self._sizes:
+            rows = self._factors[~unlabelled]
+            self._repeats = len(np.unique(combinations(rows, self._sizes))) < len(rows)
+        self._split = self._split_of(table, folder, split, group)
 
-    def _table(self, about: dict[str, Any]) -> dict[str, Any]:
-        """The cells of each factor's column. Sets `_images` or `_files`, too."""
-        folder = self._folder
-        here = {
-            n for n in ("data.npz", "images.npy", "factors.npy", "factors.csv") if _is(folder, n)
-        }
-        if here == {"factors.csv"} or here == {"images.npy", "factors.csv"}:
-            table = self._read_csv(folder / "factors.csv")
-            if "images.npy" in here:
-                table.pop("image", None)
-                self._images = self._read_npy("images.npy")
-            elif "image" not in table:
-                raise self._error(
-                    "factors.csv has no column 'image', and images.npy is missing",
-                    "Add the column, with the path of each image file relative to the folder.",
+    def _split_of(
+        self,
+        table: Table,
+        folder: Path | None,
+        split: Sequence[str] | None,
+        group: Sequence[Any] | None,
+    ) -> np.ndarray:
+        about, place = self._about, table.place
+        if about.group is not None:
+            known(about.group, table.columns, "group", "columns")
+            group = tables.texts(table, about.group)
+        if about.split in table.columns:
+            split = tables.texts(table, about.split)
+        elif about.split is not None:
+            within = folder is not None and os.path.basename(about.split) == about.split
+            path = os.path.join(folder or "", about.split)
+            if not (within and os.path.isfile(path)):
+                known(about.split, table.columns, "split", "columns")
+            split, place = _split_file(Path(path))
+        for field, given in (("split", split), ("group", group)):
+            if given is not None and len(given) != self.count:
+                raise UserError(
+                    f"{field!r} has {len(given):,} entries for {self.count:,} images. Give each "
+                    "image one."
                 )
-            else:
-                self._files = self._find_files(table.pop("image"))
-            wanted = about.get("factors", list(table))
-            for name in wanted:
-                self._known(name, tuple(table), "about.json names an unknown factor", "columns")
-            table = {name: table[name] for name in wanted}
-        elif here == {"data.npz"} or here == {"images.npy", "factors.npy"}:
-            self._images, factors = (
-                self._read_npz()
-                if "data.npz" in here
-                else (
-                    self._read_npy("images.npy"),
-                    self._read_npy("factors.npy"),
-                )
-            )
-            table = self._array_columns(factors, about)
-        else:
-            found = " and ".join(sorted(here)) or "no data"
-            raise self._error(
-                f"the folder holds {found}",
-                "It must hold exactly one of: images.npy and factors.npy; data.npz; factors.csv "
-                "and image files; factors.csv and images.npy.",
-            )
-        self._check_arrays(table)
-        return table
+        words = None if split is None else [str(word).strip() for word in split]
+        member = None if group is None else [str(one) for one in group]
+        found = own_factors.split(self.count, words, member, place)
+        if found.note:
+            self._notes.append(found.note)
+        return found.split
 
-    def _read_csv(self, path: Path) -> dict[str, list[str]]:
-        try:
-            with open(path, newline="", encoding="utf-8-sig") as file:
-                lines = [(n, row) for n, row in enumerate(csv.reader(file, strict=True), 1) if row]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise self._error(
-                f"factors.csv cannot be read ({error})", "Save it as comma-separated UTF-8 text."
-            ) from error
-        header = [cell.strip() for cell in lines[0][1]] if lines else []
-        if len(set(header)) < len(header) or not all(header):
-            raise self._error(
-                "the first line of factors.csv has an empty or repeated name",
-                "Give each column a name of its own.",
-            )
-        rows = []
-        for number, row in lines[1:]:
-            cells = [cell.strip() for cell in row]
-            if len(cells) != len(header) or not all(cells):
-                raise self._error(
-                    f"line {number} of factors.csv has {len(cells)} cells, "
-                    f"{cells.count('')} of them empty, instead of {len(header)} filled ones",
-                    "Give every image a value in each column.",
-                )
-            rows.append(cells)
-        if not rows:
-            raise self._error("factors.csv lists no images", "Write one line per image.")
-        return {
-            name: list(cells) for name, cells in zip(header, zip(*rows, strict=True), strict=True)
-        }
-
-    def _find_files(self, names: list[str]) -> list[Path]:
-        files = [self._folder / name for name in names]
-        missing = [name for name, file in zip(names, files, strict=True) if not file.is_file()]
-        if missing:
-            raise self._error(
-                f"{len(missing)} of {len(names)} image files are missing, {missing[0]!r} first",
-                "Add them, or correct the column 'image': its paths are relative to the folder.",
-            )
-        if len(set(files)) < len(files):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise self._error(
-                f"factors.csv lists {twice!r} twice", "Give each image exactly one line."
-            )
-        return files
-
-    def _read_npy(self, name: str) -> np.ndarray:
-        try:
-            # As a plain array: indexing a np.memmap would make np.memmaps.
-            return np.asarray(np.load(self._folder / name, mmap_mode="r", allow_pickle=False))
-        except (OSError, ValueError, EOFError) as error:
-            raise self._error(f"{name} cannot be read ({error})", "Save it with numpy.save.") from (
-                error
-            )
-
-    def _read_npz(self) -> tuple[np.ndarray, np.ndarray]:
-        try:
-            with np.load(self._folder / "data.npz", allow_pickle=False) as arrays:
-                return arrays["images"], arrays["factors"]
-        except Exception as error:  # zip, zlib and NumPy each have errors of their own
-            raise self._error(
-                f"data.npz cannot be read, or lacks images or factors ({error})",
-                "Save it with numpy.savez(..., images=images, factors=factors).",
-            ) from error
-
-    def _array_columns(self, factors: np.ndarray, about: dict[str, Any]) -> dict[str, np.ndarray]:
-        if factors.ndim != 2 or factors.dtype.kind not in "iu":
-            raise self._error(
-                f"factors are {factors.dtype} {list(factors.shape)}, not integers [n, F]",
-                "Save integers, one row per image, or write a factors.csv, whose values may be any "
-                "numbers or text.",
-            )
-        names = about.get("factors", [f"factor_{i}" for i in range(factors.shape[1])])
-        if len(names) != factors.shape[1] or len(set(names)) < len(names):
-            raise self._error(
-                f"about.json has {len(set(names))} names for {factors.shape[1]} factors",
-                "Give each column of factors a name of its own.",
-            )
-        return dict(zip(names, factors.T, strict=True))
-
-    def _check_arrays(self, table: dict[str, Any]) -> None:
-        if not table:
-            raise self._error("the data has no factors", "Give each image at least one.")
-        images, rows = self._images, len(next(iter(table.values())))
-        if images is None:
-            return
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-            raise self._error(
-                f"images are {images.dtype} {list(images.shape)}, not uint8 [n, H, W, 1 or 3]",
-                "Save levels from 0 to 255 as numpy.uint8, channels last; a greyscale image has "
-                "one channel.",
-            )
-        if len(images) != rows:
-            raise self._error(
-                f"it has {len(images):,} images but {rows:,} rows of factors",
-                "Give each image one row of factors, in the same order.",
-            )
-
-    # Factors
-
-    def _column(self, name: str, cells: list[str] | np.ndarray, about: dict[str, Any]) -> _Column:
-        array = np.asarray(cells)
-        numbers = _as_numbers(array)
-        keys = array if numbers is None else numbers
-        kinds, index = np.unique(keys, return_inverse=True)
-        if name in about.get("order", {}):
-            order = about["order"][name]
-            if numbers is not None and all(isinstance(v, int | float) for v in order):
-                wanted = np.asarray(order, np.float64)
-            else:
-                kinds, index = np.unique(array.astype(str), return_inverse=True)
-                wanted = np.asarray([str(value) for value in order])
-            if sorted(wanted.tolist()) != kinds.tolist():
-                raise self._error(
-                    f"the order of {name!r} in about.json does not list its values, which are "
-                    f"{_some(kinds)}",
-                    "List each of them exactly once.",
-                )
-            place = np.empty(len(kinds), np.int64)
-            place[np.searchsorted(kinds, wanted)] = np.arange(len(kinds))
-            index = place[index]
-        if len(kinds) < 2:
-            raise self._error(
-                f"the factor {name!r} has one value, {_some(kinds)}, in all images",
-                "Leave it out: a factor needs at least two values.",
-            )
-        return _Column(index, index if numbers is None else numbers, len(kinds))
-
-    def _circular(
-        self, about: dict[str, Any], names: tuple[str, ...], sizes: tuple[int, ...]
-    ) -> tuple[bool, ...]:
-        for key in ("circular", "order"):
-            for name in about.get(key, ()):
-                self._known(
-                    name, names, f"{key!r} in about.json names an unknown factor", "factors"
-                )
-        circular = tuple(name in about.get("circular", ()) for name in names)
-        for name, size, turns in zip(names, sizes, circular, strict=True):
-            if turns and size < 3:
-                raise self._error(
-                    f"the factor {name!r} has only two values, so it cannot be circular",
-                    "Remove it from 'circular' in about.json.",
-                )
-        return circular
-
-    def _check_rows(self, names: tuple[str, ...], sizes: tuple[int, ...]) -> None:
-        if math.prod(sizes) > _MOST_CELLS:
-            most = max(range(len(sizes)), key=sizes.__getitem__)
-            raise self._error(
-                f"the factors have {math.prod(sizes):,} combinations of values, but transitions "
-                f"can be found among at most {_MOST_CELLS:,}; {names[most]!r} alone has "
-                f"{sizes[most]:,} values",
-                'Round its values, or leave it out ("factors" in about.json).',
-            )
-        cell = np.asarray(np.ravel_multi_index(tuple(self._factors.T), sizes))
-        order = np.argsort(cell, kind="stable")
-        same = np.flatnonzero(np.diff(cell[order]) == 0)
-        if len(same):
-            one, other = (self._called(int(order[same[0] + i])) for i in (0, 1))
-            raise self._error(
-                f"{one} and {other} have the same factors, and so do {len(same) - 1:,} more pairs",
-                "A transition needs one image for each row of factors: add a factor in which they "
-                "differ, or keep only one of them.",
-            )
-
-    # Images
-
-    def _called(self, row: int) -> str:
-        return str(self._files[row]) if self._files else f"image {row}"
-
-    def _shape(self) -> tuple[int, int, int]:
-        image = self._read_image(self._files[0]) if self._images is None else self._images[0]
-        height, width, channels = image.shape
-        if not height or not width or height % _MULTIPLE or width % _MULTIPLE:
-            raise self._error(
-                f"images are {height} x {width}",
-                f"Height and width must be multiples of {_MULTIPLE}: resize or pad the images.",
-            )
-        return height, width, channels
-
-    def _read_image(self, path: Path) -> np.ndarray:
-        try:
-            with Image.open(path) as file:
-                if file.mode == "P" and "transparency" not in file.info:
-                    file = file.convert("RGB")
-                if file.mode in ("L", "RGB"):
-                    pixels = np.asarray(file)
-                    return pixels[..., None] if file.mode == "L" else pixels
-                mode = file.mode
-        except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
-            raise self._error(
-                f"the image {path} cannot be read ({error})", "Replace it or remove its line."
-            ) from error
-        raise self._error(
-            f"the image {path} has mode {mode}", "Save images as 8-bit RGB or greyscale."
+    def info(self, image_shape: tuple[int, ...], description: str) -> Info:
+        """Facts about these images."""
+        height, width, channels = image_shape
+        about = self._about
+        return Info(
+            name=self._name,
+            factor_names=self.names,
+            factor_sizes=self._sizes,
+            circular=tuple(name in about.circular for name in self.names),
+            image_shape=(height, width, channels),
+            licence=about.licence,
+            citation=about.citation,
+            description=description,
+            count=self.count,
+            graph=(None if about.graph is None else own_schema.adjacency(self.names, about.graph)),
+            value_mean=tuple(self._mean.tolist()),
+            value_std=tuple(self._std.tolist()),
+            unordered=self._unordered,
+            repeats=self._repeats,
+            partly_labelled=self._partly_labelled,
         )
 
-    def _decoded(self) -> np.ndarray:
-        place = hashlib.sha256(str(self._folder.resolve()).encode()).hexdigest()[:16]
-        facts = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in self._files]
+    def dataset(self, info: Info, images: np.ndarray) -> Dataset:
+        """The data set of these images. Says once what the user should know of its labels."""
+        for note in self._notes:
+            _say(f"{self._name}: {note}.")
+        splits = {name: np.flatnonzero(self._split == part) for part, name in enumerate(SPLITS)}
+        return Dataset(info, images, self._factors, splits, self._values)
+
+
+class _Files:
+    """Image files in a folder, decoded once into an array in the data directory."""
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        files: list[Path],
+        resize: _Size | None,
+        data_dir: Path,
+        use: str = "",
+    ) -> None:
+        self._name, self._files, self._resize = name, files, resize
+        # One copy is kept of each folder, size and use.
+        key = f"{folder.resolve()}{resize or ''}{use}"
+        facts = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         content = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-        path = self._data_dir / "own" / f"{place}-{content}.npy"
-        shape = (len(self._files), *self.info.image_shape)
-        if not path.exists():
-            try:
-                with locked(path.parent / f"{place}.lock"):
-                    if not path.exists():
-                        for old in path.parent.glob(f"{place}-*"):
-                            old.unlink()
-                        self._decode(path, shape)
-            except OSError as error:
-                raise self._error(
-                    f"its images could not be decoded into {path.parent} ({error})",
-                    "Free disk space or make the folder writable, or choose another with "
-                    "--data_dir or the environment variable CDIS_DATA_DIR.",
-                ) from error
+        self._place = hashlib.sha256(key.encode()).hexdigest()[:16]
+        self._path = data_dir / "own" / f"{self._place}-{content}.npy"
+
+    @functools.cached_property
+    def _decoding(self) -> Decoding:
+        with _reading():
+            return decoding.survey(self._files, self._resize)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[n, H, W, C], of the decoded copy if there is one, else from the headers of all files."""
+        copy = self._copy()
+        return (len(self._files), *self._decoding.shape) if copy is None else copy.shape
+
+    def decoded(self) -> UInt8[np.ndarray, "n h w c"]:
+        """All images, decoded if need be. Raises `UserError`."""
         try:
-            images = np.asarray(np.load(path, mmap_mode="r"))
-        except (OSError, ValueError, EOFError):
-            images = np.empty(0)
-        if images.shape != shape or images.dtype != np.uint8:
-            raise self._error(f"the decoded copy {path} is damaged", "Delete it and try again.")
+            with locked(self._path.parent / f"{self._place}.lock"):
+                images = self._copy()
+                if images is None:
+                    for note in self._decoding.notes:
+                        _say(f"{self._name}: {note}.")
+                    for old in self._path.parent.glob(f"*{self._place}-*"):  # also of killed runs
+                        old.unlink()
+                    with _reading():
+                        decoding.decode(
+                            self._name, self._files, self._decoding, self._resize, self._path
+                        )
+                    images = self._copy()
+        except OSError as error:
+            raise UserError(
+                f"its images could not be decoded into {self._path.parent} ({error}). Free disk "
+                "space or make the folder writable, or choose another with --data_dir or the "
+                "environment variable CDIS_DATA_DIR."
+            ) from error
+        assert images is not None
         return images
 
-    def _decode(self, path: Path, shape: tuple[int, ...]) -> None:
-        """Decode all image files into one array, written atomically."""
-        progress = Progress(self._name, len(self._files), "decoded")
-        draft = path.with_suffix(".incomplete")
+    def _copy(self) -> np.ndarray | None:
+        if not self._path.exists():
+            return None
         try:
-            with open(draft, "wb") as file:
-                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, header)
-                for image_file in self._files:
-                    image = self._read_image(image_file)
-                    if image.shape != shape[1:]:
-                        raise self._error(
-                            f"the image {image_file} is {_size(image.shape)}, but "
-                            f"{self._files[0]} is {_size(shape[1:])}",
-                            "Give all images one size, and make all of them greyscale or all RGB.",
-                        )
-                    file.write(image.tobytes())
-                    progress.advance(1)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
+            images = arrays.read_npy(self._path, "decoded images")
+        except ValueError:
+            images = np.empty(0)
+        if images.ndim != 4 or len(images) != len(self._files) or images.dtype != np.uint8:
+            raise UserError(f"the decoded copy {self._path} is damaged. Delete it and try again.")
+        return images
 
-    # Errors
 
-    def _known(self, name: str, names: tuple[str, ...], what: str, kind: str = "fields") -> None:
-        """Raise an error unless `name` is one of `names`."""
-        if name not in names:
-            raise self._error(
-                f"{what}, {name!r}{near_miss(name, names)}", f"The {kind} are {', '.join(names)}."
+# The folder
+
+
+def _place(name: str) -> tuple[Path, _Size | None]:
+    """The folder in a data set's name, and height and width if it ends in @64 or @64x78."""
+    text, resize = name.removeprefix(OWN), None
+    match = re.fullmatch(r"(.+)@([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text)
+    if match and not os.path.isdir(os.path.expanduser(text)):
+        text, height, width = match.groups()
+        resize = (int(height), int(width or height))
+    folder = os.path.expanduser(text)
+    if not text or not os.path.isdir(folder):
+        raise UserError(
+            f"{name[:200]}: the folder {os.path.abspath(folder)[:200]} does not exist. Give the "
+            f"path of a folder as {OWN}PATH, or as {OWN}PATH@HEIGHTxWIDTH to resize its images."
+        )
+    return Path(folder), resize
+
+
+def _contents(folder: Path, about: About) -> tuple[Table, np.ndarray | None, About]:
+    """The table in a folder; its images, if they are an array; and what holds of the table."""
+    here = {name for name in (_BOTH, _IMAGES, _FACTORS, *_TABLES) if (folder / name).is_file()}
+    written = here & set(_TABLES)
+    images = _read_npy(folder / _IMAGES) if _IMAGES in here else None
+    if here == {_BOTH}:
+        with _reading("Save it with numpy.savez(..., images=images, factors=factors)."):
+            found = arrays.read_npz(folder / _BOTH, ("images", "factors"))
+        table, about = _of_array(found["factors"], about)
+        return table, found["images"], about
+    if here == {_IMAGES, _FACTORS}:
+        table, about = _of_array(_read_npy(folder / _FACTORS), about)
+        return table, images, about
+    if len(written) == 1 and here <= written | {_IMAGES}:
+        return tables.read(folder / min(written)), images, about
+    raise UserError(
+        f"the folder holds {' and '.join(sorted(here)) or 'no data'}. It must hold exactly one of: "
+        f"{_IMAGES} and {_FACTORS}; {_BOTH}; factors.csv and image files; factors.csv and "
+        f"{_IMAGES}. In place of factors.csv, there may be {', '.join(_TABLES[1:])}."
+    )
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    with _reading("Save it with numpy.save."):
+        return arrays.read_npy(path, path.name)
+
+
+def _of_array(factors: np.ndarray, about: About) -> tuple[Table, About]:
+    """An array of factors as a table, whose columns "factors" has named."""
+    if factors.ndim != 2 or factors.dtype.kind not in "biuf":
+        raise UserError(
+            f"factors are {factors.dtype} {list(factors.shape)}, not numbers [n, F]. Give a row of "
+            "numbers for each image, or a table, whose columns may be text."
+        )
+    width = factors.shape[1]
+    names = about.factors or [f"factor_{i}" for i in range(width)]
+    if len(names) != width or len(set(names)) < width:
+        raise UserError(
+            f"'factors' has {len(set(names))} names for {width} factors. Give each column a name "
+            "of its own."
+        )
+    columns = {name: pa.array(column) for name, column in zip(names, factors.T, strict=True)}
+    table = Table(columns, lambda row: f"row {row} of the factors")
+    return table, about.model_copy(update={"factors": None})
+
+
+def _find_files(folder: Path, table: Table, column: str) -> list[Path]:
+    """The image files that a column names, each once, all within the folder."""
+    if column not in table.columns:
+        raise UserError(
+            f"the table has no column {short(column)}{near_miss(column, table.columns)}, and "
+            f"{_IMAGES} is missing. Add the column, with the path of each image file relative to "
+            "the folder."
+        )
+    names, root = tables.texts(table, column), os.path.realpath(folder)
+    parents: dict[str, str] = {}
+    found: dict[str, int] = {}
+    missing = []
+    for row, name in enumerate(names):
+        parent, base = os.path.split(os.path.normpath(name))
+        try:
+            # Links are followed, those of a folder once.
+            if parent not in parents:
+                parents[parent] = os.path.realpath(os.path.join(root, parent))
+            path = os.path.join(parents[parent], base)
+            if os.path.islink(path):
+                path = os.path.realpath(path)
+            there = os.path.isfile(path)
+        except (OSError, ValueError):  # too long, a loop of links, a NUL or a surrogate
+            path, there = os.path.join(root, base), False
+        if os.path.commonpath([root, path]) != root:
+            raise UserError(
+                f"{table.place(row)} names the image {short(name)}, which is outside the folder. "
+                "Give a path within it."
             )
+        if not there:
+            missing.append(row)
+        elif path in found:
+            raise UserError(
+                f"{table.place(row)} lists {short(name)} twice: {table.place(found[path])} has it "
+                "already. Give each image exactly one line."
+            )
+        found[path] = row
+    if missing:
+        raise UserError(
+            f"{len(missing):,} of {len(names):,} image files are missing, first "
+            f"{short(names[missing[0]])} on {table.place(missing[0])}. Add them, or correct the "
+            f"column {short(column)}: its paths are relative to the folder."
+        )
+    return [Path(path) for path in found]
 
-    def _error(self, what: str, advice: str) -> UserError:
-        return UserError(f"{self._name}: {what}. {advice}")
+
+def _split_file(path: Path) -> tuple[list[str], Callable[[int], str]]:
+    """The split of each image in a file, and where a row stands in it."""
+    if path.suffix == ".npy":
+        words = _read_npy(path)
+        if words.ndim != 1 or words.dtype.kind != "U":
+            raise UserError(
+                f"{path.name} is {words.dtype} {list(words.shape)}, not one word for each image. "
+                'Save an array of "train", "validation" and "test".'
+            )
+        return words.tolist(), lambda row: f"entry {row} of {path.name}"
+    table = tables.read(path)
+    column = "split" if len(table.columns) > 1 else min(table.columns)
+    known(column, table.columns, "split", f"columns of {path.name}")
+    return tables.texts(table, column), table.place
 
 
-def _is(folder: Path, name: str) -> bool:
-    return (folder / name).is_file()
+def _check_images(images: np.ndarray, count: int, resize: _Size | None) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise UserError(
+            f"images are {images.dtype} {list(images.shape)}, not uint8 [n, H, W, 1 or 3]. Save "
+            "levels from 0 to 255 as numpy.uint8, channels last; a greyscale image has one channel."
+        )
+    if not images.size:
+        raise UserError(f"images are {list(images.shape)}, without a pixel. Save them again.")
+    if resize is not None:
+        raise UserError("only image files can be resized. Resize the array, or leave the @ out.")
+    if len(images) != count:
+        raise UserError(
+            f"it has {len(images):,} images but {count:,} rows of factors. Give each image one row "
+            "of factors, in the same order."
+        )
 
 
-def _is_list_of_text(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+def _factor_names(table: Table, about: About) -> tuple[str, ...]:
+    """The columns that are factors, causes before effects. Checks all fields that name factors."""
+    columns = [name for name in table.columns if name != about.image]
+    others = {about.split, about.group}
+    names = [name for name in columns if name not in others]
+    if about.factors is not None:
+        for name in about.factors:
+            known(name, columns, "factors", "columns")
+        if len(set(about.factors)) < len(about.factors):
+            raise UserError("'factors' names a factor twice. Remove one of the two.")
+        names = list(about.factors)
+    if not names:
+        raise UserError("the data has no factors. Give each image at least one.")
+    for field, named in (
+        ("circular", about.circular),
+        ("order", about.order),
+        ("kinds", about.kinds),
+    ):
+        for name in named:
+            known(name, names, field)
+    ordered = own_schema.sorted_by_graph(names, about.graph or ())
+    if about.factors is None:
+        return ordered
+    own_schema.check_order(names, about.graph or ())
+    return tuple(names)
 
 
-def _as_numbers(cells: np.ndarray) -> np.ndarray | None:
-    """The cells as float64 if all are finite numbers, else None."""
+# Messages
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Put the name of the data set in front of an error."""
     try:
-        numbers = cells.astype(np.float64)
-    except ValueError:
-        return None
-    return numbers if np.isfinite(numbers).all() else None
+        yield
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
 
 
-def _some(kinds: np.ndarray) -> str:
-    text = ", ".join(str(kind) for kind in kinds[:8])
-    return text + (", ..." if len(kinds) > 8 else "")
+@contextlib.contextmanager
+def _reading(advice: str = "") -> Iterator[None]:
+    """Faults of files, which `cdis.data.arrays` and `cdis.data.decoding` report as ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{str(error).rstrip('.')}. {advice}".rstrip()) from error
 
 
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
+@functools.cache
+def _say(line: str) -> None:
+    """Tell the user, once in the life of the process."""
+    print(line, file=sys.stderr, flush=True)

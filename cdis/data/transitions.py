@@ -7,8 +7,8 @@ two combinations one step apart are matched one to one at random, until the smal
 out of images.
 """
 
-import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,11 @@ from jaxtyping import Int32, Int64, UInt64
 
 from cdis.data.info import Dataset, Info
 from cdis.ops import actions
+
+# A table of all combinations, of 8 bytes each, finds images faster than a search does.
+_MOST_DENSE = 50_000_000
+# Numbers of combinations are int64.
+_MOST_NUMBERED = 2**62
 
 
 class Transitions(NamedTuple):
@@ -49,64 +54,92 @@ def build(
       ValueError: a factor is out of range, or two images of `index` have the same factors although
         `info.repeats` is False.
     """
-    num_actions, sizes = info.num_actions, np.array(info.factor_sizes)
+    pairs: list[Transitions | None] = [None] * info.num_actions
+    sizes = info.factor_sizes
+    if info.partly_labelled:
+        index = index[(factors[index] >= 0).all(axis=1)]
     chosen = factors[index].astype(np.int64)
-    if len(chosen) and ((chosen < 0).any() or (chosen >= sizes).any()):
-        raise ValueError(f"{info.name}: factor indices must lie in [0, {info.factor_sizes}).")
-    strides = np.concatenate([np.cumprod(sizes[:0:-1])[::-1], [1]])
-    cell = chosen @ strides
-    partner = _matching(cell, info, index, seed) if info.repeats else _lookup(cell, info, index)
-
-    pairs = []
-    for action in range(num_actions):
-        factor = actions.factor_of(action, info.num_factors)
-        value = chosen[:, factor] + actions.direction_of(action, info.num_factors)
-        wrapped = value % sizes[factor]
-        allowed = info.circular[factor] | (value == wrapped)
-        target = partner(cell + (wrapped - chosen[:, factor]) * strides[factor], factor)
-        kept = allowed & (target >= 0)
-        pairs.append((index[kept], target[kept], np.full(kept.sum(), action, np.int32)))
+    if ((chosen < 0) | (chosen >= np.array(sizes))).any():
+        raise ValueError(f"{info.name}: factor indices must lie in [0, {sizes}).")
+    cell, strides = (
+        combinations(chosen, sizes),
+        [math.prod(sizes[i + 1 :]) for i in range(len(sizes))],
+    )
+    lookup = None
+    if not info.repeats and math.prod(sizes) <= _MOST_DENSE:
+        lookup = _lookup(cell, info, index)
+    for factor, size in enumerate(sizes):
+        stride = strides[factor]
+        if math.prod(sizes) >= _MOST_NUMBERED:
+            order = [*np.delete(np.arange(len(sizes)), factor), factor]
+            cell, stride = combinations(chosen[:, order], [sizes[i] for i in order]), 1
+        partner = lookup or _matching(cell, factor, info, index, seed)
+        for direction in (1, -1):
+            value = chosen[:, factor] + direction
+            wrapped = value % size
+            target = partner(cell + (wrapped - chosen[:, factor]) * stride)
+            kept = (target >= 0) & (info.circular[factor] | (value == wrapped))
+            action = factor if direction > 0 else actions.opposite(factor, info.num_factors)
+            moves = np.full(kept.sum(), action, np.int32)
+            pairs[action] = Transitions(index[kept], target[kept], moves)
     x, y, action = (np.concatenate(column) for column in zip(*pairs, strict=True))
     return Transitions(x.astype(np.int64), y, action)
 
 
-# (combinations [m], one for each image of `index`; factor) -> images [m], or -1 for none
-_Partner = Callable[[np.ndarray, int], np.ndarray]
+def combinations(
+    factors: Int64[np.ndarray, "n f"], sizes: Sequence[int]
+) -> Int64[np.ndarray, " n"]:
+    """A number for each row, the same for equal rows alone; one more for a step of the last factor.
+
+    It is the row's position in the grid of all combinations. Where that has 2**62 or more, columns
+    are replaced by the rank of their combination among those that occur.
+    """
+    number, most = np.zeros(len(factors), np.int64), 1
+    for column, size in zip(factors.T, sizes, strict=True):
+        if most * size >= _MOST_NUMBERED:
+            number, most = np.unique(number, return_inverse=True)[1], len(number)
+        number, most = number * size + column, most * size
+    return number
+
+
+# combinations [m], one for each image of `index` -> images [m], or -1 for none
+_Partner = Callable[[np.ndarray], np.ndarray]
 
 
 def _lookup(cell: np.ndarray, info: Info, index: np.ndarray) -> _Partner:
-    """Finds the one image of a combination."""
+    """Finds the one image of a combination in a table of all combinations."""
     # Images are looked up by their factors, since a data set may be stored in any order.
-    image_at = np.full(np.prod(info.factor_sizes), -1, np.int64)
+    image_at = np.full(math.prod(info.factor_sizes), -1, np.int64)
     image_at[cell] = index
     if not np.array_equal(image_at[cell], index):
-        raise ValueError(f"{info.name}: two images have the same factors.")
-    return lambda wanted, factor: image_at[wanted]
+        raise _repeated(info)
+    return image_at.__getitem__
 
 
-def _matching(cell: np.ndarray, info: Info, index: np.ndarray, seed: int) -> _Partner:
+def _matching(cell: np.ndarray, factor: int, info: Info, index: np.ndarray, seed: int) -> _Partner:
     """Finds the image of a combination that has the same rank in a random order for each factor.
 
     Images of two combinations are thus matched one to one, in both directions alike, until the
     smaller one runs out.
     """
-    cells, place, count = np.unique(cell, return_inverse=True, return_counts=True)
-    first = np.cumsum(count) - count
+    order = np.lexsort((sampling_order(seed, factor, info.num_images)[index], cell))
+    first = np.flatnonzero(np.diff(cell[order], prepend=-1))
+    cells, count = cell[order][first], np.diff(first, append=len(cell))
+    if not info.repeats and len(cells) < len(cell):
+        raise _repeated(info)
+    rank = np.empty(len(cell), np.int64)
+    rank[order] = np.arange(len(cell)) - np.repeat(first, count)
 
-    @functools.cache  # used for the step up and the step down
-    def ranked(factor: int) -> tuple[np.ndarray, np.ndarray]:
-        order = np.lexsort((sampling_order(seed, factor, info.num_images)[index], place))
-        rank = np.empty(len(cell), np.int64)
-        rank[order] = np.arange(len(cell)) - first[place[order]]
-        return order, rank
-
-    def partner(wanted: np.ndarray, factor: int) -> np.ndarray:
-        order, rank = ranked(factor)
+    def partner(wanted: np.ndarray) -> np.ndarray:
         there = np.searchsorted(cells, wanted).clip(0, len(cells) - 1)
         found = (cells[there] == wanted) & (rank < count[there])
         return np.where(found, index[order[np.where(found, first[there] + rank, 0)]], -1)
 
     return partner
+
+
+def _repeated(info: Info) -> ValueError:
+    return ValueError(f"{info.name}: two images have the same factors.")
 
 
 def sampling_order(seed: int, factor: int, count: int) -> UInt64[np.ndarray, " count"]:

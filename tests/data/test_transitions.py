@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from cdis.data import Info, info
+from cdis.data import Info, info, transitions
 from cdis.data.builder import split_of
 from cdis.data.sprites2d import GRIDS, grid_factors
 from cdis.data.transitions import build, sampling_order
@@ -38,6 +38,16 @@ def _slow_pairs(factors: np.ndarray, facts: Info, index: np.ndarray) -> list:
     return pairs
 
 
+@pytest.fixture(params=["table", "search", "ranks"])
+def finding(request, monkeypatch):
+    """The ways to find images: grids of any size must give the same transitions."""
+    if request.param != "table":
+        monkeypatch.setattr(transitions, "_MOST_DENSE", 0)
+    if request.param == "ranks":
+        monkeypatch.setattr(transitions, "_MOST_NUMBERED", 8)
+
+
+@pytest.mark.usefixtures("finding")
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_equals_the_literal_search(share):
     rng = np.random.default_rng(0)
@@ -127,6 +137,7 @@ def _slow_sample(factors: np.ndarray, facts: Info, index: np.ndarray, seed: int)
     return pairs
 
 
+@pytest.mark.usefixtures("finding")
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("share", [1.0, 0.4])
 def test_a_sample_of_repeated_factors_equals_the_literal_one(share, seed):
@@ -138,6 +149,19 @@ def test_a_sample_of_repeated_factors_equals_the_literal_one(share, seed):
     assert set(found) == set(_slow_sample(factors, CROWD, index, seed))
     assert (np.diff(pairs.action) >= 0).all()
     assert set(found) < set(_slow_pairs(factors, CROWD, index))
+
+
+@pytest.mark.parametrize("facts", [SMALL, CROWD])
+def test_images_that_lack_labels_have_no_transitions(facts):
+    factors = _crowd() if facts.repeats else _grid(facts.factor_sizes)
+    rng = np.random.default_rng(2)
+    factors[rng.random(factors.shape) < 0.1] = -1
+    partly = dataclasses.replace(facts, partly_labelled=True)
+    labelled = np.flatnonzero((factors >= 0).all(axis=1))
+    pairs = build(factors, partly, np.arange(len(factors)))
+    assert len(pairs.x) > 10 and len(labelled) < len(factors)
+    for one, other in zip(pairs, build(factors, facts, labelled), strict=True):
+        np.testing.assert_array_equal(one, other, strict=True)
 
 
 def test_a_sample_is_without_replacement_and_as_large_as_possible():
@@ -224,6 +248,7 @@ def test_the_full_grid_of_shapes3d_takes_seconds_and_leaks_nothing():
     assert abs(kept - (0.7**2 + 2 * 0.15**2)) < 0.005
 
 
+@pytest.mark.usefixtures("finding")
 def test_labels_that_name_no_single_image_are_refused():
     factors = _grid(SMALL.factor_sizes)
     twice = factors.copy()

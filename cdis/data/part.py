@@ -16,7 +16,7 @@ class Part:
     """The images of `whole`, in which each combination occurs once, that have only values `kept`.
 
     A factor with a single kept value is no factor of the part. A circular factor stays circular if
-    its kept values are evenly spaced around the circle.
+    three or more values are kept, evenly spaced around the circle.
     """
 
     def __init__(self, whole: Info, kept: Kept) -> None:
@@ -71,5 +71,5 @@ class Part:
 
 
 def _even(values: np.ndarray, size: int) -> bool:
-    """Whether equal steps lead through `values` and from the last to the first, modulo `size`."""
-    return len(set(np.diff(values, append=values[0] + size).tolist())) == 1
+    """Whether equal steps, three at least, lead around a circle of `size` through `values`."""
+    return len(values) > 2 and len(set(np.diff(values, append=values[0] + size).tolist())) == 1

@@ -54,7 +54,7 @@ _MEAN, _STD = (4.4434, 2.5063554, 158.5268206), (2.8957203, 0.6326852, 48.504455
 # The referee enlarges an image this many times. Thickness is a line in the mean distance from the
 # ridge of the strokes to their edge, fitted to the even test digits. On the odd ones R^2 is .948,
 # and .9998 for intensity. Labels are the thickness asked for, from which that drawn differs where
-# strokes meet or end: measured by Castro et al.'s own medial axis, it agrees no better.
+# strokes meet or end: Castro et al.'s own medial axis agrees no better (.936 where ours has .940).
 _ZOOM = 4
 _OFFSET, _FACTOR = 0.2992, 1.7579
 

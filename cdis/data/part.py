@@ -1,9 +1,11 @@
 """A grid within a grid: the images of a data set that have only some values of each factor."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Int64
 
 from cdis.data.builder import Chunk
 from cdis.data.info import Info
@@ -26,9 +28,14 @@ class Part:
             for name, size in zip(whole.factor_names, whole.factor_sizes, strict=True)
         ]
         self._columns = [i for i, values in enumerate(self._values) if len(values) > 1]
-        #: The number in `whole` of each image of the part, ascending, if the images of `whole` are
-        #: in the order of their factors, the last varying fastest: int64 [n].
-        self.places = np.ravel_multi_index(np.ix_(*self._values), whole.factor_sizes).ravel()
+
+    @functools.cached_property
+    def places(self) -> Int64[np.ndarray, " n"]:
+        """The number in `whole` of each image of the part, ascending.
+
+        Holds if the images of `whole` are in the order of their factors, the last varying fastest.
+        """
+        return np.ravel_multi_index(np.ix_(*self._values), self._whole.factor_sizes).ravel()
 
     def info(self, name: str) -> Info:
         """Facts about the part, under this name."""

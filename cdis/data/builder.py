@@ -105,7 +105,7 @@ class ImageBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
         Args:
           downloads: where downloaded files are kept.
-          manual_dir: a folder of files that the user downloaded.
+          manual_dir: a folder of files that the user downloaded, or the file if one is enough.
 
         Raises:
           UserError: a file cannot be downloaded, or has the wrong content.

@@ -60,7 +60,7 @@ class Cars3d(DownloadedBuilder):
     )
 
     @classmethod
-    def facts(cls, config: Variant) -> Info:
+    def whole(cls, config: Variant) -> Info:
         return Info(
             name=cls.name if config.side == 64 else f"{cls.name}/{config.name}",
             factor_names=("elevation", "azimuth", "type"),

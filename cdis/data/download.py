@@ -85,7 +85,8 @@ def fetch(
       files: the files to get.
       data_set: the name of the data set, for errors and progress messages.
       home: where downloads are kept. Of two processes that download into it, one waits.
-      manual_dir: a folder that must hold all files; then nothing is downloaded.
+      manual_dir: a folder that must hold all files, or the file if there is only one; then
+        nothing is downloaded.
       by_hand: without `manual_dir`, where files are looked for first; it need not exist.
 
     Raises:
@@ -93,12 +94,16 @@ def fetch(
       OSError: `home` is not writable.
     """
     folder = by_hand if manual_dir is None else manual_dir
-    given = {file: folder / file.name for file in files if (folder / file.name).is_file()}
+    given = {}
+    for file in files:
+        path = folder if folder.name == file.name else folder / file.name
+        if path.is_file():
+            given[file] = path
     missing = [file for file in files if file not in given]
     if missing and manual_dir is not None:
         raise UserError(
-            f"The folder {manual_dir} lacks files of {data_set}: {_listed(missing)}. Put them "
-            "there under these names, without unpacking them."
+            f"{manual_dir} lacks files of {data_set}: {_listed(missing)}. Put them into one folder "
+            "under these names, without unpacking them."
         )
     for file, path in given.items():
         _check(file, path, data_set)

@@ -2,7 +2,7 @@
 
 import abc
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +11,8 @@ from PIL import Image
 
 from cdis.data import download
 from cdis.data.builder import Chunk, ImageBuilder
+from cdis.data.info import Info
+from cdis.data.part import Kept, Part
 from cdis.errors import UserError
 
 CHUNK = 1024  # images: about how many are decoded at once
@@ -21,13 +23,28 @@ class DownloadedBuilder(ImageBuilder):
     """A tfds builder that reads the files its authors published, not copies repacked by others.
 
     Data sets derive from it, list their variants in `BUILDER_CONFIGS` and define `FILES` (or
-    `files`, if it depends on the variant), `facts` and `read`. Each combination of factors must
+    `files`, if it depends on the variant), `whole` and `read`. Each combination of factors must
     occur exactly once, in any order; this is checked while the files are read.
+
+    A variant in `PARTS` has only some values of each factor. Images must then be in the order of
+    their factors, the last varying fastest, so that the others need not be read.
     """
 
     DONE = "converted"
 
     FILES: ClassVar[tuple[download.File, ...]]
+    #: By the name of a variant, the values that it keeps.
+    PARTS: ClassVar[Mapping[str, Kept]] = {}
+
+    @classmethod
+    @abc.abstractmethod
+    def whole(cls, config: Any) -> Info:
+        """Facts about all images in the files of a variant, even if it is a part of them."""
+
+    @classmethod
+    def facts(cls, config: Any) -> Info:
+        whole, kept = cls.whole(config), cls.PARTS.get(config.name)
+        return Part(whole, kept).info(f"{cls.name}/{config.name}") if kept else whole
 
     @classmethod
     def files(cls, config: Any) -> tuple[download.File, ...]:
@@ -59,14 +76,17 @@ class DownloadedBuilder(ImageBuilder):
         self._seen = np.zeros(math.prod(info.factor_sizes), bool)
 
     def chunks(self, index: np.ndarray) -> Iterator[Chunk]:
-        info = self.info_of(self.builder_config)
-        wanted = np.zeros(info.num_images, bool)
-        wanted[index] = True
+        config: Any = self.builder_config
+        info, whole = self.info_of(config), self.whole(config)
+        part = Part(whole, self.PARTS.get(config.name, {}))
+        places = part.places[index]
+        wanted = np.zeros(whole.num_images, bool)
+        wanted[places] = True
         try:
-            for chunk in self.read(self.builder_config, self._paths, index):
+            for chunk in self.read(config, self._paths, places):
                 kept = wanted[chunk.index]
                 wanted[chunk.index] = False
-                chunk = Chunk(*(column[kept] for column in chunk))
+                chunk = part.narrow(Chunk(*(column[kept] for column in chunk)))
                 self._check_unique(chunk.factors, info.factor_sizes)
                 yield chunk
             if missing := np.count_nonzero(wanted):
@@ -110,17 +130,19 @@ def index_values(
     return np.stack(columns, axis=1).astype(np.int32), values.astype(np.float32)
 
 
-def array_chunks(images: Any, factors: np.ndarray, values: np.ndarray) -> Iterator[Chunk]:
-    """Slices of an HDF5 data set of images, and of their labels.
+def array_chunks(
+    images: Any, factors: np.ndarray, values: np.ndarray, index: np.ndarray
+) -> Iterator[Chunk]:
+    """Slices of an HDF5 data set of images, and of their labels: those that hold any of `index`.
 
     Slices align with the blocks of HDF5, so that nothing is decompressed twice.
     """
     together = images.chunks[0] if images.chunks else 1
     step = min(together * -(-CHUNK // together), _LARGEST_CHUNK)
-    for start in range(0, len(images), step):
-        rows = slice(start, start + step)
-        index = np.arange(len(images))[rows]
-        yield Chunk(index, images[rows], factors[rows], values[rows])
+    for number in np.unique(index // step):
+        rows = slice(number * step, (number + 1) * step)
+        numbers = np.arange(len(images))[rows]
+        yield Chunk(numbers, images[rows], factors[rows], values[rows])
 
 
 def expect(what: str, found: Any, wanted: Any) -> None:

@@ -28,7 +28,13 @@ class Dsprites(DownloadedBuilder):
     """
 
     name = "dsprites"
-    BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name="default")]
+    BUILDER_CONFIGS: ClassVar = [
+        tfds.core.BuilderConfig(name="default"),
+        tfds.core.BuilderConfig(name="small"),
+    ]
+    PARTS: ClassVar = {
+        "small": {"orientation": range(0, 40, 4), "x": range(2, 32, 3), "y": range(2, 32, 3)}
+    }
     SIZES: ClassVar = (3, 6, 40, 32, 32)
     FILES = (
         File(
@@ -44,7 +50,7 @@ class Dsprites(DownloadedBuilder):
     )
 
     @classmethod
-    def facts(cls, config: Any) -> Info:
+    def whole(cls, config: Any) -> Info:
         del config
         return Info(
             name=cls.name,
@@ -65,8 +71,7 @@ class Dsprites(DownloadedBuilder):
 
     @classmethod
     def read(cls, config: Any, paths: tuple[Path, ...], index: np.ndarray) -> Iterator[Chunk]:
-        del index
-        facts = cls.facts(config)
+        facts = cls.whole(config)
         count = facts.num_images
         file: Any = h5py.File(paths[0])
         with file:
@@ -76,6 +81,6 @@ class Dsprites(DownloadedBuilder):
             expect("the shape of latents/classes", classes.shape, (count, facts.num_factors + 1))
             expect("the shape of latents/values", values.shape, classes.shape)
             factors, values = classes[:, 1:].astype(np.int32), values[:, 1:].astype(np.float32)
-            for chunk in array_chunks(images, factors, values):
+            for chunk in array_chunks(images, factors, values, index):
                 white = (chunk.images > 0)[..., None]
                 yield chunk._replace(images=np.where(white, np.uint8(255), np.uint8(0)))

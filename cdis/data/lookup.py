@@ -33,6 +33,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "sprites": ("sprites",),
     "mpi3d": ("mpi3d",),
     "celeb_a": ("celeb_a",),
+    "morpho_mnist": ("morpho_mnist",),
 }
 
 #: A builder and one of its variants.

@@ -21,11 +21,23 @@ class Shapes3d(DownloadedBuilder):
 
     Values are those of the file: hues in turns from 0 to 0.9, so that a step up from the last leads
     to the first; scale from 0.75 to 1.25; shapes by number (cube, cylinder, sphere, capsule);
-    orientation from -30 to 30 degrees.
+    orientation from -30 to 30 degrees. shapes3d/small has the values that rooms3d/small has.
     """
 
     name = "shapes3d"
-    BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name="default")]
+    BUILDER_CONFIGS: ClassVar = [
+        tfds.core.BuilderConfig(name="default"),
+        tfds.core.BuilderConfig(name="small"),
+    ]
+    PARTS: ClassVar = {
+        "small": {
+            "floor_hue": range(0, 10, 2),
+            "wall_hue": range(0, 10, 2),
+            "object_hue": range(0, 10, 2),
+            "scale": range(1, 8, 2),
+            "orientation": range(1, 15, 3),
+        }
+    }
     SIZES: ClassVar = (10, 10, 10, 8, 4, 15)
     FILES = (
         File(
@@ -38,7 +50,7 @@ class Shapes3d(DownloadedBuilder):
     )
 
     @classmethod
-    def facts(cls, config: Any) -> Info:
+    def whole(cls, config: Any) -> Info:
         del config
         return Info(
             name=cls.name,
@@ -60,12 +72,11 @@ class Shapes3d(DownloadedBuilder):
 
     @classmethod
     def read(cls, config: Any, paths: tuple[Path, ...], index: np.ndarray) -> Iterator[Chunk]:
-        del index
-        facts = cls.facts(config)
+        facts = cls.whole(config)
         file: Any = h5py.File(paths[0])
         with file:
             images, labels = file["images"], file["labels"]
             expect("the shape of images", images.shape, (facts.num_images, *facts.image_shape))
             expect("the type of images", images.dtype, np.dtype(np.uint8))
             expect("the shape of labels", labels.shape, (facts.num_images, facts.num_factors))
-            yield from array_chunks(images, *index_values(labels[:], cls.SIZES, NAMES))
+            yield from array_chunks(images, *index_values(labels[:], cls.SIZES, NAMES), index)

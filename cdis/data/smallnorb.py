@@ -85,7 +85,7 @@ class Smallnorb(DownloadedBuilder):
     )
 
     @classmethod
-    def facts(cls, config: Variant) -> Info:
+    def whole(cls, config: Variant) -> Info:
         return Info(
             name=cls.name if config.side == 64 else f"{cls.name}/{config.name}",
             factor_names=("category", "instance", "elevation", "azimuth", "lighting"),

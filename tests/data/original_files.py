@@ -4,6 +4,7 @@ import gzip
 import io
 import itertools
 import math
+import os
 import struct
 import tarfile
 import zipfile
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
+import pytest
 import scipy.io
 from PIL import Image
 
@@ -40,6 +42,14 @@ class Original(NamedTuple):
         return config
 
 
+def originals() -> Path:
+    """The folder of original files of others; skips the test where there is none."""
+    folder = os.environ.get("CDIS_ORIGINAL_DATA")
+    if not folder:
+        pytest.skip("CDIS_ORIGINAL_DATA does not name a folder of original files")
+    return Path(folder)
+
+
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
@@ -54,9 +64,9 @@ def _chunk(images: np.ndarray, factors: np.ndarray, values: np.ndarray) -> Chunk
     return Chunk(np.arange(len(images)), images, factors, values.astype(np.float32))
 
 
-def write_shapes3d(folder: Path, sizes: tuple[int, ...]) -> Chunk:
-    """In random order, so that rows must be looked up."""
-    factors = rows(sizes, shuffled=True)
+def write_shapes3d(folder: Path, sizes: tuple[int, ...], *, shuffled: bool = True) -> Chunk:
+    """In random order, so that rows must be looked up, or in the order of the authors."""
+    factors = rows(sizes, shuffled)
     images = noise(len(factors), 64, 64, 3)
     values = factors * [0.1, 0.1, 0.1, 0.07, 1, 4.3] + [0, 0, 0, 0.75, 0, -30]
     with h5py.File(folder / "3dshapes.h5", "w") as file:
@@ -153,11 +163,11 @@ def write_sprites(folder: Path, sizes: tuple[int, ...]) -> Chunk:
                     archive.writestr(f"{root}/{part}/{value}.png", file.getvalue())
                 sheets[part, value] = picture
     factors = rows(sizes, shuffled=False)
-    images = [_paste_character(sheets, row) for row in factors.tolist()]
+    images = [paste_character(sheets, row) for row in factors.tolist()]
     return _chunk(np.stack(images), factors, factors)
 
 
-def _paste_character(sheets: dict[tuple[str, int], Image.Image], row: list[int]) -> np.ndarray:
+def paste_character(sheets: dict[tuple[str, int], Image.Image], row: list[int]) -> np.ndarray:
     """Layer upon layer, with Pillow."""
     action, rotation, frame = row[6:]
     left, top = 64 * frame, 64 * (4 * action + 1 + rotation)

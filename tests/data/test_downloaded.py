@@ -11,12 +11,24 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from original_files import ORIGINALS, Original, noise, norb_matrix, rows
+from original_files import (
+    ORIGINALS,
+    Original,
+    noise,
+    norb_matrix,
+    originals,
+    paste_character,
+    rows,
+    write_shapes3d,
+)
+from PIL import Image
 
 from cdis import data
 from cdis.data import download, downloaded, lookup, mpi3d, smallnorb, sprites
 from cdis.data.builder import SPLITS, Chunk, split_of
 from cdis.data.downloaded import shrink
+from cdis.data.part import Part
+from cdis.data.sprites import Sprites
 from cdis.data.store import Store
 from cdis.errors import UserError
 
@@ -121,6 +133,115 @@ def test_shrinking_is_antialiased():
     assert shrink(images, 128) is images
 
 
+# Parts of a grid
+
+PARTS = {
+    "shapes3d": {"floor_hue": (0, 2), "scale": (1,), "orientation": (0,)},
+    "sprites": {"bottomwear": (1,), "hair": (0,), "eyes": (1,), "frame": (1,)},
+    "mpi3d/toy": {"object_size": (0,), "camera_height": (0, 2), "vertical_axis": (1,)},
+}
+
+
+def _part(name: str, data_dir: Path, manual_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    original = ORIGINALS[name]
+    monkeypatch.setattr(original.builder, "PARTS", {original.variant: PARTS[name]})
+    return _store(name, data_dir, manual_dir)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_has_the_images_of_its_values(name, written, unhashed, tmp_path, monkeypatch):
+    folder, whole = written[name]
+    if name == "shapes3d":
+        folder, whole = tmp_path, write_shapes3d(tmp_path, ORIGINALS[name].sizes, shuffled=False)
+    dataset = _part(name, tmp_path / "data", folder, monkeypatch).load()
+    full = ORIGINALS[name].builder.whole(ORIGINALS[name].config)
+    within = np.ones(len(whole.factors), bool)
+    for factor, values in PARTS[name].items():
+        within &= np.isin(whole.factors[:, full.factor_names.index(factor)], values)
+    assert 20 < within.sum() < len(within) / 2
+    np.testing.assert_array_equal(dataset.images, whole.images[within])
+    for column, factor in enumerate(dataset.info.factor_names):
+        before = full.factor_names.index(factor)
+        kept = np.array(PARTS[name].get(factor, range(full.factor_sizes[before])))
+        index = dataset.factors[:, column]
+        np.testing.assert_array_equal(kept[index], whole.factors[within, before])
+        values = whole.values[within, before]
+        np.testing.assert_allclose(dataset.values[:, column], values, rtol=1e-6)
+
+
+def test_a_part_of_files_in_another_order_is_refused(written, unhashed, tmp_path, monkeypatch):
+    store = _part("shapes3d", tmp_path, written["shapes3d"][0], monkeypatch)
+    with pytest.raises(UserError, match=r"an image has .* [012], where one of .* should be"):
+        store.prepare()
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_images_far_from_those_wanted_are_not_read(name, written, unhashed):
+    folder, expected = written[name]
+    original = ORIGINALS[name]
+    paths = tuple(folder / file.name for file in original.builder.files(original.config))
+    last = len(expected.images) - 1
+    chunks = original.builder.read(original.config, paths, np.array([3, last]))
+    numbers = np.concatenate([chunk.index for chunk in chunks])
+    assert {3, last} <= set(numbers.tolist()) and len(numbers) <= 100
+
+
+def test_facts_of_a_part():
+    kept = {"floor_hue": (1, 6), "wall_hue": (0, 5, 9), "object_hue": range(1, 10, 3)}
+    part = Part(data.info("shapes3d"), kept | {"shape": (2,)}).info("shapes3d/few")
+    assert part.factor_sizes == (2, 3, 3, 8, 15) and "shape" not in part.factor_names
+    assert not any(part.circular) and part.unordered == ()
+    assert part.num_images == 2 * 3 * 3 * 8 * 15
+    assert "floor_hue 1, 6; wall_hue 0, 5, 9; object_hue 1, 4, 7; shape 2" in part.description
+    assert data.info("shapes3d/small").circular == (True, True, True, False, False, False)
+    assert data.info("shapes3d/small").factor_sizes == data.info("rooms3d/small").factor_sizes
+
+
+def test_one_file_may_be_named_itself(written, unhashed, tmp_path):
+    path = next(written["mpi3d/toy"][0].glob("*.npz"))
+    assert _store("mpi3d/toy", tmp_path, path).load().images.shape[0] == 288
+    other = next(written["sprites"][0].glob("*.zip"))
+    with pytest.raises(UserError, match=r"\.zip lacks files of mpi3d/toy: mpi3d_toy.npz"):
+        _store("mpi3d/toy", tmp_path / "other", other).prepare()
+
+
+# Original files, where they are
+
+
+def test_published_sprites_are_pasted_layer_by_layer():
+    path = originals() / Sprites.FILES[0].name
+    index = np.sort(np.random.default_rng(0).choice(4_630_500, 300, replace=False))
+    found = np.concatenate([c.images for c in Sprites.read(None, (path,), index)])
+    with zipfile.ZipFile(path) as archive:
+        names = {tuple(name.split("/")[1:]): name for name in archive.namelist()}
+        sheets = {
+            (part, value): Image.open(archive.open(names[part, f"{value}.png"])).convert("RGBA")
+            for part, size in zip(sprites.PARTS, Sprites.SIZES, strict=False)
+            for value in range(size)
+        }
+    factors = np.stack(np.unravel_index(index, Sprites.SIZES), axis=1)
+    for image, row in zip(found, factors.tolist(), strict=True):
+        np.testing.assert_array_equal(image, paste_character(sheets, row))
+
+
+def test_every_step_of_small_sprites_shows():
+    """From 60 characters, one value up for each factor: at least four pixels change."""
+    builder, config = lookup.find("sprites/small")
+    assert issubclass(builder, Sprites)
+    part = Part(builder.whole(config), Sprites.PARTS["small"])
+    sizes = np.array(builder.facts(config).factor_sizes)
+    before = np.random.default_rng(0).integers(0, sizes - 1, (60, len(sizes)))
+    after = (before[:, None] + np.eye(len(sizes), dtype=int)).reshape(-1, len(sizes))
+    index, where = np.unique(
+        part.places[np.ravel_multi_index(tuple(np.concatenate([before, after]).T), tuple(sizes))],
+        return_inverse=True,
+    )
+    path = originals() / Sprites.FILES[0].name
+    images = np.concatenate([c.images for c in Sprites.read(config, (path,), index)])[where]
+    changed = (images[60:].reshape(60, len(sizes), 64, 64, 3) != images[:60, None]).any(-1)
+    assert changed.sum((2, 3)).min() >= 4
+
+
 # Published facts
 
 
@@ -158,7 +279,7 @@ def test_every_file_has_a_hash_or_its_docstring_says_otherwise():
                 if not (file.sha256 or file.md5):
                     assert "no hash" in (cls.__doc__ or "").lower(), "the docstring must say so"
                     unknown.add(name)
-    assert unknown == {"sprites", "mpi3d/real"}
+    assert unknown == {"sprites", "sprites/small", "mpi3d/real", "mpi3d/real_small"}
 
 
 # Damage

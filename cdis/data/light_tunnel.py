@@ -91,7 +91,7 @@ _EXPOSURE = 2.0  # the tutorial's 2.5 would overexpose some
 _ALIGNED = np.array([0.29, 0.35, 0.33])  # transmission of each colour by aligned polarisers,
 _CROSSED = np.array([0.02, 0.08, 0.18])  # and by crossed ones
 _RADIUS = 0.22  # of the hexagon, in sides of the image
-_INNER = slice(24, 40)  # rows and columns of a square within the hexagon
+_INNER = slice(24, 40)  # rows and columns of a square within it
 
 _CAMERA = _EXPOSURE * _BALANCE[:, None] * _RESPONSE  # from light to picture, both 0 to 1
 
@@ -157,9 +157,9 @@ def _simulator() -> Any:
 
 
 def _render(values: Float[np.ndarray, "b 3"]) -> UInt8[Array, "b 64 64 3"]:
-    import pandas as pd
-
     simulator = _simulator()
+    import pandas as pd  # which the package needs as well
+
     blue, green, pol_2 = np.asarray(values, np.float64).T
     inputs = pd.DataFrame({"green": green, "blue": blue, "pol_2": pol_2})
     inputs = inputs.assign(red=_RED, pol_1=_POL_1)
@@ -173,11 +173,6 @@ def _render(values: Float[np.ndarray, "b 3"]) -> UInt8[Array, "b 64 64 3"]:
 def _transmission(passing: Array) -> Float[Array, "... 3"]:
     """Of each colour, where `passing` [...] is the squared cosine of the polarisers' angle."""
     return jnp.asarray(_ALIGNED - _CROSSED) * passing[..., None] + jnp.asarray(_CROSSED)
-
-
-def _seen(light: Float[Array, "b 3"], passing: Float[Array, " b"]) -> Float[Array, "b 3"]:
-    """The colour of the hexagon, 0 to 1 unless overexposed, for lights from 0 to 1."""
-    return light @ jnp.asarray(_CAMERA.T) * _transmission(passing)
 
 
 @jax.jit
@@ -211,7 +206,8 @@ def _inside(values: Float[Array, "b 3"]) -> Array:
     """Can the tunnel be set so, is nothing overexposed, and is the angle the one that is read?"""
     blue, green, pol_2 = values.T
     lights = jnp.stack([jnp.full_like(blue, _RED), green, blue], axis=-1)
-    seen = _seen(lights / 255, jnp.cos(jnp.deg2rad(_POL_1 - pol_2)) ** 2)
+    passing = jnp.cos(jnp.deg2rad(_POL_1 - pol_2)) ** 2
+    seen = lights / 255 @ jnp.asarray(_CAMERA.T) * _transmission(passing)
     settable = ((lights >= 0) & (lights <= 255)).all(1)
     return settable & (jnp.abs(pol_2) <= 45) & (seen <= 1).all(1)
 

@@ -184,11 +184,12 @@ def _packed(rows: list[_Row]) -> list[list[_Row]]:
     """Rows of images on as few lines as their order allows, with a cell between two."""
     lines, free = [], 0
     for row in rows:
-        if len(row.images) > free:
+        wide = max(len(row.images), _LEAST_CELLS)
+        if wide > free:
             lines.append([])
             free = _CELLS
         lines[-1].append(row)
-        free -= max(len(row.images), _LEAST_CELLS) + 1
+        free -= wide + 1
     return lines
 
 
@@ -390,8 +391,7 @@ def _tables(dataset: Dataset) -> _Band:
     if info.graph is not None:
         parts.append((0.3 + 0.75 * len(_layers(info)), lambda axes: _graph(axes, info)))
     if all(info.factor_sizes):
-        labelled = {name: dataset.fully_labelled(i) for name, i in dataset.splits.items()}
-        table = transitions.count_table(dataclasses.replace(dataset, splits=labelled))
+        table = _transition_table(dataset)
         parts.append((_LINE * len(table), lambda axes: _text(axes, table)))
     continuous = [f for f, size in enumerate(info.factor_sizes) if not size][:_MOST_FACTORS]
     columns = 2 if len(continuous) <= 8 else 4
@@ -411,13 +411,23 @@ def _tables(dataset: Dataset) -> _Band:
     return _Band(max(_LINE * len(lines), heights) + 2 * gap, draw)
 
 
+def _transition_table(dataset: Dataset) -> list[str]:
+    info, labelled = dataset.info, {}
+    names = tuple(named(info, factor) for factor in range(info.num_factors))
+    info = dataclasses.replace(info, factor_names=names, unordered=())
+    for split, index in dataset.splits.items():
+        labelled[split] = dataset.fully_labelled(index)
+    return transitions.count_table(dataclasses.replace(dataset, info=info, splits=labelled))
+
+
 def _wrapped_row(line: str, width: int) -> list[str]:
     """A row of the table of factors; what follows the first columns goes on below itself."""
     return textwrap.wrap(line, width, subsequent_indent=" " * VALUES_AT)
 
 
 def _histogram(axes: Axes, dataset: Dataset, factor: int) -> None:
-    column = dataset.values[:, factor]
+    # In full precision, or NumPy finds no room for so many bins in a narrow range.
+    column = dataset.values[:, factor].astype(np.float64)
     axes.hist(column[np.isfinite(column)], bins=60, color="0.4", histtype="stepfilled")
     axes.set_title(named(dataset.info, factor), loc="left", fontsize=8, pad=2, parse_math=False)
     axes.set_yticks([])

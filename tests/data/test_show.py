@@ -205,6 +205,37 @@ def test_forty_factors_fit_on_a_page():
     assert "and 1 factors more" in titles
 
 
+def _plain(columns: list[np.ndarray], sizes: tuple[int, ...], *, repeats: bool) -> data.Dataset:
+    values = np.stack(columns, 1).astype(np.float32)
+    count, many = values.shape
+    known = np.isfinite(values)
+    info = data.Info(
+        "own:x", tuple("abc"[:many]), sizes, (False,) * many, (8, 8, 1), "", "", "", count=count,
+        repeats=repeats, partly_labelled=not known.all(),
+    )  # fmt: skip
+    indices = np.where(np.array(sizes) > 0, np.where(known, values, -1), 0).astype(np.int32)
+    splits = {"train": np.arange(count), "validation": np.arange(0), "test": np.arange(0)}
+    return data.Dataset(info, np.zeros((count, 8, 8, 1), np.uint8), indices, splits, values)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "said"),
+    [
+        (_plain([np.full(50, np.nan), np.arange(50)], (0, 0), repeats=True), "no labels"),
+        (_plain([np.full(50, np.nan), np.arange(50) % 2], (3, 2), repeats=True), "no training"),
+        (_plain([1e8 + 8 * (np.arange(50) % 2)], (0,), repeats=True), "1e+08 to 1e+08"),
+        (_plain([5e37 * np.arange(-5, 5)], (0,), repeats=True), "-2.5e+38 to 2e+38"),
+        (_plain([np.array([3.0])], (0,), repeats=True), "3 to 3, mean 3, std 0"),
+        (_plain([np.arange(6), np.arange(6)[::-1]], (6, 6), repeats=False), "a: 1 of 6 values"),
+        (_plain([np.arange(6)], (6,), repeats=False), "a: 6 of 6 values: 0, 1, 2, 3, 4, 5"),
+    ],
+)
+def test_odd_data_sets_have_a_sheet(dataset, said, tmp_path):
+    """Without labels, of one image, of huge or hardly different values, without any neighbours."""
+    assert said in _words(dataset)
+    show._sheet(dataset, None).savefig(tmp_path / "sheet.png", dpi=20)
+
+
 def test_names_are_never_read_as_mathematics(tmp_path):
     """`\\frac` without arguments is an error in mathematics: drawing would fail."""
     figure = show._sheet(_photographs(), None)

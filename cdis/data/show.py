@@ -488,6 +488,6 @@ def _graph(axes: Axes, info: Info) -> None:
             "patchA": nodes[cause].get_bbox_patch(),
             "patchB": nodes[effect].get_bbox_patch(),
             # Around the layers between.
-            "connectionstyle": f"arc3,rad={0.25 if far else 0}",
+            "connectionstyle": f"arc3,rad={0.4 if far else 0}",
         }
         axes.annotate("", place[effect], place[cause], arrowprops=arrow, zorder=1)

@@ -88,14 +88,16 @@ def measure(subject: Subject, measurements: Sequence[Measurement] = MEASUREMENTS
 def _predictor(
     dataset: Dataset, data_dir: str | None, steps: int, progress: Progress
 ) -> predictors.FactorPredictor | None:
-    """Trains or loads the factor predictor; None if a factor is continuous."""
-    if not all(dataset.info.factor_sizes):
+    """Trains or loads the factor predictor; None if there are no labels to train it on."""
+    if not np.isfinite(dataset.values[dataset.splits["train"]]).any(1).any():
         return None
     return predictors.factor_predictor(
         dataset.images,
         dataset.factors,
         dataset.info.factor_sizes,
+        values=dataset.values,
         train_index=dataset.splits["train"],
+        validation_index=dataset.splits["validation"],
         test_index=dataset.splits["test"],
         cache=data.directory(data_dir) / "factor_predictors",
         steps=steps,

@@ -13,7 +13,7 @@ module that `METRICS` names. Further functions for users:
     downstream           synthetic_label, sample_efficiency, distributional_robustness
     retrieval            action_retrieval
     codes                code_usage, node_factor_information, specialisation
-    factor_predictor     factor_predictor, factor_accuracy: factors predicted from images
+    factor_predictor     factor_predictor, factor_scores: factors predicted from images
     intervals            confidence intervals of means and proportions
 """
 

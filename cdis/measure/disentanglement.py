@@ -31,7 +31,8 @@ def _measure(subject: Subject) -> Measured:
 
     Discrete factors are scored on all splits, because several scores fix one factor while all
     others vary, which needs the complete grid of factors. If any factor is continuous, all are
-    scored on the test split. Images that lack a label are left out. A representation that cannot be scored, such as collapsed codes, has a "reason" instead.
+    scored on the test split. Images that lack a label are left out. A representation that cannot
+    be scored, such as collapsed codes, has a "reason" instead.
     """
     if reason := subject.too_few_labels:
         return Measured({"disentanglement": {"reason": reason}})

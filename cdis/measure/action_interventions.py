@@ -202,7 +202,7 @@ def _plot(info: Info, arrays: Arrays) -> Figure:
     images, results = arrays["intervention_images"], arrays["intervention_results"]
     right, valid = arrays["intervention_right"], arrays["intervention_valid"]
     columns = 1 + info.num_actions
-    figure = figures.image_grid(len(images), columns)
+    figure = figures.image_grid(len(images), columns, images.shape[1:])
     titles = ["image", *figures.action_labels(info)]
     for row, column in np.ndindex(len(images), columns):
         axes = figure.add_subplot(len(images), columns, row * columns + column + 1)

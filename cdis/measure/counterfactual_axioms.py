@@ -35,7 +35,9 @@ def _applies(subject: Subject) -> bool:
 
 
 def _sets_factors(subject: Subject) -> bool:
-    return subject.method.factors.do is not None and subject.info.value_std is not None
+    factors, info = subject.method.factors, subject.info
+    all_labelled = factors.num_labelled == info.num_factors
+    return factors.do is not None and all_labelled and info.value_std is not None
 
 
 def _acts(subject: Subject) -> bool:

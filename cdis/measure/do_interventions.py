@@ -253,12 +253,9 @@ def _figures(info: Info, metrics: Metrics, arrays: Arrays) -> list[Picture]:
 
 def _tables(info: Info, metrics: Metrics) -> Tables:
     sections, columns = metrics["interventions"], []
-    score = "R² (of categories, accuracy)" if sections.get("categories") else "R²"
+    score = "R² or accuracy" if sections.get("categories") else "R²"
     if _is_estimated(metrics):
-        columns += [
-            Column(f"{score} read from real images", sections["reader"]),
-            Column("R² of the regression on its causes", sections["explained"]),
-        ]
+        columns.append(Column("R² of the regression on its causes", sections["explained"]))
     for cause in info.factor_names:
         scores = sections.get(f"{_SECTION}{cause}")
         if scores is not None:
@@ -277,14 +274,14 @@ def _plot(name: str, factor: int, arrays: Arrays) -> Figure:
     values, chosen = np.unique(arrays["do_values"][factor], return_index=True)
     results = arrays["do_results"][factor][:, chosen]
     titles = ["image", *(f"{value:.3g}" for value in values)]
-    figure = figures.image_grid(len(images), len(titles))
+    figure = figures.image_grid(len(images), len(titles), images.shape[1:])
     for row, image in enumerate(images):
         for column, shown in enumerate((image, *results[row])):
             axes = figure.add_subplot(len(images), len(titles), row * len(titles) + column + 1)
             figures.show(axes, shown, edge=figures.LINE if column else figures.ORANGE)
             if row == 0:
                 axes.set_title(titles[column], fontsize=11)
-    figure.suptitle(f"do({name} = ...)", y=1.06, fontsize=12)
+    figure.suptitle(f"do({name} = ...)", y=1 + 0.55 / figure.get_figheight(), fontsize=12)
     return figure
 
 

@@ -148,7 +148,7 @@ def _tables(info: Info, metrics: Metrics) -> Tables:
 def _plot(images: np.ndarray, decoded: np.ndarray) -> Figure:
     """Images in one row, reconstructions in the other."""
     count = len(images)
-    figure = figures.image_grid(2, count)
+    figure = figures.image_grid(2, count, images.shape[1:])
     for row, (name, shown) in enumerate((("image", images), ("decoded", decoded))):
         for column, image in enumerate(shown):
             axes = figure.add_subplot(2, count, row * count + column + 1)

@@ -196,6 +196,10 @@ def shade_dataset():
     return Dataset(SHADE, shade(values), np.zeros((300, 3), np.int32), splits, values)
 
 
+#: Reads three grey levels, as a trained predictor would.
+SHADE_PREDICTOR = FactorPredictor(
+    lambda images: np.asarray(_referee(images)), np.array([0.99, 0.98, 0.97])
+)
 INDEX = ("train", "validation", "test")
 
 
@@ -286,7 +290,7 @@ def sees_the_tint(labelled: bool) -> Method:
     )
 
 
-def fake_workdir(monkeypatch, method=None, of=dataset, mechanism=None):
+def fake_workdir(monkeypatch, method=None, of=dataset, mechanism=None, predictor=PREDICTOR):
     """Makes `evaluate` and `report` find a method trained for 7 steps, whatever the workdir."""
     config = common()
     config.method, config.data.name = "oracle", of().info.name
@@ -296,4 +300,4 @@ def fake_workdir(monkeypatch, method=None, of=dataset, mechanism=None):
     monkeypatch.setattr(evaluation, "make_method", lambda *_: method or oracle())
     monkeypatch.setattr(evaluation.data, "load", lambda *_: of())
     monkeypatch.setattr(evaluation.data, "mechanism", lambda _: mechanism)
-    monkeypatch.setattr(evaluation.predictors, "factor_predictor", lambda *_, **__: PREDICTOR)
+    monkeypatch.setattr(evaluation.predictors, "factor_predictor", lambda *_, **__: predictor)

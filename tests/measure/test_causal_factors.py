@@ -4,15 +4,16 @@ import json
 
 import numpy as np
 import pytest
-from oracles import SHADE, SHADE_MECHANISM, measured_causes, shade_dataset, shade_oracle
+from oracles import (
+    SHADE,
+    SHADE_MECHANISM,
+    SHADE_PREDICTOR,
+    measured_causes,
+    shade_dataset,
+    shade_oracle,
+)
 
 from cdis.measure import do_interventions
-from cdis.metrics.factor_predictor import FactorPredictor
-
-#: Reads three grey levels, as a trained predictor would.
-READER = FactorPredictor(
-    lambda images: np.asarray(SHADE_MECHANISM.referee(images)), np.array([0.99, 0.98, 0.97])
-)
 
 
 @pytest.mark.parametrize("follows", [True, False])
@@ -56,7 +57,7 @@ def test_causal_factors(follows):
 
 def test_without_a_mechanism_the_truth_is_a_regression():
     dataset = shade_dataset()
-    metrics, _ = measured_causes(shade_oracle(follows=True), dataset, predictor=READER)
+    metrics, _ = measured_causes(shade_oracle(follows=True), dataset, predictor=SHADE_PREDICTOR)
     json.dumps(metrics, allow_nan=False)
     found = metrics["interventions"]
     assert found["truth"] == "regression"
@@ -72,7 +73,9 @@ def test_without_a_mechanism_the_truth_is_a_regression():
     assert metrics["reconstruction"]["factor_r2_real_images"] == 0.97
     assert metrics["reconstruction"]["factor_r2"] == pytest.approx(1)
 
-    nothing, _ = measured_causes(shade_oracle(False, sets=False), dataset, predictor=READER)
+    nothing, _ = measured_causes(
+        shade_oracle(False, sets=False), dataset, predictor=SHADE_PREDICTOR
+    )
     for name in SHADE.factor_names:
         scores = nothing["interventions"][f"do_{name}"]
         unchanged = {kind: scores[kind] for kind in ("hit", "propagation", "drift")}

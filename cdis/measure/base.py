@@ -173,11 +173,18 @@ class Measurement(NamedTuple):
     scores: Mapping[str, str] = _NOTHING
 
     def is_in(self, metrics: Metrics) -> bool:
-        """Do these metrics have its section, with more in it than a "reason" why there is none?"""
-        section = metrics.get(self.section or self.name)
-        return section is not None and not (
-            isinstance(section, dict) and set(section) == {"reason"}
-        )
+        """Do these metrics have its section, with more in it than a "reason" why it is empty?"""
+        section = self.section or self.name
+        return section in metrics and section not in reasons(metrics)
+
+
+def reasons(metrics: Metrics) -> dict[str, str]:
+    """Why sections of metrics.json could not be measured, by section."""
+    return {
+        section: scores["reason"]
+        for section, scores in metrics.items()
+        if isinstance(scores, dict) and set(scores) == {"reason"}
+    }
 
 
 def interval(scores: dict[str, Any], name: str) -> str:

@@ -6,7 +6,8 @@ counterfactual image models", ICLR 2023 (arXiv 2303.01274):
 - composition: an intervention that changes nothing leaves the image alone, once and repeatedly;
 - reversibility: setting a factor and setting it back leads back;
 - effectiveness: the factor has the value that it was set to. This one needs something that reads
-  factors; it is the "hit" of `cdis.measure.do_interventions`.
+  factors; it is the "hit" of `cdis.measure.do_interventions`. A method that ignores interventions
+  obeys the other two.
 
 Differences are mean absolute pixel differences, for pixels in [0, 1], to an image's reconstruction,
 so that the quality of reconstructions plays no part. "random_pairs" is the scale to hold them

@@ -174,7 +174,7 @@ def _scores(
             wanted[inside],
             factor,
             np.array(info.graph),
-            np.where(truth.categorical, 1, std),
+            np.where(truth.categorical | (std == 0), 1, std),
             truth.categorical.tolist(),
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 from cdis import data
 from cdis.data.info import Dataset
 from cdis.files import write_bytes
-from cdis.measure.base import Arrays, Measured, Measurement, Metrics, Progress, Subject
+from cdis.measure.base import Arrays, Measured, Measurement, Metrics, Progress, Subject, reasons
 from cdis.measure.catalogue import MEASUREMENTS
 from cdis.metrics import factor_predictor as predictors
 from cdis.trained import Trained
@@ -78,6 +78,8 @@ def measure(subject: Subject, measurements: Sequence[Measurement] = MEASUREMENTS
     for measurement in measurements:
         if measurement.applies(subject):
             measured = measurement.measure(subject)
+            for section, reason in reasons(measured.scores).items():
+                subject.progress(f"{section}: not measured. {reason}")
             arrays |= measured.arrays
             for section, scores in measured.scores.items():
                 before = metrics.get(section)

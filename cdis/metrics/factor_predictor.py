@@ -42,7 +42,6 @@ _EVALUATION_BATCH = 256
 class _Recipe(NamedTuple):
     """How a network is trained."""
 
-    version: int
     steps: int
     dropout: float  #: share of features
     fade: bool  #: whether images are faded
@@ -51,11 +50,11 @@ class _Recipe(NamedTuple):
 
 def _plain(steps: int) -> _Recipe:
     """For many images whose factors are all discrete and known."""
-    return _Recipe(VERSION, steps, dropout=0.0, fade=True, choices=1)
+    return _Recipe(steps, dropout=0.0, fade=True, choices=1)
 
 
 def _careful(steps: int) -> _Recipe:
-    return _Recipe(VERSION, steps, dropout=0.3, fade=False, choices=10)
+    return _Recipe(steps, dropout=0.3, fade=False, choices=10)
 
 
 class FactorNetwork(nn.Module):

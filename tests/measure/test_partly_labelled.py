@@ -16,7 +16,8 @@ from oracles import (
     without_labels,
 )
 
-from cdis.measure import headlines
+from cdis.config import common
+from cdis.measure import headlines, page
 from cdis.metrics.factor_predictor import FactorPredictor
 
 
@@ -104,6 +105,11 @@ def test_too_few_labels_are_a_reason_and_no_score():
         assert "reconstruction" in metrics and "axioms" in metrics
         lines = _lines(metrics)
         assert lines and not any("do(" in line for line in lines)
+        of = bars if metrics is few else shades
+        shown = page.html_page(
+            "", of.info, common(), {"step": 1} | metrics, headlines=(), tables=(), pictures=()
+        )
+        assert "Not measured: interventions. Only 49 of" in shown
     alone = without_labels(bars, np.arange(len(bars.images))[1:], 0)
     assert "one step" in measured(oracle(), of=alone)[0]["action_retrieval"]["reason"]
 

@@ -82,7 +82,8 @@ def test_categories():
 
     found = graph_regression.fit(draw(800), graph, kinds)
     values = draw(400)
-    assert found.explained(values)[2] > 0.8
+    share = found.explained(values)[2]
+    assert share is not None and share > 0.8
     low = found.counterfactual(values, 0, np.full(400, -0.9))
     high = found.counterfactual(values, 0, np.full(400, 0.9))
     assert low[values[:, 1] < 2, 2].max() == 0 and high[:, 2].min() == 5

@@ -37,6 +37,9 @@ FEW_IMAGES = 1500
 STEPS = 600
 _BATCH = 128
 _EVALUATION_BATCH = 256
+#: The best of so many states during training is kept, by the loss of validation images.
+_STATES = 10
+_VALIDATION_IMAGES = 1000  # and up to twice as many
 
 
 class _Recipe(NamedTuple):
@@ -45,16 +48,16 @@ class _Recipe(NamedTuple):
     steps: int
     dropout: float  #: share of features
     fade: bool  #: whether images are faded
-    choices: int  #: the best of so many states is kept, by the loss of validation images
 
 
 def _plain(steps: int) -> _Recipe:
     """For many images whose factors are all discrete and known."""
-    return _Recipe(steps, dropout=0.0, fade=True, choices=1)
+    return _Recipe(steps, dropout=0.0, fade=True)
 
 
 def _careful(steps: int) -> _Recipe:
-    return _Recipe(steps, dropout=0.3, fade=False, choices=10)
+    """For few images, continuous factors or missing labels."""
+    return _Recipe(steps, dropout=0.3, fade=False)
 
 
 class FactorNetwork(nn.Module):
@@ -170,7 +173,7 @@ def factor_predictor(
       progress: called with lines of text during training.
 
     Raises:
-      ValueError: a factor is continuous, but there are no `values`.
+      ValueError: a factor is continuous, but there are no `values`; or there are no labels.
     """
     if values is None and not all(factor_sizes):
         raise ValueError("continuous factors need `values`")
@@ -178,15 +181,18 @@ def factor_predictor(
     complete = all(factor_sizes) and np.isfinite(wanted[train_index]).all()
     plain = complete and len(train_index) >= FEW_IMAGES
     recipe = (_plain if plain else _careful)(steps)
-    data = _Data(images, wanted, train_index, np.array([], int))
+    held_out = np.array([], int) if plain or validation_index is None else validation_index
+    train, validation = (
+        index[np.isfinite(wanted[index]).any(1)] for index in (train_index, held_out)
+    )
+    if not len(train):
+        raise ValueError("no training image has a label")
+    validation = validation[:: max(len(validation) // _VALIDATION_IMAGES, 1)]
+    data = _Data(images, wanted, train, validation)
     fingerprint = _fingerprint(images, factors, train_index, steps, seed)
     if not plain:
-        held_out = data.validation if validation_index is None else validation_index
-        data = data._replace(
-            train=train_index[np.isfinite(wanted[train_index]).any(1)], validation=held_out
-        )
         more = hashlib.sha256(repr((fingerprint, recipe, factor_sizes)).encode())
-        for array in (wanted, held_out):
+        for array in (wanted, validation):
             more.update(np.ascontiguousarray(array).tobytes())
         fingerprint = more.hexdigest()[:20]
     scale = _scale(wanted[data.train], factor_sizes)
@@ -268,7 +274,7 @@ def _train(
         params, state, value = _update(network, recipe, params, state, *batch_of(rows), step_key)
         if (step + 1) % 250 == 0 or step + 1 == steps:
             progress(f"factor predictor: step {step + 1} of {steps}, loss {float(value):.4f}")
-        if len(data.validation) and (step + 1) % max(steps // recipe.choices, 1) == 0:
+        if len(data.validation) and (step + 1) % max(steps // _STATES, 1) == 0:
             error = in_chunks(
                 lambda rows, now=params: _losses(network, now, *batch_of(rows)),
                 data.validation,

@@ -33,12 +33,14 @@ MAX_DESCRIBED = 256  # images; the graph of each action is averaged over them
 
 
 def _applies(subject: Subject) -> bool:
-    return subject.method.actions.describe is not None
+    return subject.method.actions.describe is not None and subject.has_steps
 
 
 def _measure(subject: Subject) -> Measured:
+    if reason := subject.too_few_labels:
+        return Measured({"graph": {"reason": reason}})
     info = subject.info
-    chosen = sample(subject.test, MAX_DESCRIBED)
+    chosen = sample(subject.labelled, MAX_DESCRIBED)
     by_action = [_mean_graph(subject, action, chosen) for action in range(info.num_actions)]
     means = {name: np.stack([graph[name] for graph in by_action]) for name in by_action[0]}
     mask = means["mask"]
@@ -94,7 +96,8 @@ def _node_information(subject: Subject) -> Float[np.ndarray, "nodes factors"] | 
     """
     if subject.method.encode is None or subject.method.codes is None:
         return None
-    index = sample(np.arange(len(subject.dataset.images)), MAX_IMAGES)
+    everything = np.arange(len(subject.dataset.images))
+    index = sample(subject.dataset.fully_labelled(everything), MAX_IMAGES)
     return node_factor_information(
         subject.encode(index)["codes"],
         subject.dataset.factors[index],

@@ -53,11 +53,17 @@ class _Trials:
 
 
 def _applies(subject: Subject) -> bool:
-    return subject.method.actions.intervene is not None and subject.predictor is not None
+    return (
+        subject.method.actions.intervene is not None
+        and subject.has_steps
+        and subject.predictor is not None
+    )
 
 
 def _measure(subject: Subject) -> Measured:
-    chosen = sample(subject.test, MAX_INTERVENED)
+    if reason := subject.too_few_labels:
+        return Measured({"interventions": {"reason": reason}})
+    chosen = sample(subject.labelled, MAX_INTERVENED)
     scores = _scores(subject, chosen)
     if can_reconstruct(subject):
         error = squared_error(reconstruct(subject, chosen), subject.dataset.images[chosen])
@@ -114,11 +120,12 @@ def _errors(
 def _find_images(factors: Int[np.ndarray, "n f"], dataset: Dataset) -> Int[np.ndarray, " n"]:
     """The image with each row of factors, in any split; -1 if none or several have them."""
     sizes = dataset.info.factor_sizes
-    cell = np.ravel_multi_index(tuple(dataset.factors.T.astype(np.int64)), sizes)
+    images = dataset.fully_labelled(np.arange(len(dataset.factors)))
+    cell = np.ravel_multi_index(tuple(dataset.factors[images].T.astype(np.int64)), sizes)
     cells, first, count = np.unique(cell, return_index=True, return_counts=True)
     wanted = np.ravel_multi_index(tuple(factors.T.astype(np.int64)), sizes)
     place = np.searchsorted(cells, wanted).clip(0, len(cells) - 1)
-    return np.where((cells[place] == wanted) & (count[place] == 1), first[place], -1)
+    return np.where((cells[place] == wanted) & (count[place] == 1), images[first[place]], -1)
 
 
 def _intervene(
@@ -195,7 +202,7 @@ def _plot(info: Info, arrays: Arrays) -> Figure:
     images, results = arrays["intervention_images"], arrays["intervention_results"]
     right, valid = arrays["intervention_right"], arrays["intervention_valid"]
     columns = 1 + info.num_actions
-    figure = figures.image_grid(len(images), columns)
+    figure = figures.image_grid(len(images), columns, images.shape[1:])
     titles = ["image", *figures.action_labels(info)]
     for row, column in np.ndindex(len(images), columns):
         axes = figure.add_subplot(len(images), columns, row * columns + column + 1)

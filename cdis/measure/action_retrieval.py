@@ -35,12 +35,15 @@ MAX_PAIRS = 20_000
 
 
 def _applies(subject: Subject) -> bool:
-    return subject.method.actions.retrieve is not None
+    return subject.method.actions.retrieve is not None and subject.has_steps
 
 
 def _measure(subject: Subject) -> Measured:
     dataset, info = subject.dataset, subject.info
-    pairs = transitions.build(dataset.factors, info, subject.test)
+    pairs = transitions.build(dataset.factors, info, subject.labelled)
+    if not len(pairs.action):
+        reason = "No two labelled test images are one step of one factor apart."
+        return Measured({"action_retrieval": {"reason": reason}})
     chosen = sample(np.arange(len(pairs.action)), MAX_PAIRS)
     x, y, action = pairs.x[chosen], pairs.y[chosen], pairs.action[chosen]
 

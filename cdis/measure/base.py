@@ -13,6 +13,7 @@ from jaxtyping import Int
 from cdis.chunks import in_chunks
 from cdis.data import Mechanism
 from cdis.data.info import Dataset, Info
+from cdis.measure import reading
 from cdis.methods.base import Method
 from cdis.metrics.factor_predictor import FactorPredictor
 from cdis.trained import BATCH, Trained
@@ -26,6 +27,8 @@ Metrics = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]
 Progress = Callable[[str], None]
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+#: Fewer labelled test images than this are not measured, if there are more without labels.
+MIN_LABELLED = 50
 
 
 class Subject:
@@ -69,8 +72,32 @@ class Subject:
         return self.dataset.splits["test"]
 
     @cached_property
+    def labelled(self) -> Int[np.ndarray, " n"]:
+        """Indices of the test images whose labels are all known."""
+        return self.dataset.fully_labelled(self.test)
+
+    @property
+    def too_few_labels(self) -> str | None:
+        """Why test images cannot be compared with their labels; None if they can."""
+        if len(self.labelled) >= min(MIN_LABELLED, len(self.test)):
+            return None
+        return (
+            f"Only {len(self.labelled)} of {len(self.test)} test images have all their labels; at "
+            f"least {MIN_LABELLED} are needed."
+        )
+
+    @property
+    def has_steps(self) -> bool:
+        """Are there actions? A continuous factor has no steps."""
+        return all(self.info.factor_sizes)
+
+    @cached_property
     def predictor(self) -> FactorPredictor | None:
-        """Reads factors from images; None if a factor is continuous."""
+        """Reads factors from images: the mechanism's referee, if it reads them all as numbers, or
+        what `find_predictor` found; None if there is neither.
+        """
+        if self.mechanism is not None and not any(self.info.factor_sizes):
+            return reading.referee(self.mechanism, self.dataset)
         return self._find_predictor()
 
     def encode(self, index: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
@@ -146,8 +173,18 @@ class Measurement(NamedTuple):
     scores: Mapping[str, str] = _NOTHING
 
     def is_in(self, metrics: Metrics) -> bool:
-        """Do these metrics have its section?"""
-        return (self.section or self.name) in metrics
+        """Do these metrics have its section, with more in it than a "reason" why it is empty?"""
+        section = self.section or self.name
+        return section in metrics and section not in reasons(metrics)
+
+
+def reasons(metrics: Metrics) -> dict[str, str]:
+    """Why sections of metrics.json could not be measured, by section."""
+    return {
+        section: scores["reason"]
+        for section, scores in metrics.items()
+        if isinstance(scores, dict) and set(scores) == {"reason"}
+    }
 
 
 def interval(scores: dict[str, Any], name: str) -> str:

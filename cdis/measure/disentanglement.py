@@ -30,16 +30,20 @@ def _measure(subject: Subject) -> Measured:
     """Scores of "vectors" and, for a method with codes, of "codes".
 
     Discrete factors are scored on all splits, because several scores fix one factor while all
-    others vary, which needs the complete grid of factors. Continuous factors are scored on the test
-    split. A representation that cannot be scored, such as collapsed codes, has a "reason" instead.
+    others vary, which needs the complete grid of factors. If any factor is continuous, all are
+    scored on the test split. Images that lack a label are left out. A representation that cannot
+    be scored, such as collapsed codes, has a "reason" instead.
     """
+    if reason := subject.too_few_labels:
+        return Measured({"disentanglement": {"reason": reason}})
     start = time.perf_counter()
     dataset = subject.dataset
     continuous = [size == 0 for size in subject.info.factor_sizes]
     if any(continuous):
-        split, index, for_vectors = "test", subject.test, CONTINUOUS_SCORES
+        split, index, for_vectors = "test", subject.labelled, CONTINUOUS_SCORES
     else:
-        split, index, for_vectors = "all", np.arange(len(dataset.images)), VECTOR_SCORES
+        everything = dataset.fully_labelled(np.arange(len(dataset.images)))
+        split, index, for_vectors = "all", everything, VECTOR_SCORES
     index = sample(index, MAX_SCORED)
     factors = (dataset.values if any(continuous) else dataset.factors)[index]
     representation = subject.encode(index)

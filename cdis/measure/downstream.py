@@ -53,7 +53,9 @@ def _measure(subject: Subject) -> Measured:
     trained on tinted images can be expected to represent the tint. "all_labels" has an agreement of
     0.8 in training, "few_labels" 0.9 and `FEW_LABELS` training images.
     """
-    index = sample(subject.test, MAX_DOWNSTREAM)
+    if reason := subject.too_few_labels:
+        return Measured({"downstream": {"reason": reason}})
+    index = sample(subject.labelled, MAX_DOWNSTREAM)
     values = subject.dataset.values[index]
     tint = np.random.default_rng(SEED).integers(0, 2, len(subject.dataset.images))
     plain, with_tint = subject.encode(index)["vectors"], _encode_tinted(subject, index, tint)

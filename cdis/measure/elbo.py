@@ -14,14 +14,16 @@ def _applies(subject: Subject) -> bool:
 
 
 def _measure(subject: Subject) -> Measured:
-    """The mean over images of the bound in nats, with one sample of the latents each."""
+    """The mean over labelled images of the bound in nats, with one sample of the latents each."""
+    if reason := subject.too_few_labels:
+        return Measured({"elbo": {"reason": reason}})
     dataset, key = subject.dataset, jax.random.key(SEED)
 
     def bound(rows: np.ndarray) -> np.ndarray:
         own_key = jax.random.fold_in(key, rows[0])
         return subject.trained.elbo(dataset.images[rows], dataset.values[rows], own_key)
 
-    mean = float(in_chunks(bound, sample(subject.test, MAX_IMAGES), size=BATCH).mean())
+    mean = float(in_chunks(bound, sample(subject.labelled, MAX_IMAGES), size=BATCH).mean())
     subject.progress(f"ELBO: {mean:.1f} nats per image")
     return Measured({"elbo": mean})
 

@@ -11,7 +11,7 @@ import numpy as np
 from cdis import data
 from cdis.data.info import Dataset
 from cdis.files import write_bytes
-from cdis.measure.base import Arrays, Measured, Measurement, Metrics, Progress, Subject
+from cdis.measure.base import Arrays, Measured, Measurement, Metrics, Progress, Subject, reasons
 from cdis.measure.catalogue import MEASUREMENTS
 from cdis.metrics import factor_predictor as predictors
 from cdis.trained import Trained
@@ -78,6 +78,8 @@ def measure(subject: Subject, measurements: Sequence[Measurement] = MEASUREMENTS
     for measurement in measurements:
         if measurement.applies(subject):
             measured = measurement.measure(subject)
+            for section, reason in reasons(measured.scores).items():
+                subject.progress(f"{section}: not measured. {reason}")
             arrays |= measured.arrays
             for section, scores in measured.scores.items():
                 before = metrics.get(section)
@@ -88,14 +90,16 @@ def measure(subject: Subject, measurements: Sequence[Measurement] = MEASUREMENTS
 def _predictor(
     dataset: Dataset, data_dir: str | None, steps: int, progress: Progress
 ) -> predictors.FactorPredictor | None:
-    """Trains or loads the factor predictor; None if a factor is continuous."""
-    if not all(dataset.info.factor_sizes):
+    """Trains or loads the factor predictor; None if there are no labels to train it on."""
+    if not np.isfinite(dataset.values[dataset.splits["train"]]).any(1).any():
         return None
     return predictors.factor_predictor(
         dataset.images,
         dataset.factors,
         dataset.info.factor_sizes,
+        values=dataset.values,
         train_index=dataset.splits["train"],
+        validation_index=dataset.splits["validation"],
         test_index=dataset.splits["test"],
         cache=data.directory(data_dir) / "factor_predictors",
         steps=steps,

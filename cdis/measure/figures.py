@@ -42,9 +42,10 @@ def fixed_figure(width: float, height: float) -> Figure:
     return _figure(width, height)
 
 
-def image_grid(rows: int, columns: int) -> Figure:
-    """An empty figure for many small images."""
-    figure = fixed_figure(1.15 * columns, 1.15 * rows)
+def image_grid(rows: int, columns: int, image_shape: tuple[int, ...]) -> Figure:
+    """An empty figure for many small images of a shape (height, width, channels)."""
+    height, width, _ = image_shape
+    figure = fixed_figure(1.15 * columns, 1.15 * rows * height / width)
     figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.08, hspace=0.08)
     return figure
 

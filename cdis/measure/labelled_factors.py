@@ -13,7 +13,9 @@ def _applies(subject: Subject) -> bool:
 
 
 def _measure(subject: Subject) -> Measured:
-    index = sample(subject.test, MAX_IMAGES)
+    if reason := subject.too_few_labels:
+        return Measured({"factors": {"reason": reason}})
+    index = sample(subject.labelled, MAX_IMAGES)
     latents = subject.encode(index)["vectors"][:, : subject.method.factors.num_labelled]
     scores = labelled_latents(latents, subject.dataset.values[index])
     scores["r2"] = dict(zip(subject.info.factor_names, scores["r2"], strict=True))

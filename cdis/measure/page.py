@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from cdis.config import to_json
 from cdis.data.info import Info
-from cdis.measure.base import Column, Headline, Metrics, Picture, Table, Tables
+from cdis.measure.base import Column, Headline, Metrics, Picture, Table, Tables, reasons
 from cdis.measure.figures import DPI, action_label
 
 _CSS = """
@@ -73,6 +73,10 @@ def html_page(
         f"{config.seed}. Unless noted otherwise, numbers are for held-out images (the test split) "
         "and deterministic; brackets are 95 % intervals of the sampling error.</p>",
         _cards(headlines),
+        *(
+            f"<p>Not measured: {_escape(section)}. {_escape(reason)}</p>"
+            for section, reason in reasons(metrics).items()
+        ),
         *(_picture(picture, png) for picture, png in pictures),
         *(_table(table) for table in _all_tables(info, tables)),
         "<h2>All numbers and the config</h2>",

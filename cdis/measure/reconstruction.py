@@ -21,8 +21,9 @@ from cdis.measure.base import (
     Subject,
     Tables,
 )
+from cdis.measure.reading import known_labels
 from cdis.measure.sampling import MAX_IMAGES, SEED, sample
-from cdis.metrics.factor_predictor import FactorPredictor, factor_accuracy
+from cdis.metrics.factor_predictor import FactorPredictor, factor_scores
 from cdis.ops.images import to_uint8
 from cdis.trained import BATCH
 
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SHOWN = 12
+#: Of discrete and of continuous factors.
+_READ = {
+    "factor_accuracy": "factors read correctly",
+    "factor_r2": "R² of the worst factor read",
+}
 
 
 def can_reconstruct(subject: Subject) -> bool:
@@ -62,11 +68,11 @@ def _measure(subject: Subject) -> Measured:
     }
     line = f"reconstruction: {len(index)} test images, mean squared error {scores['mse']:.5f}"
     if subject.predictor is not None:
-        scores |= _factor_accuracy(subject, subject.predictor, decoded, index)
-        line += (
-            f", factors read correctly {scores['factor_accuracy']:.3f} "
-            f"(from real images {scores['factor_accuracy_real_images']:.3f})"
-        )
+        scores |= _factor_scores(subject, subject.predictor, decoded, index)
+    for key, title in _READ.items():
+        if key in scores:
+            real = f"(from real images {scores[f'{key}_real_images']:.3f})"
+            line += f", {title} {scores[key]:.3f} {real}"
     subject.progress(line)
     shown = np.sort(np.random.default_rng(SEED).permutation(len(index))[:_SHOWN])
     return Measured(
@@ -78,19 +84,35 @@ def _measure(subject: Subject) -> Measured:
     )
 
 
-def _factor_accuracy(
+def _factor_scores(
     subject: Subject, predictor: FactorPredictor, decoded: np.ndarray, index: np.ndarray
 ) -> dict[str, Any]:
-    """How often the predictor reads the factors correctly, from reconstructions and real images."""
-    names = subject.info.factor_names
-    accuracy = factor_accuracy(predictor.predict(decoded), subject.dataset.factors[index])
-    real = predictor.real_accuracy
-    return {
-        "factor_accuracy": float(accuracy.mean()),
-        "factor_accuracy_per_factor": dict(zip(names, accuracy.tolist(), strict=True)),
-        "factor_accuracy_real_images": float(real.mean()),
-        "factor_accuracy_real_images_per_factor": dict(zip(names, real.tolist(), strict=True)),
+    """How well the predictor reads factors from reconstructions, and from real images.
+
+    Of discrete factors, how often it reads the right value, on average and each; of continuous
+    ones, R^2, the worst and each. A factor without labels has None.
+    """
+    info = subject.info
+    wanted = known_labels(subject.dataset, index)
+    scored = {
+        "": factor_scores(predictor.predict(decoded), wanted, info.factor_sizes),
+        "_real_images": predictor.real_score,
     }
+    discrete = np.array(info.factor_sizes) > 0
+    result: dict[str, Any] = {}
+    for title, chosen, summary in (
+        ("factor_accuracy", discrete, np.mean),
+        ("factor_r2", ~discrete, np.min),
+    ):
+        for images, scores in scored.items():
+            known = scores[chosen & np.isfinite(scores)]
+            if len(known):
+                result[f"{title}{images}"] = float(summary(known))
+                result[f"{title}{images}_per_factor"] = {
+                    info.factor_names[f]: float(scores[f]) if np.isfinite(scores[f]) else None
+                    for f in np.flatnonzero(chosen)
+                }
+    return result
 
 
 def _headlines(metrics: Metrics) -> list[Headline]:
@@ -98,10 +120,10 @@ def _headlines(metrics: Metrics) -> list[Headline]:
     lines = [
         Headline("reconstruction error", f"{scores['mse']:.5f}", "mean square, pixels in [0, 1]")
     ]
-    if "factor_accuracy" in scores:
-        note = f"from real images {scores['factor_accuracy_real_images']:.3f}"
-        value = f"{scores['factor_accuracy']:.3f}"
-        lines.append(Headline("factors read correctly from reconstructions", value, note))
+    for key, title in _READ.items():
+        if key in scores:
+            note = f"from real images {scores[f'{key}_real_images']:.3f}"
+            lines.append(Headline(f"{title} from reconstructions", f"{scores[key]:.3f}", note))
     return lines
 
 
@@ -113,12 +135,12 @@ def _figures(info: Info, metrics: Metrics, arrays: Arrays) -> list[Picture]:
 
 def _tables(info: Info, metrics: Metrics) -> Tables:
     scores = metrics["reconstruction"]
-    if "factor_accuracy" not in scores:
-        return Tables()
     return Tables(
-        by_factor=(
-            Column("read from real images", scores["factor_accuracy_real_images_per_factor"]),
-            Column("read from reconstructions", scores["factor_accuracy_per_factor"]),
+        by_factor=tuple(
+            Column(f"{prefix}read from {images}", scores[f"{key}{kind}_per_factor"])
+            for key, prefix in (("factor_accuracy", ""), ("factor_r2", "R² "))
+            if key in scores
+            for images, kind in (("real images", "_real_images"), ("reconstructions", ""))
         )
     )
 
@@ -126,7 +148,7 @@ def _tables(info: Info, metrics: Metrics) -> Tables:
 def _plot(images: np.ndarray, decoded: np.ndarray) -> Figure:
     """Images in one row, reconstructions in the other."""
     count = len(images)
-    figure = figures.image_grid(2, count)
+    figure = figures.image_grid(2, count, images.shape[1:])
     for row, (name, shown) in enumerate((("image", images), ("decoded", decoded))):
         for column, image in enumerate(shown):
             axes = figure.add_subplot(2, count, row * count + column + 1)

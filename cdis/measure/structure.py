@@ -30,7 +30,9 @@ def _applies(subject: Subject) -> bool:
 
 
 def _measure(subject: Subject) -> Measured:
-    index = sample(subject.test, MAX_IMAGES)
+    if reason := subject.too_few_labels:
+        return Measured({"structure": {"reason": reason}})
+    index = sample(subject.labelled, MAX_IMAGES)
     found = subject.trained.structure(subject.dataset.values[index])
     strength = np.asarray(found.edge_strength, np.float32)
     adjacency = np.asarray(found.adjacency, int)

@@ -7,13 +7,14 @@ module that `METRICS` names. Further functions for users:
     mic                  characteristic_matrix: MIC and TIC of two vectors
     graphs               structural_hamming_distance, structural_intervention_distance
     causal_interventions intervention_scores: do() on factors that cause one another
+    graph_regression     fit: counterfactuals of factors estimated from labels and a graph
     generativeness       extreme_interventions, interventional_scores: do() on single latents
     interventions        intervention_scores: one-step actions on factors
     labelled_latents     labelled_latents: one latent per factor
     downstream           synthetic_label, sample_efficiency, distributional_robustness
     retrieval            action_retrieval
     codes                code_usage, node_factor_information, specialisation
-    factor_predictor     factor_predictor, factor_accuracy: factors predicted from images
+    factor_predictor     factor_predictor, factor_scores: factors predicted from images
     intervals            confidence intervals of means and proportions
 """
 

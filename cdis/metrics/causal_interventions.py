@@ -59,6 +59,7 @@ def intervention_scores(
     factor: int,
     adjacency: Int[np.ndarray, "f f"],
     std: Float[np.ndarray, " f"] | Sequence[float],
+    categorical: Sequence[bool] | None = None,
 ) -> dict[str, Any]:
     """Score images under do(factor = value), for one factor and a range of values.
 
@@ -68,6 +69,8 @@ def intervention_scores(
       factor: the factor that was set.
       adjacency: ``[F, F]``, the true graph.
       std: standard deviation of each factor over the data set.
+      categorical: whether the values of each factor are mere names; by default none are. In place
+        of R^2 they have an accuracy, and their drift is the share of images in which they changed.
 
     Returns:
       ``hit``: R^2 of the measured values of the set factor against the values asked for.
@@ -89,11 +92,16 @@ def intervention_scores(
     std = np.asarray(std, np.float64)
     below = descendants(adjacency, factor)
     num_factors = len(adjacency)
+    named = np.zeros(num_factors, bool) if categorical is None else np.asarray(categorical, bool)
     _check_values(measured, counterfactual, std, num_factors)
 
     undefined: dict[int, str] = {}
 
+    right = (measured == counterfactual).mean(0)
+
     def explained(i: int) -> float | None:
+        if named[i]:
+            return float(right[i])
         try:
             return r_squared(measured[:, i], counterfactual[:, i], 1e-3 * std[i])
         except ValueError as error:
@@ -101,7 +109,7 @@ def intervention_scores(
             return None
 
     others = [i for i in range(num_factors) if i != factor and i not in below]
-    error = np.abs(measured - counterfactual).mean(0) / std
+    error = np.where(named, 1 - right, np.abs(measured - counterfactual).mean(0) / std)
     propagation = [explained(i) if i in below else None for i in range(num_factors)]
     drift = [float(error[i]) if i in others else None for i in range(num_factors)]
     return {

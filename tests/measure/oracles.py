@@ -107,22 +107,37 @@ def silent(line: str) -> None:
 
 
 def measured(
-    method: Method, variables=VARIABLES, predictor: FactorPredictor | None = PREDICTOR, **options
+    method: Method,
+    variables=VARIABLES,
+    predictor: FactorPredictor | None = PREDICTOR,
+    of: Dataset | None = None,
+    **options,
 ) -> Measured:
     """All measurements of a method on the bars."""
     subject = Subject(
         Trained(method, variables, INFO),
-        dataset(),
+        of or dataset(),
         find_predictor=lambda: predictor,
         progress=silent,
     )
     return measure.measure(subject, **options)
 
 
-def measured_causes(method: Method, of: Dataset, mechanism: Mechanism | None = None) -> Measured:
+def measured_causes(
+    method: Method,
+    of: Dataset,
+    mechanism: Mechanism | None = None,
+    predictor: FactorPredictor | None = None,
+) -> Measured:
     """All measurements of a method without variables on a data set of continuous factors."""
-    trained = Trained(method, {"params": {}}, of.info)
-    return measure.measure(Subject(trained, of, mechanism=mechanism, progress=silent))
+    subject = Subject(
+        Trained(method, {"params": {}}, of.info),
+        of,
+        mechanism=mechanism,
+        find_predictor=lambda: predictor,
+        progress=silent,
+    )
+    return measure.measure(subject)
 
 
 # Factors that cause one another: pixel 2 is pixel 0 plus pixel 1, and some noise of its own.
@@ -151,10 +166,17 @@ def _counterfactual(values, factor, value):
     return jnp.asarray(changed)
 
 
+def _referee(images):
+    """The first three grey levels of images in [-1, 1] or uint8."""
+    images = jnp.asarray(images)
+    grey = images if images.dtype == jnp.uint8 else (images + 1) * 127.5
+    return grey[:, 0, :3, 0].astype(jnp.float32)
+
+
 SHADE_MECHANISM = Mechanism(
     counterfactual=_counterfactual,
     render=lambda values: jnp.asarray(shade(np.asarray(values))),
-    referee=lambda images: (jnp.asarray(images)[:, 0, :3, 0] + 1) * 127.5,
+    referee=_referee,
     # One counterfactual in three is said to leave the frame.
     inside=lambda values: jnp.arange(len(values)) % 3 > 0,
 )
@@ -174,24 +196,52 @@ def shade_dataset():
     return Dataset(SHADE, shade(values), np.zeros((300, 3), np.int32), splits, values)
 
 
+#: Reads three grey levels, as a trained predictor would.
+SHADE_PREDICTOR = FactorPredictor(
+    lambda images: np.asarray(_referee(images)), np.array([0.99, 0.98, 0.97])
+)
 INDEX = ("train", "validation", "test")
 
 
-def shade_oracle(follows: bool) -> Method:
-    """Reads and renders pixels; under do() the sum follows its causes, or stays as it is."""
+def with_a_category():
+    """The shades, where "right" is one of three names, with the grey levels 0, 40 and 80."""
+    whole = shade_dataset()
+    info = dataclasses.replace(SHADE, factor_sizes=(0, 3, 0), unordered=("right",))
+    factors, values = whole.factors.copy(), whole.values.copy()
+    factors[:, 1] = np.random.default_rng(1).integers(0, 3, len(factors))
+    values[:, 1] = 40 * factors[:, 1]
+    values[:, 2] += values[:, 1] - whole.values[:, 1]
+    return Dataset(info, shade(values), factors, whole.splits, values)
+
+
+def without_labels(of: Dataset, index: np.ndarray, factor: int) -> Dataset:
+    """The data set where images of `index` lack their label of a factor."""
+    factors, values = of.factors.copy(), of.values.copy()
+    factors[index, factor], values[index, factor] = -1, np.nan
+    info = dataclasses.replace(of.info, partly_labelled=True)
+    return dataclasses.replace(of, info=info, factors=factors, values=values)
+
+
+def shade_oracle(follows: bool, sets: bool = True, off_by: float = 0.0) -> Method:
+    """Reads and renders pixels; under do() the sum follows its causes, or stays as it is.
+
+    Without `sets`, do() does nothing. `off_by` is how many grey levels too bright do() draws.
+    """
+    mean, std = jnp.array(SHADE.value_mean), jnp.array(SHADE.value_std)
 
     def encode(variables, images, values=None):
-        return {"vectors": images[:, 0, :3, 0].astype(jnp.float32)}
+        return {"vectors": (images[:, 0, :3, 0].astype(jnp.float32) - mean) / std}
 
     def decode(variables, representation):
-        pixels = representation["vectors"]
+        pixels = representation["vectors"] * std + mean
         return jnp.full((len(pixels), 4, 4, 1), -1.0).at[:, 0, :3, 0].set(pixels / 127.5 - 1)
 
     def intervene_value(variables, images, factor, value):
-        z = encode(variables, images)["vectors"]
-        new = jnp.where(jnp.arange(3) == factor, value[:, None], z)
-        moved = (new - z)[:, :2].sum(1) * (factor < 2)
-        return decode(variables, {"vectors": new.at[:, 2].add(moved if follows else 0.0)})
+        pixels = encode(variables, images)["vectors"] * std + mean
+        new = jnp.where((jnp.arange(3) == factor) & sets, value[:, None], pixels)
+        moved = (new - pixels)[:, :2].sum(1) * (factor < 2)
+        new = new.at[:, 2].add(moved if follows else 0.0)
+        return decode(variables, {"vectors": (new - mean) / std}) + off_by / 127.5
 
     def structure(variables, values):
         strength = jnp.zeros((3, 3)).at[2, 0].set(0.9).at[1, 0].set(0.3)
@@ -240,7 +290,7 @@ def sees_the_tint(labelled: bool) -> Method:
     )
 
 
-def fake_workdir(monkeypatch, method=None, of=dataset, mechanism=None):
+def fake_workdir(monkeypatch, method=None, of=dataset, mechanism=None, predictor=PREDICTOR):
     """Makes `evaluate` and `report` find a method trained for 7 steps, whatever the workdir."""
     config = common()
     config.method, config.data.name = "oracle", of().info.name
@@ -250,4 +300,4 @@ def fake_workdir(monkeypatch, method=None, of=dataset, mechanism=None):
     monkeypatch.setattr(evaluation, "make_method", lambda *_: method or oracle())
     monkeypatch.setattr(evaluation.data, "load", lambda *_: of())
     monkeypatch.setattr(evaluation.data, "mechanism", lambda _: mechanism)
-    monkeypatch.setattr(evaluation.predictors, "factor_predictor", lambda *_, **__: PREDICTOR)
+    monkeypatch.setattr(evaluation.predictors, "factor_predictor", lambda *_, **__: predictor)

@@ -9,6 +9,7 @@ from oracles import (
     INFO,
     SHADE,
     SHADE_MECHANISM,
+    SHADE_PREDICTOR,
     fake_workdir,
     oracle,
     shade_dataset,
@@ -19,7 +20,8 @@ from PIL import Image
 
 from cdis.config import common
 from cdis.errors import UserError
-from cdis.measure import Column, Tables, downstream, page, report, write_pictures
+from cdis.measure import Column, Tables, downstream, page, reconstruction, report, write_pictures
+from cdis.measure.figures import png
 from cdis.methods.base import Actions, Method
 
 EVERYTHING = {
@@ -108,6 +110,26 @@ def test_pictures_of_causal_factors(workdir):
     assert not page.open and len(page.fetched) == len(drawn)
     assert {f"do({name})" for name in SHADE.factor_names} < set(page.titles)
     assert "SHD to the true graph" in page.text and "R\u00b2 under do(left)" in page.text
+
+
+def test_the_page_says_what_is_estimated(workdir):
+    directory = workdir(shade_oracle(follows=True), shade_dataset, None, SHADE_PREDICTOR)
+    read = Page()
+    read.feed(report(directory, progress=silent).read_text())
+    assert not read.open and "do(left)" in read.titles
+    assert "is estimated by regression along the graph" in read.text  # below the figures
+    assert "(estimated by regression along the graph)" in read.text  # on the cards
+    assert "R\u00b2 of the regression on its causes" in read.text
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (64, 78, 3)])
+def test_pictures_have_the_shape_of_images(shape):
+    images = np.random.default_rng(0).integers(0, 256, (5, *shape)).astype(np.uint8)
+    arrays = {"reconstruction_images": images, "reconstruction_decoded": images}
+    (picture,) = reconstruction.MEASUREMENT.figures(SHADE, {}, arrays)
+    width, height = picture.figure.get_size_inches()
+    assert height / width == pytest.approx(2 / 5 * shape[0] / shape[1])
+    assert len(picture.figure.axes) == 10 and png(picture.figure)
 
 
 def test_the_table_of_downstream_tasks():

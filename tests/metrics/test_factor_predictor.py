@@ -36,8 +36,8 @@ def test_learns_and_is_cached(squares, tmp_path):
     images, factors = squares
     lines = []
     predictor = _train(squares, tmp_path, lines)
-    assert lines and predictor.real_accuracy.shape == (3,)
-    assert predictor.real_accuracy[1:].min() == 1
+    assert lines and predictor.real_score.shape == (3,)
+    assert predictor.real_score[1:].min() == 1
     # Floats in [-1, 1] and uint8 are the same image.
     as_float = images.astype(np.float32) / 127.5 - 1
     np.testing.assert_array_equal(predictor.predict(as_float), predictor.predict(images))
@@ -66,6 +66,60 @@ def test_a_cache_that_cannot_be_written_to_is_no_error(squares, tmp_path):
     assert blocked.read_text() == "in the way"
 
 
-def test_accuracy():
-    accuracy = predictors.factor_accuracy(np.array([[0, 1], [2, 1]]), np.array([[0, 1], [1, 1]]))
-    np.testing.assert_array_equal(accuracy, [0.5, 1])
+@pytest.fixture(scope="module")
+def mixed():
+    """12 x 10 pixels: brightness (continuous) of the left or the right half (discrete)."""
+    random = np.random.default_rng(0)
+    brightness, right = random.uniform(0.3, 1, 400), random.integers(0, 2, 400)
+    images = np.zeros((400, 12, 10, 1), np.uint8)
+    images[right == 0, :, :5, 0] = 255 * brightness[right == 0, None, None]
+    images[right == 1, :, 5:, 0] = 255 * brightness[right == 1, None, None]
+    factors = np.stack([np.zeros(400, int), right], 1).astype(np.int32)
+    values = np.stack([1000 + 10 * brightness, right], 1).astype(np.float32)
+    return images, factors, values
+
+
+def test_kinds_of_factors_side_by_side_and_missing_labels(mixed, tmp_path):
+    images, factors, values = mixed
+    hidden_factors, hidden = factors.copy(), values.copy()
+    # A third of the images is wrongly lit, a third on the wrong side; no label says so.
+    hidden[:100, 0], hidden[100:200, 1], hidden_factors[100:200, 1] = np.nan, np.nan, -1
+    lines = []
+
+    def train(steps):
+        return predictors.factor_predictor(
+            images,
+            hidden_factors,
+            (0, 2),
+            values=hidden,
+            train_index=np.arange(300),
+            validation_index=np.arange(300, 350),
+            test_index=np.arange(350, 400),
+            cache=tmp_path,
+            steps=steps,
+            progress=lines.append,
+        )
+
+    predictor = train(60)
+    assert predictor.real_score[0] > 0.9 and predictor.real_score[1] == 1
+    read = predictor.predict(images[:50])
+    assert read[:, 0] == pytest.approx(values[:50, 0], abs=2)
+    lines.clear()
+    np.testing.assert_array_equal(train(60).predict(images[:50]), read)
+    assert not lines
+    few = {"train_index": np.arange(9), "test_index": np.arange(9)}
+    with pytest.raises(ValueError, match="values"):
+        predictors.factor_predictor(images, factors, (0, 2), **few)
+    with pytest.raises(ValueError, match="label"):
+        predictors.factor_predictor(images, factors * 0 - 1, (2, 2), **few)
+
+
+def test_labels_and_scores():
+    factors = np.array([[0, 1], [0, -1], [0, 0], [0, 0]])
+    values = np.array([[1.5, 0.2], [2.5, np.nan], [np.nan, 0.1], [3.5, 0.1]])
+    labels = predictors.labels(factors, values, (0, 2))
+    np.testing.assert_array_equal(labels, [[1.5, 1], [2.5, np.nan], [np.nan, 0], [3.5, 0]])
+    predicted = np.array([[1.5, 1], [2.5, 1], [0.0, 1], [4.5, 0]])
+    np.testing.assert_allclose(predictors.factor_scores(predicted, labels, (0, 2)), [0.5, 2 / 3])
+    unknown = np.full_like(labels, np.nan)
+    assert np.isnan(predictors.factor_scores(predicted, unknown, (0, 2))).all()

@@ -123,7 +123,7 @@ def test_networks_can_be_replaced():
         ({"model.flow.graph": ((0, 0), (1, 0))}, {}, "2 rows of length 2, but there"),
         ({}, {"graph": None}, "bars has no causal graph"),
         ({}, {"value_mean": None}, "bars has no labels"),
-        ({"model.autoencoder.patch": 3}, {}, "divisible by 6"),
+        ({"model.autoencoder.patch": -1}, {}, "patch is -1, but must be positive"),
     ],
 )
 def test_what_makes_no_sense_is_refused(overrides, facts, message):

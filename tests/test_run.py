@@ -220,7 +220,8 @@ def test_train_gives_a_run_and_evaluate_takes_it(tmp_path, monkeypatch):
 
     called = []
 
-    def evaluate(*arguments, progress):
+    def evaluate(*arguments, progress, dataset, mechanism):
+        assert dataset is mechanism is None
         called.append(arguments)
         return {"step": 3}
 

@@ -391,6 +391,8 @@ def _data_show(values: flags.FlagValues, name: str) -> None:
         _print_actions(name, values.data_dir, info)
     else:
         print("\nActions: none, since there are continuous factors")
+    if (dataset := data.prepared(name, values.data_dir)) is not None:
+        _print_summary(dataset)
     print(f"Licence: {info.licence}")
     if info.citation:
         print(f"Source: {info.citation}")
@@ -421,6 +423,16 @@ def _print_actions(name: str, data_dir: str | None, info: Any) -> None:
         print(f"To count their transitions, run: cdis data prepare {name}")
     else:
         print("", *count_table(dataset), "", sep="\n")
+
+
+def _print_summary(dataset: Any) -> None:
+    """What the images have: values of factors, splits, and what will hurt."""
+    from cdis.data.advice import warnings_about
+    from cdis.data.summary import factor_table, split_table
+
+    print("", *factor_table(dataset), "", *split_table(dataset), "", sep="\n")
+    for warning in warnings_about(dataset):
+        print(f"Warning: {warning}")
 
 
 COMMANDS = {

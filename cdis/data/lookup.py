@@ -26,6 +26,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "rooms3d": ("rooms3d",),
     "pendulum": ("pendulum",),
     "flow": ("flow",),
+    "light_tunnel": ("light_tunnel",),
     "shapes3d": ("shapes3d",),
     "dsprites": ("dsprites",),
     "smallnorb": ("smallnorb",),

@@ -18,7 +18,7 @@ from cdis.data.pendulum import Pendulum
 from cdis.errors import UserError
 from cdis.ops import images as images_op
 
-NAMES = [name for name in data.names() if data.mechanism(name) is not None]
+NAMES = [name for name in data.names() if name.startswith(("pendulum/", "flow/"))]
 SMALL = [name for name in NAMES if not name.endswith("_96")]
 BATCH = 256
 

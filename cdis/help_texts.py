@@ -213,8 +213,8 @@ image files and factors.csv. See cdis/data/own_data.md, with an example.
 
   list             every data set, with its images and factors
   prepare NAME     render or download it now; cdis train does so by itself when needed
-  show NAME        its factors, actions, licence and source; if it is prepared, also how many pairs
-                   of images each action has
+  show NAME        its factors, actions, licence and source; if it is prepared, also its values and
+                   splits, how many pairs of images each action has, and what may hurt training
   --manual_dir DIR take the files of a downloaded data set from DIR, where you have put them; by
                    default, they are looked for in DATA_DIR/downloads/manual before downloading
   --resize SIDE|HEIGHTxWIDTH

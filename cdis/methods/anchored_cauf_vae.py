@@ -43,6 +43,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
@@ -187,6 +188,7 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
             info.num_factors, partial(do, model) if decodes else None, partial(structure, model)
         ),
         check=partial(labels.check, model.scale, graph=model.graph),
+        warnings=_warnings(model),
     )
 
 
@@ -464,6 +466,18 @@ def _check(config: ConfigDict, info: Info) -> None:
             )
     _check_label_fraction(config.model.label_fraction, info)
     _check_stages(config.model, set(config.stages))
+
+
+def _warnings(model: Model) -> tuple[str, ...]:
+    connected = model.graph.any(0) | model.graph.any(1)
+    binary = np.array(model.info.factor_names)[model.scale.binary & connected]
+    if not len(binary) or model.config.flow.fit_to == "images":
+        return ()
+    return (
+        f"The causal flow is fitted to labels of 0 and 1 ({', '.join(binary)}), but the latents of "
+        "binary factors are logits: effects of or on them will be too weak. Set "
+        "config.model.flow.fit_to to 'images', as the experiment cauf_vae/own:binary does.",
+    )
 
 
 def _check_label_fraction(fraction: float, info: Info) -> None:

@@ -9,17 +9,21 @@ The folder's about.json names the edges of the causal graph; without one, give
 `pendulum_cpu.py`, with settings for data that nobody has tried yet: the learning rate on images is
 lower and their gradients are clipped, since a decoder that collapses early ignores its latents and
 gives the mean image. More images need more steps (--config.stages.images.steps=5000). If labels
-describe only a part of what is seen, --config.model.extra=16 adds latents for the rest.
+describe only a part of what is seen, --config.model.extra=16 adds latents for the rest. The variant
+"binary" is for causes or effects with two values, whose latents are logits: as in
+`celeba_smile.py`, an encoder comes first, and the causal flow is fitted to its latents.
 """
 
 from ml_collections import ConfigDict
 
-from cdis.config import override
+from cdis.config import override, stage
 from cdis.methods import anchored_cauf_vae
 
 
-def get_config() -> ConfigDict:
-    """The experiment; its data are to be named."""
+def get_config(variant: str = "") -> ConfigDict:
+    """The experiment, or its variant "binary"; the data are to be named."""
+    if variant not in ("", "binary"):
+        raise ValueError(f"no variant {variant!r}; there are 'binary' and 'smoke'")
     config = anchored_cauf_vae.defaults()
     override(
         config,
@@ -31,4 +35,14 @@ def get_config() -> ConfigDict:
             "stages.images.clip_norm": 1.0,
         },
     )
+    if variant == "binary":
+        override(config, {"model.flow.fit_to": "images"})
+        config.stages.encoder = stage(
+            steps=1000,
+            batch_size=64,
+            learning_rate=1e-3,
+            schedule="cosine",
+            warmup_steps=100,
+            clip_norm=1.0,
+        )
     return config

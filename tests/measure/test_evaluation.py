@@ -44,7 +44,7 @@ def test_other_data_in_place_of_those_trained_on(monkeypatch, tmp_path):
     moved = dataset()
     moved = replace(moved, info=replace(moved.info, name="own:new/place", value_mean=(9.0,) * 3))
     seen = []
-    remember = Measurement("s", seen.append, _fails)
+    remember = Measurement("s", lambda subject: bool(seen.append(subject)), _fails)
     metrics = evaluate(tmp_path, dataset=moved, measurements=(remember,), progress=silent)
     assert metrics["data"] == "own:new/place"
     # Values are standardised as in training.

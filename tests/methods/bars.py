@@ -37,6 +37,12 @@ INFO = Info(
     value_mean=(5.0, 5.0, 6.0),
     value_std=(2.0, 2.0, 1.5),
 )
+#: Facts of the bars if the second factor is binary.
+BINARY: dict[str, Any] = {
+    "factor_sizes": (0, 2, 0),
+    "value_mean": (5.0, 0.5, 6.0),
+    "value_std": (2.0, 0.5, 1.5),
+}
 B = 16
 TINY = {
     "model.autoencoder.patch": 2,

@@ -21,7 +21,17 @@ from cdis.training.state import State, split
 from cdis.training.update import make_update
 from tests.helpers import quick_jit
 from tests.methods import bars
-from tests.methods.bars import EXPERIMENTS, GRAPH, IMAGES, INFO, VALUES, B, Case, stage_of
+from tests.methods.bars import (
+    BINARY,
+    EXPERIMENTS,
+    GRAPH,
+    IMAGES,
+    INFO,
+    VALUES,
+    B,
+    Case,
+    stage_of,
+)
 
 NAMES = tuple(
     path.stem for path in sorted(EXPERIMENTS.glob("*.py")) if path.stem != "pendulum_literal"
@@ -31,12 +41,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "spline": ("pendulum_mixed", {"model.flow.frozen": False, "model.weights.flow": 1.0}),
     "structure": ("structure_pendulum", {}),
     "from images": ("structure_pendulum:images", {}),
-}
-#: Facts of the bars if the second factor is binary.
-BINARY: dict[str, Any] = {
-    "factor_sizes": (0, 2, 0),
-    "value_mean": (5.0, 0.5, 6.0),
-    "value_std": (2.0, 0.5, 1.5),
 }
 STAGES = {
     "shipped": ["flow", "images"],

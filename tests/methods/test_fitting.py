@@ -9,6 +9,7 @@ from cdis import data, methods
 from cdis.config import load_config, names, to_json
 from cdis.methods import fitting
 from tests import spots
+from tests.methods import bars
 
 SIZES = ("autoencoder.patch", "codes.num_codebooks", "codes.num_codes")
 #: What each experiment on our own data sets was measured with.
@@ -58,6 +59,13 @@ def test_every_experiment_fits_its_own_data_without_a_warning(name):
     method = methods.module(config.method).make(config, info)
     # Published: 64 codes on each of 64 places, for 183 types of cars.
     assert len(method.warnings) == (name == "ct_vae/cars3d")
+
+
+def test_binary_factors_with_edges_ask_for_a_flow_of_latents():
+    info = dataclasses.replace(bars.INFO, **bars.BINARY)
+    for variant, expected in (("", ["right"]), (":binary", [])):
+        _, method = bars.make(f"own{variant}", info=info)
+        assert [text.split("(")[1].split(")")[0] for text in method.warnings] == expected
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from cdis.config import load_config, override
 from cdis.data.info import Dataset, Info
 from cdis.data.mechanism import Mechanism
 from cdis.errors import UserError, near_miss
-from cdis.methods import labels
 from cdis.ops.images import to_uint8
 from cdis.trained import Trained
 from cdis.training.checkpoint import restore
@@ -66,6 +65,7 @@ def train(
     """
     from cdis.training import loop, parallel  # import the input pipeline, which only training needs
 
+    _check_dataset(dataset)
     keep_compiled_programs()
     loop.train(_config(config, overrides), workdir, data_dir, feed=feed, dataset=dataset)
     parallel.barrier("trained")  # the first process has written the last checkpoint
@@ -97,6 +97,7 @@ def evaluate(
     """
     from cdis.measure import evaluate as measure  # imports the metrics and their libraries
 
+    _check_dataset(dataset)
     keep_compiled_programs()
     workdir = run.workdir if isinstance(run, Run) else run
     return measure(workdir, data_dir, dataset=dataset, mechanism=mechanism, progress=progress)
@@ -359,11 +360,10 @@ def check_value(info: Info, name: str, values: Float[np.ndarray, " b"]) -> int:
             f"The factors of {info.name} have no values to set, only steps to take: use an action "
             f"(--action), one of {', '.join(info.action_names)}."
         )
-    scale = labels.scale(info)
-    mean, std = scale.mean[factor], scale.std[factor]
+    mean, std = info.value_mean[factor], info.value_std[factor]
     low, high = mean - _RANGE * std, mean + _RANGE * std
     about = f", {_RANGE:g} standard deviations about its mean, {mean:.4g}"
-    if scale.binary[factor]:
+    if info.binary[factor]:
         low, high, about = 0.0, 1.0, ", between its two values"
     outside = values[~((low <= values) & (values <= high))]  # and what is not a number
     if len(outside):
@@ -382,6 +382,14 @@ def _config(
     copy = config.copy_and_resolve_references()
     override(copy, overrides or {})
     return copy.lock()
+
+
+def _check_dataset(dataset: Any) -> None:
+    if not isinstance(dataset, Dataset | None):
+        raise UserError(
+            "dataset must be a cdis.data.Dataset, such as cdis.data.from_arrays makes, not "
+            f"{type(dataset).__name__}."
+        )
 
 
 def _one_each(name: str, given: np.ndarray, count: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -279,6 +280,14 @@ def test_what_was_trained_on_data_in_memory_works_in_any_folder(tmp_path, monkey
         np.testing.assert_array_equal(np.asarray(Image.open(after))[..., None], changed)
     with pytest.raises(UserError, match=r"tall = 1.5 is out of range.* from 0 to 1, between"):
         run.do(x, tall=1.5)
+
+
+def test_what_is_no_data_set_is_refused(tmp_path, workdir):
+    arrays: Any = (np.zeros((2, 8, 8, 1), np.uint8), np.zeros((2, 1)))
+    with pytest.raises(UserError, match=r"must be a cdis.data.Dataset, .*, not tuple"):
+        cdis.train(TINY, tmp_path / "run", dataset=arrays)
+    with pytest.raises(UserError, match=r"must be a cdis.data.Dataset, .*, not tuple"):
+        cdis.evaluate(workdir, dataset=arrays)
 
 
 # Compiled programs

@@ -39,9 +39,9 @@ class Labels(NamedTuple):
 def scale(info: Info) -> Scale:
     """Mean and standard deviation of each label, and which factors are binary.
 
-    A binary factor has the labels 0 and 1, so `std^2 = mean (1 - mean)`; any other two values are
-    treated as a continuous factor. Standardised, binary labels are -1 and 1; the latent is a logit.
-    Raises `UserError` for a data set without labels.
+    Standardised, binary labels (0 and 1, see `Info.binary`) are -1 and 1; the latent is a logit. A
+    factor with any other two values is treated like a continuous one. Raises `UserError` for a data
+    set without labels.
     """
     if info.value_mean is None or info.value_std is None:
         raise UserError(
@@ -49,10 +49,8 @@ def scale(info: Info) -> Scale:
             "Choose a data set whose factors have values, such as pendulum/clean, or a method that "
             "needs none, such as cdis.methods.joint_ct_vae."
         )
-    mean, std = np.array(info.value_mean), np.array(info.value_std)
-    two_values = np.array(info.factor_sizes) == 2
-    binary = two_values & np.isclose(std**2, mean * (1 - mean), rtol=1e-3, atol=1e-6)
-    mean, std = (np.where(binary, 0.5, x).astype(np.float32) for x in (mean, std))
+    binary, given = np.array(info.binary), (info.value_mean, info.value_std)
+    mean, std = (np.where(binary, 0.5, np.array(x, np.float32)).astype(np.float32) for x in given)
     return Scale(mean, std, binary, info.partly_labelled)
 
 

@@ -12,6 +12,9 @@ gives the mean image. More images need more steps (--config.stages.images.steps=
 describe only a part of what is seen, --config.model.extra=16 adds latents for the rest. The variant
 "binary" is for causes or effects with two values, whose latents are logits: as in
 `celeba_smile.py`, an encoder comes first, and the causal flow is fitted to its latents.
+
+800 drawn springs of 64 x 64 pixels, one seed, 1,500 steps on images: R^2 of the worst labelled
+latent .976 on held-out images, after 105 s of one core, compilation included.
 """
 
 from ml_collections import ConfigDict

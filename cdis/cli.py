@@ -146,9 +146,11 @@ def _take_overrides(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _train(values: flags.FlagValues, overrides: dict[str, str]) -> None:
-    from cdis.config import load_config
+    from cdis.config import load_config, override
 
     config = load_config(values.config, overrides)  # its errors come before JAX is imported
+    if values.resize:
+        override(config, {"data.name": _resized(config.data.name, values.resize)})
 
     from cdis.compiled import keep_compiled_programs
     from cdis.training.loop import train
@@ -160,7 +162,7 @@ def _train(values: flags.FlagValues, overrides: dict[str, str]) -> None:
 def _evaluate(values: flags.FlagValues) -> None:
     from cdis.measure import evaluate, headlines
 
-    metrics = evaluate(values.workdir, values.data_dir)
+    metrics = evaluate(values.workdir, values.data_dir, name=values.data)
     print("", *headlines(metrics), sep="\n")
     print(f"All numbers: {values.workdir}/metrics.json")
 
@@ -359,6 +361,7 @@ def _data_list(_: flags.FlagValues) -> None:
 def _data_prepare(values: flags.FlagValues, name: str) -> None:
     from cdis import data
 
+    name = _resized(name, values.resize)
     data.prepare(name, values.data_dir, values.manual_dir)
     print(f"{name} is ready")
 
@@ -366,6 +369,7 @@ def _data_prepare(values: flags.FlagValues, name: str) -> None:
 def _data_show(values: flags.FlagValues, name: str) -> None:
     from cdis import data
 
+    name = _resized(name, values.resize)
     info = data.info(name)
     if values.out:
         from cdis.data.show import write_sheet
@@ -396,6 +400,18 @@ def _data_show(values: flags.FlagValues, name: str) -> None:
         print(f"Wrote {values.out}")
 
 
+def _resized(name: str, size: str | None) -> str:
+    """The name of a folder of one's own with its images resized to "SIDE" or "HEIGHTxWIDTH"."""
+    if size is None:
+        return name
+    if not name.startswith("own:") or not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", size):
+        raise UserError(
+            f"--resize {size} of {name} cannot be done: it takes SIDE or HEIGHTxWIDTH in pixels, "
+            "such as 64 or 64x78, and images of your own (own:FOLDER)."
+        )
+    return f"{name}@{size}"
+
+
 def _print_actions(name: str, data_dir: str | None, info: Any) -> None:
     """The actions and, of a prepared data set, how many pairs of images each has."""
     from cdis import data
@@ -420,8 +436,12 @@ def _print_summary(dataset: Any) -> None:
 
 
 COMMANDS = {
-    "train": Command(help_texts.TRAIN, _train, ("config", "workdir"), ("data_dir", "feed")),
-    "evaluate": Command(help_texts.EVALUATE, _evaluate, ("workdir",), ("data_dir",), compiles=True),
+    "train": Command(
+        help_texts.TRAIN, _train, ("config", "workdir"), ("data_dir", "feed", "resize")
+    ),
+    "evaluate": Command(
+        help_texts.EVALUATE, _evaluate, ("workdir",), ("data", "data_dir"), compiles=True
+    ),
     "report": Command(help_texts.REPORT, _report, ("workdir",), ("data_dir",), compiles=True),
     "compare": Command(help_texts.COMPARE, _compare, (), ("scores",), ("json",), ("DIR ...",)),
     "retrieve": Command(
@@ -451,10 +471,13 @@ COMMANDS = {
     "experiments": Command(help_texts.EXPERIMENTS, _experiments),
     "data list": Command(help_texts.DATA, _data_list),
     "data prepare": Command(
-        help_texts.DATA, _data_prepare, (), ("data_dir", "manual_dir"), arguments=("NAME",)
+        help_texts.DATA,
+        _data_prepare,
+        optional=("data_dir", "manual_dir", "resize"),
+        arguments=("NAME",),
     ),
     "data show": Command(
-        help_texts.DATA, _data_show, (), ("data_dir", "out"), ("overwrite",), ("NAME",)
+        help_texts.DATA, _data_show, (), ("data_dir", "out", "resize"), ("overwrite",), ("NAME",)
     ),
     "completion": Command(help_texts.COMPLETION, _completion, arguments=("SHELL",)),
 }

@@ -32,6 +32,7 @@ Usage: cdis train --config EXPERIMENT[:VARIANT] --workdir DIR [--config.FIELD=VA
   --feed decoded|records|auto read images from a decoded copy mapped into memory, or from the record
                               files; auto (default) takes the copy if it exists or would fit; the
                               results are the same
+  --resize SIDE|HEIGHTxWIDTH  resize images of your own (--config.data.name=own:FOLDER)
 
 Examples:
   cdis train --config ct_vae/quickstart --workdir runs/quickstart
@@ -54,13 +55,16 @@ sooner; results do not depend on it. CDIS_CACHE_DIR="" turns this off.
 EVALUATE = """\
 Measures a trained method on held-out images and writes DIR/metrics.json.
 
-Usage: cdis evaluate --workdir DIR
+Usage: cdis evaluate --workdir DIR [--data NAME]
 
   --workdir DIR   of an earlier cdis train
+  --data NAME     measure on these data in place of those trained on, such as own:FOLDER for a
+                  folder that has moved; factors and image size must be the same
   --data_dir DIR  where data sets are kept (see cdis train --help)
 
-Example:
+Examples:
   cdis evaluate --workdir runs/quickstart
+  cdis evaluate --workdir runs/springs --data own:new/place/springs
 
 Directed retrieval asks for the action (which factor, which direction), undirected retrieval for the
 factor alone. A predictor trained on real images alone reads the factors of reconstructions and of
@@ -209,10 +213,12 @@ image files and factors.csv. See cdis/data/own_data.md, with an example.
 
   list             every data set, with its images and factors
   prepare NAME     render or download it now; cdis train does so by itself when needed
-  show NAME        its factors, actions, licence and source; if it is prepared, also how many pairs
-                   of images each action has
+  show NAME        its factors, actions, licence and source; if it is prepared, also its values and
+                   splits, how many pairs of images each action has, and what may hurt training
   --manual_dir DIR take the files of a downloaded data set from DIR, where you have put them; by
                    default, they are looked for in DATA_DIR/downloads/manual before downloading
+  --resize SIDE|HEIGHTxWIDTH
+                   resize images of your own; own:FOLDER@64x78 names them as well
   --out SHEET.png  also write one sheet with samples, the values of each factor, and counts
   --overwrite      overwrite an existing sheet
   --data_dir DIR   where data sets are kept ($CDIS_DATA_DIR, else $TFDS_DATA_DIR,

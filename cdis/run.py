@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 from cdis import methods
 from cdis.compiled import keep_compiled_programs
 from cdis.config import load_config, override
-from cdis.data.info import Info
+from cdis.data.info import Dataset, Info
+from cdis.data.mechanism import Mechanism
 from cdis.errors import UserError, near_miss
 from cdis.ops.images import to_uint8
 from cdis.trained import Trained
@@ -42,6 +43,7 @@ def train(
     *,
     overrides: Mapping[str, Any] | None = None,
     feed: str = "auto",
+    dataset: Dataset | None = None,
 ) -> "Run":
     """Train an experiment, from where `workdir` left off, and load the result.
 
@@ -53,6 +55,7 @@ def train(
       data_dir: where data sets are kept; see `cdis.data.prepare`.
       overrides: fields of the config to change, by dotted name: {"stages.joint.steps": 100}.
       feed: where images come from; see `cdis.data.load`.
+      dataset: data in memory, used in place of the data set that the config names.
 
     Returns:
       What was trained. After Ctrl-C or SIGTERM, that is the step that was saved.
@@ -62,8 +65,9 @@ def train(
     """
     from cdis.training import loop, parallel  # import the input pipeline, which only training needs
 
+    _check_dataset(dataset)
     keep_compiled_programs()
-    loop.train(_config(config, overrides), workdir, data_dir, feed=feed)
+    loop.train(_config(config, overrides), workdir, data_dir, feed=feed, dataset=dataset)
     parallel.barrier("trained")  # the first process has written the last checkpoint
     return load(workdir)
 
@@ -72,6 +76,8 @@ def evaluate(
     run: "str | os.PathLike | Run",
     data_dir: str | None = None,
     *,
+    dataset: Dataset | None = None,
+    mechanism: Mechanism | None = None,
     progress: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Measure a trained method on held-out images and write metrics.json into its workdir.
@@ -79,6 +85,8 @@ def evaluate(
     Args:
       run: a workdir, or what `load` or `train` returned.
       data_dir: where data sets are kept; see `cdis.data.prepare`.
+      dataset: data in memory to measure on, in place of those that were trained on.
+      mechanism: the causal mechanism behind `dataset`, if it is known.
       progress: called with a line of text for each part that is measured.
 
     Returns:
@@ -89,9 +97,10 @@ def evaluate(
     """
     from cdis.measure import evaluate as measure  # imports the metrics and their libraries
 
+    _check_dataset(dataset)
     keep_compiled_programs()
     workdir = run.workdir if isinstance(run, Run) else run
-    return measure(workdir, data_dir, progress=progress)
+    return measure(workdir, data_dir, dataset=dataset, mechanism=mechanism, progress=progress)
 
 
 class Run:
@@ -260,7 +269,8 @@ class Run:
           images: uint8 ``[B, H, W, C]`` or ``[H, W, C]``.
           factor: exactly one, by name: ``run.do(images, light_position=12.5)``. The value is in the
             units of the data set, within three standard deviations of the factor's mean
-            (``info.value_mean``, ``info.value_std``); or one value for each image.
+            (``info.value_mean``, ``info.value_std``) or, of a binary factor, from 0 to 1; or one
+            value for each image.
 
         Returns:
           uint8, of the shape of `images`.
@@ -336,8 +346,8 @@ class Run:
 def check_value(info: Info, name: str, values: Float[np.ndarray, " b"]) -> int:
     """The index of factor `name`, which can be set to `values`.
 
-    Raises `UserError` for an unknown factor, and for values that are not numbers or lie more than
-    three standard deviations from the factor's mean.
+    Raises `UserError` for an unknown factor, and for values that are not numbers or out of the
+    range that `Run.do` describes.
     """
     if name not in info.factor_names:
         raise UserError(
@@ -352,11 +362,14 @@ def check_value(info: Info, name: str, values: Float[np.ndarray, " b"]) -> int:
         )
     mean, std = info.value_mean[factor], info.value_std[factor]
     low, high = mean - _RANGE * std, mean + _RANGE * std
+    about = f", {_RANGE:g} standard deviations about its mean, {mean:.4g}"
+    if info.binary[factor]:
+        low, high, about = 0.0, 1.0, ", between its two values"
     outside = values[~((low <= values) & (values <= high))]  # and what is not a number
     if len(outside):
         raise UserError(
             f"{name} = {outside[0]:g} is out of range. Give {name} a number from {low:.4g} to "
-            f"{high:.4g}, {_RANGE:g} standard deviations about its mean, {mean:.4g}."
+            f"{high:.4g}{about}."
         )
     return factor
 
@@ -369,6 +382,14 @@ def _config(
     copy = config.copy_and_resolve_references()
     override(copy, overrides or {})
     return copy.lock()
+
+
+def _check_dataset(dataset: Any) -> None:
+    if not isinstance(dataset, Dataset | None):
+        raise UserError(
+            "dataset must be a cdis.data.Dataset, such as cdis.data.from_arrays makes, not "
+            f"{type(dataset).__name__}."
+        )
 
 
 def _one_each(name: str, given: np.ndarray, count: int) -> np.ndarray:

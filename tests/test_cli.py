@@ -182,6 +182,8 @@ def test_bad_usage(arguments, said, fails):
         (["--config", TINY, "--config.stages.only.steps", "1.5"], "cannot be set to"),
         (["--config", TINY, "--config.data.name=sprites2d/colored"], "sprites2d/coloured"),
         (["--config", TINY, "--config.method=cdis.methods.nothing"], "cdis.methods.nothing"),
+        (["--config", TINY, "--resize", "64"], "images of your own (own:FOLDER)"),
+        (["--config", TINY, "--config.data.name=own:x", "--resize=64*78"], "SIDE or HEIGHTxWIDTH"),
     ],
 )
 def test_train_refuses(arguments, said, fails, tmp_path, data_dir):

@@ -1,21 +1,27 @@
 """The library's face: what `import cdis` costs, and a trained method on arrays."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import shade_method
+from PIL import Image
 from shade_method import INFO, images
 
 import cdis
 from cdis import data
+from cdis.cli import main
+from cdis.data.info import Dataset
 from cdis.errors import UserError
 from cdis.run import Run
+from tests.methods import bars
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests/tiny_method.py"
@@ -220,7 +226,8 @@ def test_train_gives_a_run_and_evaluate_takes_it(tmp_path, monkeypatch):
 
     called = []
 
-    def evaluate(*arguments, progress):
+    def evaluate(*arguments, progress, dataset, mechanism):
+        assert dataset is mechanism is None
         called.append(arguments)
         return {"step": 3}
 
@@ -230,6 +237,57 @@ def test_train_gives_a_run_and_evaluate_takes_it(tmp_path, monkeypatch):
     for given in (run, tmp_path / "run"):
         assert cdis.evaluate(given, data_dir) == {"step": 3}
     assert called == [(tmp_path / "run", data_dir)] * 2
+
+
+def _of_ones_own() -> Dataset:
+    """Bars of 16 x 13 pixels; whether the second is tall is binary, and labels are missing."""
+    values = bars.VALUES.copy()
+    values[:, 1] = values[:, 1] > 5
+    mean, std = values.mean(0), values.std(0)
+    values[::4, 0] = values[::6, 2] = np.nan
+    info = dataclasses.replace(
+        bars.INFO,
+        name="own",
+        factor_names=("left", "tall", "sum"),
+        factor_sizes=(0, 2, 0),
+        image_shape=(16, 13, 1),
+        value_mean=tuple(mean.tolist()),
+        value_std=tuple(std.tolist()),
+        partly_labelled=True,
+    )
+    index = np.arange(64)
+    splits = {"train": index[:48], "validation": index[48:56], "test": index[56:]}
+    return Dataset(info, bars.IMAGES[:, :, :13], np.zeros((64, 3), np.int32), splits, values)
+
+
+def test_what_was_trained_on_data_in_memory_works_in_any_folder(tmp_path, monkeypatch):
+    dataset, before, after = _of_ones_own(), tmp_path / "before.png", tmp_path / "after.png"
+    overrides = {f"stages.{stage}.steps": 1 for stage in ("flow", "images")}
+    monkeypatch.chdir(tmp_path)
+    trained = cdis.train("cauf_vae/pendulum_cpu:smoke", "run", overrides=overrides, dataset=dataset)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = cdis.load("../run")
+    assert run.info == trained.info == dataset.info and run.config.data.name == "own"
+    assert run.config.model.autoencoder.patch == 1
+    x = dataset.images[0]
+    Image.fromarray(x[:, :, 0]).save(before)
+    for name, value in (("tall", 1), ("left", 7.5)):
+        changed = run.do(x, **{name: value})
+        assert changed.shape == x.shape
+        arguments = [str(before), "--workdir", "../run", "--out", str(after), "--overwrite"]
+        assert main(["intervene", *arguments, "--do", f"{name}={value}"]) == 0
+        np.testing.assert_array_equal(np.asarray(Image.open(after))[..., None], changed)
+    with pytest.raises(UserError, match=r"tall = 1.5 is out of range.* from 0 to 1, between"):
+        run.do(x, tall=1.5)
+
+
+def test_what_is_no_data_set_is_refused(tmp_path, workdir):
+    arrays: Any = (np.zeros((2, 8, 8, 1), np.uint8), np.zeros((2, 1)))
+    with pytest.raises(UserError, match=r"must be a cdis.data.Dataset, .*, not tuple"):
+        cdis.train(TINY, tmp_path / "run", dataset=arrays)
+    with pytest.raises(UserError, match=r"must be a cdis.data.Dataset, .*, not tuple"):
+        cdis.evaluate(workdir, dataset=arrays)
 
 
 # Compiled programs

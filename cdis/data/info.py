@@ -95,6 +95,20 @@ class Info:
         return math.prod(self.factor_sizes) if self.count is None else self.count
 
     @property
+    def binary(self) -> tuple[bool, ...]:
+        """Which factors have the values 0 and 1, and no others.
+
+        Of factors with two values, those for which `std^2 = mean (1 - mean)`.
+        """
+        if self.value_mean is None or self.value_std is None:
+            return (False,) * self.num_factors
+        facts = zip(self.factor_sizes, self.value_mean, self.value_std, strict=True)
+        return tuple(
+            size == 2 and math.isclose(std**2, mean * (1 - mean), rel_tol=1e-3, abs_tol=1e-6)
+            for size, mean, std in facts
+        )
+
+    @property
     def num_actions(self) -> int:
         """A = 2F: each factor can go one step up or down.
 

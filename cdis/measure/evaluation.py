@@ -4,12 +4,14 @@ import io
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cdis import data
-from cdis.data.info import Dataset
+from cdis.data.info import Dataset, Info
+from cdis.errors import UserError
 from cdis.files import write_bytes
 from cdis.measure.base import Arrays, Measured, Measurement, Metrics, Progress, Subject, reasons
 from cdis.measure.catalogue import MEASUREMENTS
@@ -26,11 +28,14 @@ def evaluate(
     workdir: str | os.PathLike,
     data_dir: str | None = None,
     *,
+    name: str | None = None,
+    dataset: Dataset | None = None,
+    mechanism: data.Mechanism | None = None,
     predictor_steps: int = predictors.STEPS,
     measurements: Sequence[Measurement] = MEASUREMENTS,
     progress: Progress = print,
 ) -> Metrics:
-    """Measure the newest checkpoint of `workdir` on the test split of its data set.
+    """Measure the newest checkpoint of `workdir` on the test split of its data set, or of another.
 
     Writes metrics.json and, for the figures of the report, evaluation.npz, each atomically.
     Measurements that do not apply to the method are left out. All numbers but the timings are
@@ -39,6 +44,10 @@ def evaluate(
     Args:
       workdir: of an earlier `cdis.train`.
       data_dir: where data sets are kept, and the factor predictor that all runs on one share.
+      name: a data set to measure on in place of the one trained on, such as a folder that has
+        moved; it has the same factors and image shape.
+      dataset: likewise, data in memory.
+      mechanism: the causal mechanism behind `dataset`, if it is known.
       predictor_steps: training steps of the factor predictor.
       measurements: what to measure.
       progress: receives lines of text.
@@ -48,16 +57,19 @@ def evaluate(
       "timing".
 
     Raises:
-      UserError: no usable checkpoint; see `cdis.training.checkpoint.restore`.
+      UserError: no usable checkpoint (see `cdis.training.checkpoint.restore`), or data that cannot
+        be had or do not fit the method.
     """
     workdir = Path(workdir)
     restored = restore(workdir)
-    config = restored.config
-    dataset = data.load(config.data.name, data_dir)
+    config, info = restored.config, restored.info
+    if dataset is None:
+        dataset, mechanism = _load(name, config.data.name, data_dir)
+    dataset = _as_trained_on(info, dataset)
     subject = Subject(
-        Trained(make_method(config, dataset.info), restored.variables, dataset.info),
+        Trained(make_method(config, info), restored.variables, info),
         dataset,
-        mechanism=data.mechanism(config.data.name),
+        mechanism=mechanism,
         find_predictor=lambda: _predictor(dataset, data_dir, predictor_steps, progress),
         progress=progress,
     )
@@ -69,6 +81,42 @@ def evaluate(
         write_bytes(workdir / ARRAYS, _npz(arrays))
         write_bytes(workdir / METRICS, json.dumps(metrics, indent=2, allow_nan=False).encode())
     return metrics
+
+
+def _load(
+    name: str | None, trained_on: str, data_dir: str | None
+) -> tuple[Dataset, data.Mechanism | None]:
+    """The data set `name`, by default the one that was trained on, and its mechanism."""
+    try:
+        found = name or trained_on
+        return data.load(found, data_dir), data.mechanism(found)
+    except UserError as error:
+        if name:
+            raise
+        raise UserError(
+            f"The data that were trained on cannot be had. {error} If they are elsewhere now, name "
+            "them (cdis evaluate --data, or in Python dataset=)."
+        ) from error
+
+
+def _as_trained_on(info: Info, dataset: Dataset) -> Dataset:
+    """The data set with the scale of the labels that was trained on.
+
+    Raises `UserError` if its factors or images are not those that the method knows.
+    """
+    other = dataset.info
+    differing = [
+        f"{field} {getattr(info, field)} there, {getattr(other, field)} here"
+        for field in ("factor_names", "factor_sizes", "circular", "image_shape")
+        if getattr(info, field) != getattr(other, field)
+    ]
+    if differing:
+        raise UserError(
+            f"What was trained on {info.name} cannot be measured on {other.name}, which differs in "
+            f"{'; '.join(differing)}."
+        )
+    scaled = replace(other, value_mean=info.value_mean, value_std=info.value_std)
+    return replace(dataset, info=scaled)
 
 
 def measure(subject: Subject, measurements: Sequence[Measurement] = MEASUREMENTS) -> Measured:

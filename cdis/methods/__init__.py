@@ -4,12 +4,17 @@
 
     make(config, info) -> Method     see `cdis.methods.base`
     defaults() -> ConfigDict         (optional) a complete config, with a comment on every field
+    fit(config, info) -> ConfigDict  (optional) the config with settings that fit the data in fields
+                                     that leave them open; `make` accepts either
     SMOKE                            (optional) {dotted field: value}, settings for a tiny run
 """
 
 import os
 from types import ModuleType
 
+from ml_collections import ConfigDict
+
+from cdis.data.info import Info
 from cdis.errors import UserError
 from cdis.imports import import_user_module
 
@@ -32,3 +37,9 @@ def module(name: str) -> ModuleType:
             "make(config, info) and so is not a method. See cdis/methods/base.py."
         )
     return found
+
+
+def fitted(config: ConfigDict, info: Info) -> ConfigDict:
+    """The config with what it leaves open filled in to fit the data (`fit`)."""
+    fit = getattr(module(config.method), "fit", None)
+    return config if fit is None else fit(config, info)

@@ -28,10 +28,14 @@ Departures from the paper, with the fields of `config.model`:
     extra, weights.extra         latents without labels, with their own weight on the KL divergence
     flow.transform               "spline" in place of "affine", for multimodal noise
     stages "encoder", "structure"  the graph is learnt, from labels or from images
-    label_fraction               images without labels have the causal flow's own density as prior,
-                                 in place of p(z|u)
+    label_fraction               images without all labels have the causal flow's own density as
+                                 prior, in place of p(z|u)
     tinted                       half of the images are shown in another light, which no label
                                  describes: the irrelevant attribute in the evaluation of robustness
+
+Labels may be missing. Alignment uses every label that is known, and the density of labels the term
+log p(z_i | parents of i) of each factor that is known together with its parents. The strength of an
+edge is measured with unknown labels at their mean.
 """
 
 from collections.abc import Callable, Collection
@@ -39,6 +43,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
@@ -61,6 +66,7 @@ from cdis.methods.base import (
     Variables,
 )
 from cdis.methods.causal_latents import MakeNetworks, Model, Networks, decode, mechanisms
+from cdis.methods.fitting import fit_patch
 from cdis.networks.apply import apply
 from cdis.objectives import sparsity, vae
 from cdis.objectives.weighting import weighted_sum
@@ -108,7 +114,7 @@ def defaults() -> ConfigDict:
             "pixel_std": 0.1,  # of the decoder's Gaussian, for pixels in [0, 1]
             "prior_hidden": 16,
             "autoencoder": {
-                "patch": 4,  # pixels
+                "patch": 0,  # pixels; 0: to fit the images
                 "width": 32,
                 "hidden": 256,
                 "rank": 48,  # of the decoder's separable images; 0: convolutions
@@ -136,8 +142,11 @@ def defaults() -> ConfigDict:
     return config
 
 
+fit = fit_patch
+
+
 def networks(config: ConfigDict, info: Info) -> Networks:
-    """The default networks. Raises `UserError` for images that the patches do not divide."""
+    """The default networks."""
     transform = _TRANSFORMS[config.model.flow.transform]
     latents = info.num_factors + config.model.extra
     return causal_latents.make_networks(config, info, latents=latents, transform=transform)
@@ -155,9 +164,9 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         make = partial(anchored_cauf_vae.make, networks=networks)
 
     Raises `UserError` for a data set without labels or graph, a graph with a cycle or of the wrong
-    size, an unknown value of a switch, stages that do not go together, and images that the
-    encoder's patches do not divide.
+    size, an unknown value of a switch, and stages that do not go together.
     """
+    config = fit(config, info)
     _check(config, info)
     model = Model(
         config.model,
@@ -178,7 +187,8 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         factors=Factors(
             info.num_factors, partial(do, model) if decodes else None, partial(structure, model)
         ),
-        check=partial(labels.check, model.scale),
+        check=partial(labels.check, model.scale, graph=model.graph),
+        warnings=_warnings(model),
     )
 
 
@@ -247,10 +257,10 @@ def elbo_terms(
     variables: Variables,
     images: UInt8[Array, "b h w c"],
     u: Float[Array, "b f"],
-    labelled: Bool[Array, " b"],
+    complete: Bool[Array, " b"],
     key: PRNGKeyArray,
 ) -> tuple[dict[str, Float[Array, " b"]], Float[Array, "b f"]]:
-    """Terms of the negative ELBO of each image, and zbar."""
+    """Terms of the negative ELBO of each image, and zbar; u counts where it is `complete`."""
     d = model.info.num_factors
     mean, std, zbar = posterior(model, variables, images)
     eps = gaussian.reparameterise(key, mean, std)
@@ -267,7 +277,7 @@ def elbo_terms(
     without_labels = gaussian.kl(mean[:, :d], std[:, :d]).sum(-1)
     terms = {
         "reconstruction": -log_likelihood,
-        "kl": jnp.where(labelled, given_labels, without_labels),
+        "kl": jnp.where(complete, given_labels, without_labels),
     }
     if model.config.extra:
         terms["extra"] = gaussian.kl(mean[:, d:], std[:, d:]).sum(-1)
@@ -278,10 +288,28 @@ def negative_log_density(
     model: Model, variables: Variables, z: Float[Array, "b f"], key: PRNGKeyArray
 ) -> Float[Array, " b"]:
     """-log p(z) under the causal flow; z gets noise, as deterministic mechanisms lack a density."""
-    z = z + model.config.flow.blur * jax.random.normal(key, z.shape)
     return -causal_flow.log_prob(
-        mechanisms(model, variables), edges(model, variables), z, transform=model.transform
+        mechanisms(model, variables),
+        edges(model, variables),
+        _blurred(model, z, key),
+        transform=model.transform,
     )
+
+
+def labels_density(
+    model: Model, variables: Variables, given: labels.Labels, key: PRNGKeyArray
+) -> Float[Array, " b"]:
+    """`negative_log_density` of the labels, over the factors known together with their parents."""
+    if given.known is None:
+        return given.complete * negative_log_density(model, variables, given.u, key)
+    terms = causal_flow.log_prob_of_nodes(
+        mechanisms(model, variables),
+        edges(model, variables),
+        _blurred(model, given.u, key),
+        transform=model.transform,
+    )
+    unknown_parents = ~given.known @ model.graph.T
+    return -jnp.where(given.known & (unknown_parents == 0), terms, 0.0).sum(-1)
 
 
 # Losses
@@ -291,9 +319,8 @@ def encoder_loss(
     model: Model, variables: Variables, batch: Batch, context: Context
 ) -> tuple[Float[Array, ""], Aux]:
     """Alignment alone."""
-    u, labelled = _labels(model, batch)
     _, _, zbar = posterior(model, variables, batch["x"]["image"])
-    error = (labelled * labels.alignment(model.scale, zbar, u)).mean()
+    error = labels.alignment(model.scale, zbar, _labels(model, batch)).mean()
     return error, Aux({"alignment": error}, {})
 
 
@@ -303,11 +330,11 @@ def structure_loss(
     """Density along the whole graph, with a price on each edge; tracks the strengths of edges."""
     d = model.info.num_factors
     whole = variables | {"graph": {"strength": jnp.full((d, d), jnp.inf)}}
-    z, counts = _density_rows(model, batch)
-    density = jnp.mean(counts * negative_log_density(model, whole, z, context.key))
+    given = _fitted_to(model, batch)
+    density = jnp.mean(labels_density(model, whole, given, context.key))
     kernel = mechanisms(model, whole).hidden_kernel
     price = sparsity.group_lasso(kernel, jnp.asarray(model.graph))
-    now = _edge_strength(model, whole, z)
+    now = _edge_strength(model, whole, given.u)
     if context.axis_name is not None:
         now = jax.lax.pmean(now, context.axis_name)
     decay = jnp.where(context.step == 0, 0.0, _STRENGTH_DECAY)
@@ -323,9 +350,9 @@ def flow_loss(
     model: Model, variables: Variables, batch: Batch, context: Context
 ) -> tuple[Float[Array, ""], Aux]:
     """Density along the edges that are left."""
-    z, counts = _density_rows(model, batch)
-    density = jnp.mean(counts * negative_log_density(model, variables, z, context.key))
-    strength = _edge_strength(model, variables, z)
+    given = _fitted_to(model, batch)
+    density = jnp.mean(labels_density(model, variables, given, context.key))
+    strength = _edge_strength(model, variables, given.u)
     return density, Aux({"flow": density} | causal_latents.edge_metrics(model, strength), {})
 
 
@@ -333,33 +360,34 @@ def images_loss(
     model: Model, variables: Variables, batch: Batch, context: Context
 ) -> tuple[Float[Array, ""], Aux]:
     """-ELBO + alignment + density of the labels, each term with its weight."""
-    images, (u, labelled) = batch["x"]["image"], _labels(model, batch)
+    images, given = batch["x"]["image"], _labels(model, batch)
     # The second key is unused; splitting off fewer would change the results of a seed.
     sample_key, _, blur_key, tint_key = jax.random.split(context.key, 4)
     if model.config.tinted:
         images = tinted(images, jax.random.bernoulli(tint_key, 0.5, (len(images),)))
-    terms, zbar = elbo_terms(model, variables, images, u, labelled, sample_key)
-    terms["alignment"] = labelled * labels.alignment(model.scale, zbar, u)
+    terms, zbar = elbo_terms(model, variables, images, given.u, given.complete, sample_key)
+    terms["alignment"] = labels.alignment(model.scale, zbar, given)
     if model.config.weights.flow:
-        terms["flow"] = labelled * negative_log_density(model, variables, u, blur_key)
+        terms["flow"] = labels_density(model, variables, given, blur_key)
     total, metrics = weighted_sum(terms, model.config.weights)
     strength = _edge_strength(model, variables, jax.lax.stop_gradient(zbar))
     return total, Aux(metrics | causal_latents.edge_metrics(model, strength), {})
 
 
-def _labels(model: Model, batch: Batch) -> tuple[Float[Array, "b f"], Bool[Array, " b"]]:
-    """Standardised labels, and which images carry them."""
-    values = batch["x"]["values"]
-    labelled = labels.labelled(values, model.config.label_fraction)
-    return labels.standardise(model.scale, values), labelled
+def _labels(model: Model, batch: Batch) -> labels.Labels:
+    return labels.read(model.scale, batch["x"]["values"], model.config.label_fraction)
 
 
-def _density_rows(model: Model, batch: Batch) -> tuple[Float[Array, "b f"], Array]:
-    """The rows that the causal flow is fitted to, and which of them count."""
+def _fitted_to(model: Model, batch: Batch) -> labels.Labels:
+    """What the causal flow is fitted to: labels, or latents of images in their place."""
     if model.config.flow.fit_to == "images":
         zbar = batch["x"]["latents"]
-        return zbar, jnp.ones(len(zbar))
+        return labels.Labels(zbar, jnp.ones(len(zbar), bool), None)
     return _labels(model, batch)
+
+
+def _blurred(model: Model, z: Float[Array, "b f"], key: PRNGKeyArray) -> Float[Array, "b f"]:
+    return z + model.config.flow.blur * jax.random.normal(key, z.shape)
 
 
 def _edge_strength(
@@ -398,9 +426,9 @@ def elbo(
     values: Float[Array, "b f"],
     key: PRNGKeyArray,
 ) -> Float[Array, " b"]:
-    """A lower bound on log p(x|u)."""
-    u, labelled = labels.standardise(model.scale, values), jnp.ones(len(values), bool)
-    terms, _ = elbo_terms(model, variables, images, u, labelled, key)
+    """A lower bound on log p(x|u), or on log p(x) of an image that lacks a label."""
+    given = labels.read(model.scale, values)
+    terms, _ = elbo_terms(model, variables, images, given.u, given.complete, key)
     return -jnp.sum(jnp.stack(list(terms.values())), axis=0)
 
 
@@ -421,7 +449,7 @@ def do(
 
 def structure(model: Model, variables: Variables, values: Float[Array, "b f"]) -> FactorGraph:
     """Edge strengths at these labels, and the edges that count as present."""
-    strength = _edge_strength(model, variables, labels.standardise(model.scale, values))
+    strength = _edge_strength(model, variables, labels.read(model.scale, values).u)
     return causal_latents.factor_graph(model, strength)
 
 
@@ -438,6 +466,18 @@ def _check(config: ConfigDict, info: Info) -> None:
             )
     _check_label_fraction(config.model.label_fraction, info)
     _check_stages(config.model, set(config.stages))
+
+
+def _warnings(model: Model) -> tuple[str, ...]:
+    connected = model.graph.any(0) | model.graph.any(1)
+    binary = np.array(model.info.factor_names)[model.scale.binary & connected]
+    if not len(binary) or model.config.flow.fit_to == "images":
+        return ()
+    return (
+        f"The causal flow is fitted to labels of 0 and 1 ({', '.join(binary)}), but the latents of "
+        "binary factors are logits: effects of or on them will be too weak. Set "
+        "config.model.flow.fit_to to 'images', as the experiment cauf_vae/own:binary does.",
+    )
 
 
 def _check_label_fraction(fraction: float, info: Info) -> None:

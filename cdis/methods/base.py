@@ -227,3 +227,4 @@ class Method(NamedTuple):
     factors: Factors = Factors()
     #: raises `UserError` for data that the method cannot train on
     check: Callable[[Dataset], None] | None = None
+    warnings: tuple[str, ...] = ()  #: settings that hardly suit the data, a sentence or two each

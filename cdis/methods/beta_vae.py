@@ -51,6 +51,7 @@ from cdis.methods.base import (
     Stage,
     Variables,
 )
+from cdis.methods.fitting import fit_patch
 from cdis.networks.apply import apply
 from cdis.networks.autoencoder import patch_networks
 from cdis.objectives import vae
@@ -80,7 +81,7 @@ def defaults() -> ConfigDict:
             "tinted": False,  # half of the images in another light
             "pixel_std": 0.1,  # of the decoder's Gaussian, for pixels in [0, 1]
             "autoencoder": {
-                "patch": 4,  # pixels
+                "patch": 0,  # pixels; 0: to fit the images
                 "width": 32,
                 "hidden": 256,
                 "rank": 48,  # of the decoder's separable images; 0: convolutions
@@ -89,6 +90,9 @@ def defaults() -> ConfigDict:
         }
     )
     return config
+
+
+fit = fit_patch
 
 
 class Networks(NamedTuple):
@@ -108,7 +112,7 @@ class Model(NamedTuple):
 
 
 def networks(config: ConfigDict, info: Info) -> Networks:
-    """The default networks. Raises `UserError` for images that the patches do not divide."""
+    """The default networks."""
     model = config.model
     return Networks(
         *patch_networks(info.image_shape, **model.autoencoder, latent=2 * model.latents)
@@ -121,9 +125,10 @@ def make(
     """beta-VAE for the images of `info`, and for its labels if `weights.alignment` is not 0.
 
     Its one stage is "images". Networks can be replaced as in `cdis.methods.cauf_vae.make`. Raises
-    `UserError` for an unknown penalty, too few latents, images that the encoder's patches do not
-    divide and, if labels are used, a data set without them.
+    `UserError` for an unknown penalty, too few latents and, if labels are used, a data set
+    without them.
     """
+    config = fit(config, info)
     _check(config.model, info)
     supervised = config.model.weights.alignment > 0
     scale = labels.scale(info) if supervised else None
@@ -180,7 +185,7 @@ def images_loss(
     model: Model, variables: Variables, batch: Batch, context: Context
 ) -> tuple[Float[Array, ""], Aux]:
     """The loss at the top of this file, and the alignment with labels if they are used."""
-    config, images = model.config, batch["x"]["image"]
+    config, info, images = model.config, model.info, batch["x"]["image"]
     sample_key, tint_key = jax.random.split(context.key)
     if config.tinted:
         images = tinted(images, jax.random.bernoulli(tint_key, 0.5, (len(images),)))
@@ -188,11 +193,10 @@ def images_loss(
     z = gaussian.reparameterise(sample_key, mean, std)
     terms = elbo_terms(model, variables, images, mean, std, z)
     if config.penalty == "total_correlation":
-        num_images = model.info.num_images
-        terms[config.penalty] = vae.total_correlation(z, mean, std, num_images=num_images)
+        terms[config.penalty] = vae.total_correlation(z, mean, std, num_images=info.num_images)
     if model.scale:
-        u = labels.standardise(model.scale, batch["x"]["values"])
-        terms["alignment"] = labels.alignment(model.scale, mean[:, : model.info.num_factors], u)
+        given, zbar = labels.read(model.scale, batch["x"]["values"]), mean[:, : info.num_factors]
+        terms["alignment"] = labels.alignment(model.scale, zbar, given)
     means = {name: term.mean() for name, term in terms.items()}
     total = means["reconstruction"] + means["kl"] + (config.beta - 1) * means[config.penalty]
     return total + config.weights.alignment * means.get("alignment", 0.0), Aux(means, {})

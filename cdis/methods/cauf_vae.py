@@ -20,7 +20,9 @@ that the mechanisms should express. Every log line therefore shows the strength 
 Ours, where the paper does not say: the weights of the loss, the networks, the training, and the
 fixed standard deviation of the decoder. In training, half of the images hide their labels from the
 encoder, so that it can also do without them: reconstruction of unlabelled images, the ELBO and
-interventions never use labels. `labels_into_encoder=False` leaves them out altogether.
+interventions never use labels. `labels_into_encoder=False` leaves them out altogether. Labels may
+be missing: encoder and alignment use those that are known, and an image that lacks one has N(0, I)
+as the prior of eps in place of p(z|u).
 """
 
 from functools import partial
@@ -47,6 +49,7 @@ from cdis.methods.base import (
     Variables,
 )
 from cdis.methods.causal_latents import MakeNetworks, Model, Networks, decode, mechanisms
+from cdis.methods.fitting import fit_patch
 from cdis.networks.apply import apply
 from cdis.objectives import vae
 from cdis.objectives.weighting import weighted_sum
@@ -77,7 +80,7 @@ def defaults() -> ConfigDict:
             "pixel_std": 0.1,  # of the decoder's Gaussian, for pixels in [0, 1]
             "prior_hidden": 16,
             "autoencoder": {
-                "patch": 4,  # pixels
+                "patch": 0,  # pixels; 0: to fit the images
                 "width": 32,
                 "hidden": 256,
                 "rank": 48,  # of the decoder's separable images; 0: convolutions
@@ -94,11 +97,11 @@ def defaults() -> ConfigDict:
     return config
 
 
-def networks(config: ConfigDict, info: Info) -> Networks:
-    """The default networks, for 2 F label inputs if `labels_into_encoder`.
+fit = fit_patch
 
-    Raises `UserError` for images that the encoder's patches do not divide.
-    """
+
+def networks(config: ConfigDict, info: Info) -> Networks:
+    """The default networks, for 2 F label inputs if `labels_into_encoder`."""
     return causal_latents.make_networks(
         config, info, latents=info.num_factors, transform=causal_flow.AFFINE
     )
@@ -115,9 +118,10 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
             return cauf_vae.networks(config, info)._replace(decoder=MyDecoder(info.image_shape))
         make = partial(cauf_vae.make, networks=networks)
 
-    Raises `UserError` for a data set without labels or graph, a graph with a cycle or of the wrong
-    size, and images that the encoder's patches do not divide.
+    Raises `UserError` for a data set without labels or graph, and for a graph with a cycle or of
+    the wrong size.
     """
+    config = fit(config, info)
     model = Model(
         config.model,
         info,
@@ -151,7 +155,7 @@ def posterior(
     variables: Variables,
     images: UInt8[Array, "b h w c"],
     u: Float[Array, "b f"],
-    seen: Bool[Array, "b 1"],
+    seen: Bool[Array, "b #f"],
 ) -> tuple[Float[Array, "b f"], Float[Array, "b f"], Float[Array, "b f"]]:
     """Mean and std of q(eps|x, u), and zbar = F(mean); the encoder reads u only where `seen`."""
     label_input = _label_input(model, u, seen)
@@ -166,33 +170,33 @@ def elbo_terms(
     model: Model,
     variables: Variables,
     images: UInt8[Array, "b h w c"],
-    u: Float[Array, "b f"],
-    seen: Bool[Array, "b 1"],
+    given: labels.Labels,
+    seen: Bool[Array, "b #f"],
     key: PRNGKeyArray,
 ) -> tuple[dict[str, Float[Array, " b"]], Float[Array, "b f"]]:
     """Terms of the negative ELBO of each image, and zbar."""
-    mean, std, zbar = posterior(model, variables, images, u, seen)
+    mean, std, zbar = posterior(model, variables, images, given.u, seen)
     z, log_det = _flow(model, variables, gaussian.reparameterise(key, mean, std))
     output = apply(model.networks.decoder, variables["params"]["decoder"], z)
     log_likelihood = vae.image_log_likelihood(
         output, from_uint8(images), std=model.config.pixel_std
     )
-    prior = causal_latents.prior(model, variables, u)
-    return {
-        "reconstruction": -log_likelihood,
-        "kl": vae.flow_divergence(log_det, std, z, *prior),
-    }, zbar
+    prior = causal_latents.prior(model, variables, given.u)
+    divergence = vae.flow_divergence(log_det, std, z, *prior)
+    if model.scale.partly_labelled:
+        divergence = jnp.where(given.complete, divergence, gaussian.kl(mean, std).sum(-1))
+    return {"reconstruction": -log_likelihood, "kl": divergence}, zbar
 
 
 def images_loss(
     model: Model, variables: Variables, batch: Batch, context: Context
 ) -> tuple[Float[Array, ""], Aux]:
     """-ELBO + alignment, each term with its weight."""
-    images, u = batch["x"]["image"], labels.standardise(model.scale, batch["x"]["values"])
+    images, given = batch["x"]["image"], labels.read(model.scale, batch["x"]["values"])
     sample_key, seen_key = jax.random.split(context.key)
-    seen = jax.random.bernoulli(seen_key, 0.5, (len(u), 1))
-    terms, zbar = elbo_terms(model, variables, images, u, seen, sample_key)
-    terms["alignment"] = labels.alignment(model.scale, zbar, u)
+    seen = _known(given) & jax.random.bernoulli(seen_key, 0.5, (len(images), 1))
+    terms, zbar = elbo_terms(model, variables, images, given, seen, sample_key)
+    terms["alignment"] = labels.alignment(model.scale, zbar, given)
     total, metrics = weighted_sum(terms, model.config.weights)
     strength = _edge_strength(model, variables, jax.lax.stop_gradient(zbar))
     return total, Aux(metrics | causal_latents.edge_metrics(model, strength), {})
@@ -208,7 +212,8 @@ def encode(
     if values is None:
         u, seen = _no_labels(model, images)
     else:
-        u, seen = labels.standardise(model.scale, values), jnp.ones((len(values), 1), bool)
+        given = labels.read(model.scale, values)
+        u, seen = given.u, _known(given)
     return {"vectors": posterior(model, variables, images, u, seen)[2]}
 
 
@@ -219,9 +224,12 @@ def elbo(
     values: Float[Array, "b f"],
     key: PRNGKeyArray,
 ) -> Float[Array, " b"]:
-    """A lower bound on log p(x|u); the encoder does not read u."""
-    u, seen = labels.standardise(model.scale, values), _no_labels(model, images)[1]
-    terms, _ = elbo_terms(model, variables, images, u, seen, key)
+    """A lower bound on log p(x|u), or on log p(x) of an image that lacks a label.
+
+    The encoder does not read u.
+    """
+    given, seen = labels.read(model.scale, values), _no_labels(model, images)[1]
+    terms, _ = elbo_terms(model, variables, images, given, seen, key)
     return -jnp.sum(jnp.stack(list(terms.values())), axis=0)
 
 
@@ -240,7 +248,7 @@ def do(
 
 def structure(model: Model, variables: Variables, values: Float[Array, "b f"]) -> FactorGraph:
     """Edge strengths at these labels, and the edges that count as present."""
-    strength = _edge_strength(model, variables, labels.standardise(model.scale, values))
+    strength = _edge_strength(model, variables, labels.read(model.scale, values).u)
     return causal_latents.factor_graph(model, strength)
 
 
@@ -266,8 +274,12 @@ def _no_labels(model: Model, images: Array) -> tuple[Float[Array, "b f"], Bool[A
     return jnp.zeros((len(images), model.info.num_factors)), jnp.zeros((len(images), 1), bool)
 
 
+def _known(given: labels.Labels) -> Bool[Array, "b #f"]:
+    return given.complete[:, None] if given.known is None else given.known
+
+
 def _label_input(
-    model: Model, u: Float[Array, "b f"], seen: Bool[Array, "b 1"]
+    model: Model, u: Float[Array, "b f"], seen: Bool[Array, "b #f"]
 ) -> tuple[Float[Array, "b 2*f"], ...]:
     """Labels as the encoder reads them, if it does: zeros where hidden, and which are not."""
     if not model.config.labels_into_encoder:

@@ -57,7 +57,7 @@ class Model(NamedTuple):
 def make_networks(
     config: ConfigDict, info: Info, *, latents: int, transform: causal_flow.Transform
 ) -> Networks:
-    """The default networks. Raises `UserError` for images that the encoder's patches don't fit."""
+    """The default networks."""
     model, d = config.model, info.num_factors
     encoder, decoder = patch_networks(info.image_shape, **model.autoencoder, latent=2 * latents)
     conditioner = Conditioner(d, model.flow.hidden, transform.num_parameters)
@@ -123,7 +123,7 @@ def counterfactual(
     value: Float[Array, " b"],
 ) -> Float[Array, "b f"]:
     """What z would have been under do(factor = value), `value` in physical units."""
-    u = labels.standardise(model.scale, jnp.broadcast_to(value[:, None], z.shape))
+    u = (value[:, None] - model.scale.mean) / model.scale.std
     # The latent of a binary factor is a logit; the prior maps its label to one.
     target = jnp.where(model.scale.binary, prior(model, variables, u)[0], u)
     fixed = jnp.broadcast_to(jnp.arange(z.shape[-1]) == factor, z.shape)

@@ -31,7 +31,7 @@ from ml_collections import ConfigDict
 from cdis.config import common, stage
 from cdis.data.examples import IMAGES, PAIRS
 from cdis.data.info import Info
-from cdis.errors import UserError
+from cdis.methods import fitting
 from cdis.methods.base import (
     ActionGraph,
     Actions,
@@ -167,18 +167,10 @@ class Model(NamedTuple):
 
 
 def networks(config: ConfigDict, info: Info) -> Networks:
-    """The networks that `config.model` describes.
-
-    Raises `UserError` for images that the encoder's convolutions do not divide into a grid.
-    """
+    """The networks that `config.model` describes."""
     codes, parts, shape = config.model.codes, config.model.autoencoder, info.image_shape
     stride = 2 ** len(parts.widths)
-    if shape[0] % stride or shape[1] % stride:
-        raise UserError(
-            f"config.model.autoencoder.widths: {len(parts.widths)} stride-2 convolutions need "
-            f"image sides divisible by {stride}, but {info.name} has images of {shape}"
-        )
-    grid = (shape[0] // stride, shape[1] // stride)
+    grid = (-(-shape[0] // stride), -(-shape[1] // stride))
     blocks, latent = parts.residual_blocks, codes.num_codebooks * codes.code_dim
     layer = CausalTransition(
         num_nodes=codes.num_codebooks * math.prod(grid),
@@ -190,7 +182,7 @@ def networks(config: ConfigDict, info: Info) -> Networks:
     )
     return Networks(
         autoencoder.GridEncoder(tuple(parts.widths), blocks, latent),
-        autoencoder.GridDecoder(tuple(parts.widths), blocks, shape[2]),
+        autoencoder.GridDecoder(tuple(parts.widths), blocks, shape),
         layer,
         grid,
     )
@@ -207,8 +199,7 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         def make(config, info):
             return ct_vae.make(config, info, networks=networks)
 
-    Raises `UserError` for an unknown kind of noise, and for images that the encoder's convolutions
-    do not divide into a grid.
+    Raises `UserError` for an unknown kind of noise.
     """
     check_switches(config.model, SWITCHES)
     gate_key = jax.random.key(config.seed)
@@ -234,6 +225,9 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         codes=Codes(config.model.codes.num_codes, config.model.codes.num_codebooks),
         actions=Actions(
             bind(retrieve_action, model), bind(intervene, model), bind(describe, model)
+        ),
+        warnings=fitting.too_small(
+            info, num_codes=config.model.codes.num_codes, num_nodes=model.num_nodes
         ),
     )
 

@@ -57,6 +57,7 @@ from cdis.config import common, stage
 from cdis.data.examples import PAIRS
 from cdis.data.info import Info
 from cdis.errors import UserError
+from cdis.methods import fitting
 from cdis.methods.base import (
     ActionGraph,
     Actions,
@@ -114,15 +115,15 @@ def defaults() -> ConfigDict:
             "gates": "deterministic",  # | "stochastic"
             "edge_rate": 0.1,  # of the edges' prior
             "autoencoder": {
-                "patch": 2,  # pixels
+                "patch": 0,  # pixels; 0: to fit the images
                 "width": 32,
                 "hidden": 256,
                 "decoder_hidden": (256, 256),
                 "decoder_rank": 24,  # number of separable terms of an image
             },
             "codes": {
-                "num_codebooks": 8,  # N, the number of nodes
-                "num_codes": 8,  # K
+                "num_codebooks": 0,  # N, the number of nodes; 0: to fit the number of factors
+                "num_codes": 0,  # K; 0: to fit the factor with the most values
                 "code_dim": 2,
                 "initial_scale": 0.8,  # standard deviation of initial code vectors
                 "assignment_temperature": 0.4,
@@ -186,6 +187,16 @@ SWITCHES = {
     "transition.noise": ("off", "exo", "endo"),
     "retrieval.over_nodes": ("sum", "mean"),
 }
+
+
+def fit(config: ConfigDict, info: Info) -> ConfigDict:
+    """The config with a patch and numbers of codebooks and codes that fit the data, where 0."""
+    sizes = {
+        "autoencoder.patch": fitting.patch(info),
+        "codes.num_codebooks": fitting.num_codebooks(info),
+        "codes.num_codes": fitting.num_codes(info),
+    }
+    return fitting.filled(config, sizes)
 
 
 class Networks(NamedTuple):
@@ -257,6 +268,7 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
 
     Raises `UserError` for a switch of `config.model` with an unknown value.
     """
+    config = fit(config, info)
     settings = config.model
     _check(settings)
     gate_key = None if settings.gates == "deterministic" else jax.random.key(config.seed)
@@ -283,6 +295,9 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         codes=Codes(settings.codes.num_codes, settings.codes.num_codebooks),
         actions=Actions(
             bind(retrieve_action, model), bind(intervene, model), bind(describe, model)
+        ),
+        warnings=fitting.too_small(
+            info, num_codes=settings.codes.num_codes, num_nodes=settings.codes.num_codebooks
         ),
     )
 

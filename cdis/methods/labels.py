@@ -1,4 +1,4 @@
-"""Labels as methods use them: standardised, checked, aligned with latents, or partly hidden."""
+"""Labels as methods use them: standardised, checked, aligned with latents; some may be unknown."""
 
 from typing import NamedTuple
 
@@ -13,42 +13,65 @@ from cdis.objectives import supervision
 
 #: Labels further from the mean than this many standard deviations are taken for mistakes.
 _MAX_DEVIATION = 10.0
+#: Training needs each label of at least so many images, and each effect together with its causes.
+_FEWEST_KNOWN = 10
+# A factor that varies less, in proportion to its mean, cannot be standardised in float32.
+_LEAST_VARIATION = 1e-5
 
 
 class Scale(NamedTuple):
-    """The scale of each factor's labels."""
+    """The scale of each factor's labels, and whether some are missing."""
 
     mean: Float[np.ndarray, " f"]
     std: Float[np.ndarray, " f"]
     binary: Bool[np.ndarray, " f"]
+    partly_labelled: bool
+
+
+class Labels(NamedTuple):
+    """The labels of a batch."""
+
+    u: Float[Array, "b f"]  #: standardised; 0 where unknown
+    complete: Bool[Array, " b"]  #: which images have all their labels
+    known: Bool[Array, "b f"] | None  #: which labels are known; None: those of complete images
 
 
 def scale(info: Info) -> Scale:
     """Mean and standard deviation of each label, and which factors are binary.
 
-    Standardised, a binary label is -1 or 1; its latent is a logit. Raises `UserError` for a data
+    Standardised, binary labels (0 and 1, see `Info.binary`) are -1 and 1; the latent is a logit. A
+    factor with any other two values is treated like a continuous one. Raises `UserError` for a data
     set without labels.
     """
     if info.value_mean is None or info.value_std is None:
         raise UserError(
             f"{info.name} has no labels to align latents with: its factors are mere indices. "
-            "Choose a data set whose factors have values, such as pendulum/clean."
+            "Choose a data set whose factors have values, such as pendulum/clean, or a method that "
+            "needs none, such as cdis.methods.joint_ct_vae."
         )
-    binary = np.array([size == 2 for size in info.factor_sizes])
-    mean = np.where(binary, 0.5, np.array(info.value_mean, np.float32)).astype(np.float32)
-    std = np.where(binary, 0.5, np.array(info.value_std, np.float32)).astype(np.float32)
-    return Scale(mean, std, binary)
+    binary, given = np.array(info.binary), (info.value_mean, info.value_std)
+    mean, std = (np.where(binary, 0.5, np.array(x, np.float32)).astype(np.float32) for x in given)
+    return Scale(mean, std, binary, info.partly_labelled)
 
 
-def standardise(scale: Scale, values: Float[Array, "b f"]) -> Float[Array, "b f"]:
-    """Labels u with mean 0 and standard deviation 1 from physical values."""
-    return (values - scale.mean) / scale.std
+def read(scale: Scale, values: Float[Array, "b f"], fraction: float = 1.0) -> Labels:
+    """Standardised labels from physical values, of about `fraction` of the images (`labelled`)."""
+    complete = labelled(values, fraction)
+    if not scale.partly_labelled:
+        return Labels((values - scale.mean) / scale.std, complete, None)
+    known = jnp.isfinite(values)
+    u = (jnp.where(known, values, scale.mean) - scale.mean) / scale.std
+    known &= complete[:, None]
+    return Labels(u, known.all(-1), known)
 
 
-def alignment(scale: Scale, z: Float[Array, "b f"], u: Float[Array, "b f"]) -> Float[Array, " b"]:
-    """`cdis.objectives.supervision.alignment` of latents with standardised labels."""
-    target = jnp.where(scale.binary, (u + 1) / 2, u)
-    return supervision.alignment(z, target, jnp.asarray(scale.binary))
+def alignment(scale: Scale, z: Float[Array, "b f"], labels: Labels) -> Float[Array, " b"]:
+    """`cdis.objectives.supervision.alignment` of latents with the labels that are known."""
+    binary = jnp.asarray(scale.binary)
+    target = jnp.where(binary, (labels.u + 1) / 2, labels.u)
+    if labels.known is None:
+        return labels.complete * supervision.alignment(z, target, binary)
+    return supervision.alignment(z, target, binary, labels.known)
 
 
 def labelled(values: Float[Array, "b f"], fraction: float) -> Bool[Array, " b"]:
@@ -67,25 +90,57 @@ def labelled(values: Float[Array, "b f"], fraction: float) -> Bool[Array, " b"]:
     return mixed.astype(jnp.float32) < fraction * 2.0**32
 
 
-def check(scale: Scale, dataset: Dataset) -> None:
-    """Raises `UserError` if labels are missing or implausible."""
-    info, values = dataset.info, dataset.values
-    for i, name in enumerate(info.factor_names):
-        column, mean, std = values[:, i], scale.mean[i], scale.std[i]
-        missing = int((~np.isfinite(column)).sum())
-        if missing:
+def check(scale: Scale, dataset: Dataset, graph: Float[np.ndarray, "f f"] | None = None) -> None:
+    """Raises `UserError` if labels are implausible, or too few of them are known.
+
+    With a causal graph, its effects must be known together with their causes.
+    """
+    info, names = dataset.info, dataset.info.factor_names
+    known = np.isfinite(dataset.values)
+    training = known[dataset.splits["train"]]
+    for i, name in enumerate(names):
+        missing = int((~known[:, i]).sum())
+        if missing and not scale.partly_labelled:
             raise UserError(
-                f"{missing:,} of {len(column):,} labels of {name} in {info.name} are missing (not "
+                f"{missing:,} of {len(known):,} labels of {name} in {info.name} are missing (not "
                 "a finite number). Label these images or leave them out."
             )
-        if scale.binary[i]:
-            wrong, expected = ~np.isin(column, (0, 1)), "0 or 1"
-        else:
-            wrong = abs(column - mean) > _MAX_DEVIATION * std
-            expected = f"within {_MAX_DEVIATION:g} standard deviations ({std:.4g}) of {mean:.4g}"
-        if wrong.any():
+        if training[:, i].sum() < _FEWEST_KNOWN:
             raise UserError(
-                f"{int(wrong.sum()):,} of {len(column):,} labels of {name} in {info.name} are out "
-                f"of range, such as {column[wrong][0]:.6g}: expected {expected}. Fix the labels, "
-                "or the mean and standard deviation that the data set states."
+                f"Only {training[:, i].sum()} training images of {info.name} have a label of "
+                f"{name}; at least {_FEWEST_KNOWN} are needed. Label more images, or leave the "
+                "factor out."
             )
+        _check_range(scale, info, i, dataset.values[known[:, i], i])
+    for i, causes in enumerate(() if graph is None else graph > 0):
+        together = int(training[:, causes | (np.arange(len(names)) == i)].all(1).sum())
+        if together < _FEWEST_KNOWN:
+            raise UserError(
+                f"Only {together} training images of {info.name} have a label of {names[i]} and of "
+                f"all its causes ({', '.join(np.array(names)[causes])}); at least {_FEWEST_KNOWN} "
+                "are needed to learn how it depends on them. Label more images, or change the "
+                "graph."
+            )
+
+
+def _check_range(scale: Scale, info: Info, factor: int, column: Float[np.ndarray, " n"]) -> None:
+    """Raise `UserError` if the known labels of a factor do not vary, or some lie far off."""
+    name, mean, std = info.factor_names[factor], scale.mean[factor], scale.std[factor]
+    spread = std if not scale.binary[factor] else np.ptp(column)
+    if not spread > _LEAST_VARIATION * abs(mean):
+        raise UserError(
+            f"The labels of {name} in {info.name} hardly vary: their mean is {mean:.6g}, their "
+            f"standard deviation {np.std(column):.2g}. Leave the factor out, or give its values "
+            "as differences from a typical one."
+        )
+    if scale.binary[factor]:
+        wrong, expected = ~np.isin(column, (0, 1)), "0 or 1"
+    else:
+        wrong = abs(column - mean) > _MAX_DEVIATION * std
+        expected = f"within {_MAX_DEVIATION:g} standard deviations ({std:.4g}) of {mean:.4g}"
+    if wrong.any():
+        raise UserError(
+            f"{int(wrong.sum()):,} of {len(column):,} labels of {name} in {info.name} are out "
+            f"of range, such as {column[wrong][0]:.6g}: expected {expected}. Fix the labels, leave "
+            "these images out or, if the labels are right, give their logarithm."
+        )

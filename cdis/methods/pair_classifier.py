@@ -24,7 +24,7 @@ from cdis.data.info import Info
 from cdis.methods.base import Actions, Aux, Batch, Context, Method, Objective, Stage, Variables
 from cdis.networks.apply import apply
 from cdis.ops.actions import factor_of, opposite
-from cdis.ops.images import from_uint8
+from cdis.ops.images import from_uint8, pad_to_multiple
 
 
 def defaults() -> ConfigDict:
@@ -71,7 +71,7 @@ class PairClassifier(nn.Module):
         self, x: Float[Array, "b h w c"], y: Float[Array, "b h w c"]
     ) -> Float[Array, "b a"]:
         stride = (self.first_stride, self.first_stride)
-        maps = jnp.concatenate([x, y])
+        maps = pad_to_multiple(jnp.concatenate([x, y]), self.first_stride)
         maps = nn.relu(nn.Conv(self.widths[0], stride, strides=stride)(maps))
         for width in self.widths[1:]:
             maps = nn.relu(nn.Conv(width, (3, 3))(maps))

@@ -1,4 +1,6 @@
-"""Encoders and decoders: parameters and shapes. Images are float32 in [-1, 1], NHWC.
+"""Encoders and decoders: parameters and shapes. Images are float32 in [-1, 1], NHWC, of any size.
+
+Encoders repeat the last row and column up to the multiple that they need; decoders crop.
 
 `Grid*` are those of the CT-VAE paper, with a grid of latent places. In `Compact*` every latent sees
 the whole image, so that a code can stand for a factor rather than for a patch. So it does in
@@ -12,8 +14,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cdis.errors import UserError
-from cdis.ops.images import depth_to_space, space_to_depth
+from cdis.ops.images import depth_to_space, pad_to_multiple, space_to_depth
 
 
 class ResidualBlock(nn.Module):
@@ -40,6 +41,7 @@ class GridEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j d"]:
+        x = pad_to_multiple(x, 2 ** len(self.widths))
         for width in self.widths:
             x = nn.leaky_relu(nn.Conv(width, (4, 4), strides=2)(x))
         x = nn.leaky_relu(nn.Conv(self.widths[-1], (3, 3))(x))
@@ -53,17 +55,19 @@ class GridDecoder(nn.Module):
 
     widths: tuple[int, ...]
     residual_blocks: int
-    channels: int
+    image_shape: tuple[int, int, int]
 
     @nn.compact
     def __call__(self, x: Float[Array, "b i j d"]) -> Float[Array, "b h w c"]:
+        height, width, channels = self.image_shape
         x = nn.leaky_relu(nn.Conv(self.widths[-1], (3, 3))(x))
         for _ in range(self.residual_blocks):
             x = ResidualBlock(self.widths[-1])(x)
         x = nn.leaky_relu(x)
-        for width in self.widths[-2::-1]:
-            x = nn.leaky_relu(nn.ConvTranspose(width, (4, 4), strides=(2, 2))(x))
-        return jnp.tanh(nn.ConvTranspose(self.channels, (4, 4), strides=(2, 2))(x))
+        for features in self.widths[-2::-1]:
+            x = nn.leaky_relu(nn.ConvTranspose(features, (4, 4), strides=(2, 2))(x))
+        x = nn.ConvTranspose(channels, (4, 4), strides=(2, 2))(x)
+        return jnp.tanh(x[:, :height, :width])
 
 
 class CompactEncoder(nn.Module):
@@ -81,8 +85,7 @@ class CompactEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
-        beyond = [(0, -side % (4 * self.patch)) for side in x.shape[1:3]]  # grey, for whole patches
-        x = space_to_depth(jnp.pad(x, [(0, 0), *beyond, (0, 0)]), self.patch)
+        x = space_to_depth(pad_to_multiple(x, 4 * self.patch), self.patch)
         x = nn.relu(nn.Conv(self.width, (3, 3), strides=2)(x))
         x = nn.relu(nn.Conv(self.width, (3, 3))(x))
         content = nn.relu(nn.Conv(2 * self.width, (3, 3))(x))
@@ -151,7 +154,8 @@ class PatchEncoder(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], side: Float[Array, "b s"] | None = None
     ) -> Float[Array, "b d"]:
-        x = nn.relu(nn.Conv(self.width, (3, 3))(space_to_depth(x, self.patch)))
+        x = space_to_depth(pad_to_multiple(x, self.patch), self.patch)
+        x = nn.relu(nn.Conv(self.width, (3, 3))(x))
         x = nn.relu(nn.Conv(self.width, (3, 3), strides=2)(x))
         x = x.reshape(len(x), -1)
         if side is not None:
@@ -171,14 +175,15 @@ class PatchDecoder(nn.Module):
     @nn.compact
     def __call__(self, z: Float[Array, "b d"]) -> Float[Array, "b h w c"]:
         height, width, channels = self.image_shape
-        rows, columns = height // (2 * self.patch), width // (2 * self.patch)
+        rows, columns = -(-height // (2 * self.patch)), -(-width // (2 * self.patch))
         x = nn.relu(nn.Dense(self.hidden)(z))
         x = nn.relu(nn.Dense(self.hidden)(x))
         x = nn.relu(nn.Dense(rows * columns * self.width)(x))
         x = x.reshape(-1, rows, columns, self.width)
         x = nn.relu(depth_to_space(nn.Conv(4 * self.width, (3, 3))(x), 2))
         x = nn.relu(nn.Conv(self.width, (3, 3))(x))
-        return depth_to_space(nn.Conv(channels * self.patch**2, (3, 3))(x), self.patch)
+        x = depth_to_space(nn.Conv(channels * self.patch**2, (3, 3))(x), self.patch)
+        return x[:, :height, :width]
 
 
 def patch_networks(
@@ -194,14 +199,8 @@ def patch_networks(
 
     With rank 0 the decoder is a `PatchDecoder`, with a positive rank a `CompactDecoder` of pixels:
     on rendered images (Pendulum) it takes a third of the time of the convolutions and has a fifth
-    of their error. Raises `UserError` for images whose sides are not divisible by two patches.
+    of their error.
     """
-    side = 2 * patch
-    if image_shape[0] % side or image_shape[1] % side:
-        raise UserError(
-            f"config.model.autoencoder.patch is {patch}, which needs image sides divisible by "
-            f"{side}, but the images are {' x '.join(map(str, image_shape))}. Choose another patch."
-        )
     encoder = PatchEncoder(patch, width, hidden, latent)
     if rank:
         return encoder, CompactDecoder((hidden,) * 3, rank, image_shape, start=1.0)

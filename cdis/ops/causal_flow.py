@@ -86,6 +86,18 @@ def log_prob(
     return gaussian.log_prob(eps).sum(-1) - log_det
 
 
+def log_prob_of_nodes(
+    mechanisms: Mechanisms,
+    adjacency: Float[Array, "d d"],
+    z: Float[Array, "b d"],
+    *,
+    transform: Transform,
+) -> Float[Array, "b d"]:
+    """`log p(z_i | pa_i)` of each node, which sum to `log_prob`."""
+    eps, log_slope = transform.inverse(map_parameters(mechanisms, adjacency, z), z)
+    return gaussian.log_prob(eps) - log_slope
+
+
 def intervene(
     mechanisms: Mechanisms,
     adjacency: Float[Array, "d d"],

@@ -1,4 +1,4 @@
-"""Images: number formats, and the exchange of resolution for channels."""
+"""Images: number formats, sizes, and the exchange of resolution for channels."""
 
 from typing import TypeVar
 
@@ -31,6 +31,15 @@ def tinted(images: UInt8[Array, "b h w c"], tint: Bool[Array, " b"]) -> UInt8[Ar
     light = jnp.linspace(0.75, 1.0, images.shape[-1])
     cool = jnp.round(images * light).astype(jnp.uint8)
     return jnp.where(tint[:, None, None, None], cool, images)
+
+
+def pad_to_multiple(x: Float[Array, "b h w c"], multiple: int) -> Float[Array, "b h2 w2 c"]:
+    """Images whose sides are multiples of `multiple`; the last row and column are repeated."""
+    chex.assert_rank(x, 4)
+    height, width = (-side % multiple for side in x.shape[1:3])
+    if not height and not width:
+        return x
+    return jnp.pad(x, ((0, 0), (0, height), (0, width), (0, 0)), mode="edge")
 
 
 def space_to_depth(x: Float[Array, "b h w c"], block: int) -> Float[Array, "b h/block w/block d"]:

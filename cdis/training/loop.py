@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from cdis import data, methods
 from cdis.chunks import in_chunks
-from cdis.config import to_json
+from cdis.config import override, to_json
 from cdis.data.info import Dataset, Info
 from cdis.data.pipeline import batches
 from cdis.errors import UserError
@@ -39,6 +39,7 @@ def train(
     data_dir: str | None = None,
     *,
     feed: str = "auto",
+    dataset: Dataset | None = None,
 ) -> State:
     """Train all stages of ``config.method``, resuming from the newest checkpoint in `workdir`.
 
@@ -56,17 +57,24 @@ def train(
       workdir: gets config.json, info.json, checkpoints/, log.jsonl and TensorBoard events.
       data_dir: where data sets are kept; see `cdis.data.load`.
       feed: where images are read from; see `cdis.data.load`. Results do not depend on it.
+      dataset: data in memory, used in place of the data set that ``config.data.name`` names; the
+        config is saved with the name of these data.
 
     Returns:
       The state after the last step.
 
     Raises:
-      UserError: the config is invalid, the workdir belongs to another config, a checkpoint is
-        damaged or foreign, the disk is full or a metric is not finite.
+      UserError: the config is invalid, the workdir belongs to another config or to other data, a
+        checkpoint is damaged or foreign, the disk is full or a metric is not finite.
     """
     parallel.initialise()
     layout = parallel.choose(config.parallel)
-    dataset = data.load(config.data.name, data_dir, feed)
+    if dataset is None:
+        dataset = data.load(config.data.name, data_dir, feed)
+    else:
+        config = config.copy_and_resolve_references()
+        override(config, {"data.name": dataset.info.name})
+    config = methods.fitted(config, dataset.info)
     method = make_method(config, dataset.info)
     _check(config, method, layout)
     if method.check is not None:
@@ -95,6 +103,8 @@ def train(
         extended = extend(workdir, config, ended)
         began = time.monotonic() - seconds
         log = stack.enter_context(Log(workdir, step, enabled=parallel.is_primary()))
+        for warning in method.warnings:
+            log.say(f"Warning: {warning}")
         for name, steps in extended:
             log.say(
                 f"{name}: extended from {steps} to {config.stages[name].steps} steps; from here on "

@@ -1,9 +1,11 @@
 """Workdirs: the folder of a run, which belongs to one config and one data set."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from cdis.config import differences, from_json, to_json
@@ -15,6 +17,8 @@ from cdis.training import parallel
 CONFIG = "config.json"
 INFO = "info.json"
 METRICS = "metrics.json"  # written by evaluation
+_TEXTS = ("licence", "citation", "description")  # may be worded better
+_FLOATS = ("value_mean", "value_std")
 
 
 def read_config(workdir: str | os.PathLike) -> ConfigDict:
@@ -65,7 +69,8 @@ def claim(workdir: str | os.PathLike, config: ConfigDict, info: Info) -> None:
 
     A config whose stages have more steps is accepted: see `extend`, which then records it.
 
-    Raises `UserError` if the directory belongs to another config or holds something else.
+    Raises `UserError` if the directory belongs to another config or to other data, or holds
+    something else.
     """
     workdir = Path(workdir)
     if (workdir / CONFIG).exists():
@@ -76,6 +81,12 @@ def claim(workdir: str | os.PathLike, config: ConfigDict, info: Info) -> None:
                 + "\n  ".join(changed)
                 + "\nUse another --workdir for this config, or the old config to resume training "
                 "here. Only a stage's steps may change, and only grow. Nothing was changed."
+            )
+        differing = _other_facts(read_info(workdir), info)
+        if differing:
+            raise UserError(
+                f"{workdir} was trained on other data named {info.name}: they differ in "
+                f"{', '.join(differing)}. Use another --workdir for these. Nothing was changed."
             )
         return
     if workdir.exists() and not workdir.is_dir():
@@ -127,6 +138,23 @@ def unlike(before: ConfigDict, after: ConfigDict) -> list[str]:
     """The differences between two configs, apart from longer stages."""
     fields = {f"stages.{name}.steps" for name in _longer(before, after)}
     return [line for line in differences(before, after) if line.split(":")[0] not in fields]
+
+
+def _other_facts(before: Info, after: Info) -> list[str]:
+    """Names of the facts in which two data sets differ, apart from texts and rounding."""
+    one, other = (dataclasses.asdict(info) for info in (before, after))
+    one["count"], other["count"] = before.num_images, after.num_images
+    return [
+        name
+        for name in one
+        if name not in _TEXTS
+        and one[name] != other[name]
+        and not (name in _FLOATS and _close(one[name], other[name]))
+    ]
+
+
+def _close(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> bool:
+    return bool(one and other and len(one) == len(other) and np.allclose(one, other, rtol=1e-5))
 
 
 def _longer(before: ConfigDict, after: ConfigDict) -> list[str]:

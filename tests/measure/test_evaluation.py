@@ -1,11 +1,13 @@
 """From a workdir to metrics.json."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from oracles import dataset, fake_workdir, measured, oracle, silent
 
+from cdis.errors import UserError
 from cdis.measure import (
     MEASUREMENTS,
     Headline,
@@ -30,6 +32,35 @@ def test_workdir_gets_files_written_atomically(monkeypatch, tmp_path):
     with pytest.raises(RuntimeError):
         evaluate(tmp_path, progress=silent)
     assert (tmp_path / "metrics.json").read_bytes() == before
+
+
+def test_other_data_in_place_of_those_trained_on(monkeypatch, tmp_path):
+    fake_workdir(monkeypatch)
+    monkeypatch.setattr(evaluation.data, "load", _gone)
+    with pytest.raises(
+        UserError, match=r"cannot be had. own:bars: no such folder. If they are els"
+    ):
+        evaluate(tmp_path, progress=silent)
+    moved = dataset()
+    moved = replace(moved, info=replace(moved.info, name="own:new/place", value_mean=(9.0,) * 3))
+    seen = []
+    remember = Measurement("s", lambda subject: bool(seen.append(subject)), _fails)
+    metrics = evaluate(tmp_path, dataset=moved, measurements=(remember,), progress=silent)
+    assert metrics["data"] == "own:new/place"
+    # Values are standardised as in training.
+    assert seen[0].info == replace(moved.info, value_mean=None)
+    monkeypatch.setattr(evaluation.data, "load", lambda name, _: moved)
+    metrics = evaluate(tmp_path, name="own:new/place", measurements=(remember,), progress=silent)
+    assert metrics["data"] == "own:new/place"
+    other = replace(moved, info=replace(moved.info, factor_names=("left", "right", "angle")))
+    with pytest.raises(
+        UserError, match=r"differs in factor_names .*'turn'\) there, .*'angle'\) here"
+    ):
+        evaluate(tmp_path, dataset=other, progress=silent)
+
+
+def _gone(*_):
+    raise UserError("own:bars: no such folder.")
 
 
 def _fails(*_):

@@ -15,6 +15,7 @@ import optax
 from cdis import data, methods
 from cdis.config import load_config
 from cdis.data.info import Info
+from cdis.data.lookup import OWN
 from cdis.methods.base import Context, Method, Stage
 from cdis.training.state import State, by_path, split
 from cdis.training.update import make_update
@@ -36,6 +37,12 @@ INFO = Info(
     value_mean=(5.0, 5.0, 6.0),
     value_std=(2.0, 2.0, 1.5),
 )
+#: Facts of the bars if the second factor is binary.
+BINARY: dict[str, Any] = {
+    "factor_sizes": (0, 2, 0),
+    "value_mean": (5.0, 0.5, 6.0),
+    "value_std": (2.0, 0.5, 1.5),
+}
 B = 16
 TINY = {
     "model.autoencoder.patch": 2,
@@ -167,18 +174,23 @@ def check_abilities(case: Case, extra: int) -> None:
     assert bound.shape == (B,) and np.isfinite(bound).all()
 
 
+def _info(config: Any) -> Info:
+    """Facts about the data of an experiment; bars for the one that leaves the data to the user."""
+    return INFO if config.data.name == OWN else data.info(config.data.name)
+
+
 def check_experiment(name: str) -> None:
     """Every stage that the config describes is one of the method's, smoke variant included."""
     for suffix in ("", ":smoke"):
         config = load_config(f"cauf_vae/{name}{suffix}")
-        method = methods.module(config.method).make(config, data.info(config.data.name))
+        method = methods.module(config.method).make(config, _info(config))
         assert set(config.stages) == {stage.name for stage in method.stages}
 
 
 def check_smoke(name: str) -> None:
     """The smoke variant trains two steps of each stage on random images."""
     config = load_config(f"cauf_vae/{name}:smoke")
-    info = data.info(config.data.name)
+    info = _info(config)
     method = methods.module(config.method).make(config, info)
     batch: dict[str, Any] = {"x": _random_columns(info)}
     variables = quick_jit(method.init)(jax.random.key(0), batch)

@@ -21,7 +21,17 @@ from cdis.training.state import State, split
 from cdis.training.update import make_update
 from tests.helpers import quick_jit
 from tests.methods import bars
-from tests.methods.bars import EXPERIMENTS, GRAPH, IMAGES, INFO, VALUES, B, Case, stage_of
+from tests.methods.bars import (
+    BINARY,
+    EXPERIMENTS,
+    GRAPH,
+    IMAGES,
+    INFO,
+    VALUES,
+    B,
+    Case,
+    stage_of,
+)
 
 NAMES = tuple(
     path.stem for path in sorted(EXPERIMENTS.glob("*.py")) if path.stem != "pendulum_literal"
@@ -159,7 +169,7 @@ def test_the_fraction_of_labelled_images():
 
 def test_the_latent_of_a_binary_label_is_its_logit():
     """The alignment loss image by image, as by hand: squared error, and cross-entropy."""
-    info = dataclasses.replace(INFO, factor_sizes=(0, 2, 0))
+    info = dataclasses.replace(INFO, **BINARY)
     _, method = _make("shipped", info=info)
     values = VALUES[:B].copy()
     values[:, 1] = values[:, 1] > 5
@@ -269,7 +279,7 @@ def test_a_structure_is_learnt_and_refitted():
             {"factor_sizes": (2, 2, 2)},
             "labels of bars are discrete",
         ),
-        ("shipped", {"model.autoencoder.patch": 3}, {}, "divisible by 6"),
+        ("shipped", {"model.autoencoder.patch": -1}, {}, "patch is -1, but must be positive"),
         ("structure", {"model.flow.fit_to": "images"}, {}, "no stage 'encoder'"),
     ],
 )
@@ -292,18 +302,18 @@ def _dataset(values: np.ndarray, info: Info = INFO) -> Dataset:
 
 
 @pytest.mark.parametrize(
-    ("value", "sizes", "message"),
+    ("value", "facts", "message"),
     [
-        (np.nan, (0, 0, 0), "1 of 64 labels of right in bars are missing"),
-        (1e3, (0, 0, 0), "1 of 64 labels of right in bars are out of range, such as 1000"),
-        (0.5, (0, 2, 0), "expected 0 or 1"),
+        (np.nan, {}, "1 of 64 labels of right in bars are missing"),
+        (1e3, {}, "1 of 64 labels of right in bars are out of range, such as 1000"),
+        (0.5, BINARY, "expected 0 or 1"),
     ],
 )
-def test_labels_are_checked_before_training(value, sizes, message):
-    _, method = _make("shipped", info=dataclasses.replace(INFO, factor_sizes=sizes))
+def test_labels_are_checked_before_training(value, facts, message):
+    _, method = _make("shipped", info=dataclasses.replace(INFO, **facts))
     assert method.check is not None
     values = VALUES.copy()
-    if sizes[1] == 2:
+    if facts:
         values[:, 1] = values[:, 1] > 5
     method.check(_dataset(values))
     values[7, 1] = value
@@ -320,11 +330,11 @@ def test_experiments_are_whole(name):
 
 
 # tests/test_celeba.py runs CelebA from end to end; the others' programs are that of pendulum_cpu.
-_SLOW = {"celeba_attractive", "celeba_smile", "pendulum", "pendulum_noisy"}
+_QUICK = {"flow", "pendulum_cpu", "pendulum_mixed", "structure_pendulum"}
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in _SLOW else n for n in NAMES]
+    "name", [n if n in _QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
 )
 def test_smoke_variants_train_two_steps_of_each_stage(name):
     bars.check_smoke(name)

@@ -156,7 +156,7 @@ def test_what_a_trained_method_can_do():
         ({"model.latents": 0}, {}, "latents is 0"),
         ({"model.latents": 2, "model.weights.alignment": 1.0}, {}, "has 3 labelled factors"),
         ({"model.weights.alignment": 1.0}, {"value_mean": None}, "squares has no labels"),
-        ({"model.autoencoder.patch": 3}, {}, "divisible by 6"),
+        ({"model.autoencoder.patch": -1}, {}, "patch is -1, but must be positive"),
     ],
 )
 def test_what_makes_no_sense_is_refused(overrides, facts, message):

@@ -123,7 +123,7 @@ def test_networks_can_be_replaced():
         ({"model.flow.graph": ((0, 0), (1, 0))}, {}, "2 rows of length 2, but there"),
         ({}, {"graph": None}, "bars has no causal graph"),
         ({}, {"value_mean": None}, "bars has no labels"),
-        ({"model.autoencoder.patch": 3}, {}, "divisible by 6"),
+        ({"model.autoencoder.patch": -1}, {}, "patch is -1, but must be positive"),
     ],
 )
 def test_what_makes_no_sense_is_refused(overrides, facts, message):
@@ -142,7 +142,7 @@ def test_the_literal_objective_leaves_every_edge_weaker_than_the_mechanism():
     # weight of alignment is that of pendulum_cpu in both, so that latents agree soon.
     name = "pendulum/clean"
     mechanism, info = data.mechanism(name), data.info(name)
-    assert mechanism is not None
+    assert mechanism is not None and mechanism.render is not None
     rng = np.random.default_rng(0)
     angle, light = rng.uniform(-0.63, 0.67, 2048), rng.uniform(3.0, 17.0, 2048)
     values = np.stack([angle, light, *pendulum.shadow(angle, light, np)], 1).astype(np.float32)

@@ -277,11 +277,6 @@ def test_published_length(name, images, batch):
     assert stages.transition.steps * stages.transition.batch_size == 100 * 16_000
 
 
-def test_images_that_the_grid_cannot_halve_raise():
-    with pytest.raises(UserError, match="divisible by 64"):
-        _make("published", {"model.autoencoder.widths": (4, 4, 4, 4, 4, 4)})
-
-
 def test_an_unknown_kind_of_noise_is_refused():
     with pytest.raises(UserError, match="noise is 'extra', but must be one of off, exo, endo"):
         _make("published", {"model.transition.noise": "extra"})

@@ -241,6 +241,7 @@ def _shapes(method: Method, info: Any) -> dict[str, Any]:
         "quickstart:oriented+smoke",
         "rooms3d_cpu",
         "rooms3d_cpu:smoke",
+        "sprites_small",
     ],
 )
 def test_experiments_are_whole(name):

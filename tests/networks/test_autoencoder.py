@@ -10,6 +10,8 @@ import pytest
 from cdis.networks.autoencoder import (
     CompactDecoder,
     CompactEncoder,
+    GridDecoder,
+    GridEncoder,
     PatchDecoder,
     PatchEncoder,
     patch_networks,
@@ -64,6 +66,31 @@ def test_a_compact_encoder_takes_images_of_any_size(patch, shape):
     # The encoder sees the far corner.
     changed = jnp.asarray(encoder.apply(variables, image.at[:, -1, -1].set(2.0)))
     assert (changed != latent).any()
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_images_of_any_size_are_padded_by_their_edges_and_decoded_at_their_size(rank):
+    shape = (9, 14, 1)
+    encoder, decoder = patch_networks(shape, patch=4, width=4, hidden=6, latent=5, rank=rank)
+    image = jax.random.uniform(jax.random.key(0), (2, *shape), minval=-1.0)
+    variables = encoder.init(jax.random.key(1), image)
+    latent = jnp.asarray(encoder.apply(variables, image))
+    padded = np.pad(image, ((0, 0), (0, 3), (0, 2), (0, 0)), mode="edge")
+    np.testing.assert_array_equal(latent, encoder.apply(variables, padded))
+    variables = decoder.init(jax.random.key(2), latent)
+    assert jnp.asarray(decoder.apply(variables, latent)).shape == image.shape
+
+
+def test_the_grid_covers_images_of_any_size():
+    shape = (9, 14, 3)
+    encoder, decoder = GridEncoder((4, 4), 1, 6), GridDecoder((4, 4), 1, shape)
+    image = jax.random.uniform(jax.random.key(0), (2, *shape), minval=-1.0)
+    latent, variables = encoder.init_with_output(jax.random.key(1), image)
+    assert jnp.asarray(latent).shape == (2, 3, 4, 6)
+    padded = np.pad(image, ((0, 0), (0, 3), (0, 2), (0, 0)), mode="edge")
+    np.testing.assert_array_equal(latent, encoder.apply(variables, padded))
+    decoded, _ = decoder.init_with_output(jax.random.key(2), latent)
+    assert jnp.asarray(decoded).shape == image.shape
 
 
 def test_patch_networks():

@@ -1,5 +1,6 @@
 """A whole run, interrupted in every way, resumed and extended."""
 
+import dataclasses
 import json
 import multiprocessing
 import random
@@ -290,6 +291,43 @@ def test_another_config_changes_nothing(uninterrupted):
     assert "seed: 0 there, 1 here" in str(error.value)
     assert "stages.actions.learning_rate: 0.003 there, 0.5 here" in str(error.value)
     assert contents(workdir) == before
+
+
+def test_data_in_memory_take_the_place_of_those_that_the_config_names(tmp_path, uninterrupted):
+    of_mine = dataclasses.replace(toy_method.INFO, name="mine")
+    dataset = dataclasses.replace(toy_method.load("toy"), info=of_mine)
+    state = train(toy_method.get_config(), tmp_path / "run", dataset=dataset)
+    assert_same(state, uninterrupted[1])
+    restored = checkpoint.restore(tmp_path / "run")
+    assert restored.config.data.name == "mine" and restored.info == of_mine
+
+
+def test_other_data_of_the_same_name_are_refused(uninterrupted):
+    workdir, _ = uninterrupted
+    before, toy = contents(workdir), toy_method.load("toy")
+
+    def resume(**facts):
+        info = dataclasses.replace(toy.info, **facts)
+        return train(toy_method.get_config(), workdir, dataset=dataclasses.replace(toy, info=info))
+
+    with pytest.raises(
+        UserError, match="was trained on other data named toy: they differ in facto"
+    ):
+        resume(factor_names=("row", "column", "shade"))
+    with pytest.raises(UserError, match="differ in count, value_mean"):
+        resume(count=47, value_mean=(1.5, 1.5, 1.0))
+    assert contents(workdir) == before
+    # Better words and another way to say how many images there are make no other data.
+    assert int(resume(description="Random images.", count=48).step) == TOTAL
+
+
+def test_warnings_are_said_at_the_start(tmp_path, monkeypatch, capsys):
+    make = toy_method.make
+    monkeypatch.setattr(
+        toy_method, "make", lambda *given: make(*given)._replace(warnings=("Too few codes.",))
+    )
+    train(changed(stages__autoencoder__steps=1, stages__actions__steps=1), tmp_path / "run")
+    assert capsys.readouterr().out.startswith("Warning: Too few codes.\n")
 
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path):

@@ -153,7 +153,8 @@ Examples:
   cdis retrieve --workdir runs/quickstart --json before.png after.png
   cdis retrieve --workdir runs/quickstart --pairs pairs.csv --out answers.csv
 
-Images must have the size and mode of the data set that was trained on. In two folders, files of
+Images must have the size of the data set that was trained on, and be in colour or greyscale as it
+is; transparency, palettes and 16 bits are converted. In two folders, files of
 equal name make a pair. If true actions are given, the accuracy is printed with its 95 % interval
 and the confusion matrix, and --out may be left out. Any number of pairs fits in memory.
 """

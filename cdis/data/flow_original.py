@@ -27,11 +27,11 @@ from cdis.errors import UserError
 class FlowOriginal(CausalVaeFiles):
     """The authors' images of Flow as tfds data sets.
 
-    flow/original and flow/original_split have the labels of the names: heights of water and reaches
-    are the middles of cells 1 and 0.1 wide. flow/original_exact has labels in full precision, and
-    the splits of flow/original. Values are in the units of flow/published, and images are rendered
-    and read as there. Reaches are without the noise that the images show, by which a jet reaches
-    0.5 to 1.5 % farther; so no counterfactual has noise either.
+    flow/original has labels in full precision. flow/original_cut, with the same splits, and
+    flow/original_split have the labels of the names: heights of water and reaches are the middles
+    of cells 1 and 0.1 wide. Values are in the units of flow/published, and images are rendered and
+    read as there. Reaches are without the noise that the images show, by which a jet reaches 0.5 to
+    1.5 % farther; so no counterfactual has noise either.
     """
 
     name = "flow"
@@ -44,8 +44,9 @@ class FlowOriginal(CausalVaeFiles):
         "images. Labels of the reach are without the noise that the images show."
     )
     BUILDER_CONFIGS: ClassVar = [
-        *CausalVaeFiles.BUILDER_CONFIGS,
-        Variant(name="original_exact", exact=True),
+        Variant(name="original", exact=True),
+        Variant(name="original_cut"),
+        Variant(name="original_split", published_split=True),
     ]
 
     @classmethod
@@ -86,7 +87,7 @@ class FlowOriginal(CausalVaeFiles):
                 strange = next(row for row in rows.tolist() if row not in numbers.tolist())
                 raise UserError(
                     f"The published script writes no a_{'_'.join(map(str, strange))}.png into "
-                    f"{split}, so exact labels are unknown: use its files, or flow/original."
+                    f"{split}, so exact labels are unknown: use its files, or flow/original_cut."
                 )
             values.append(exact)
         return np.concatenate(values).astype(np.float32)

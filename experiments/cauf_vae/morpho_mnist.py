@@ -1,4 +1,4 @@
-"""Anchored CauF-VAE on the ten thousand test digits of MorphoMNIST, whose thickness causes intensity.
+"""Anchored CauF-VAE on the 10,000 test digits of MorphoMNIST: thickness causes intensity.
 
     cdis data prepare morpho_mnist/t10k
     cdis train --config cauf_vae/morpho_mnist --workdir runs/morpho_mnist

@@ -319,7 +319,8 @@ def test_the_causal_example_of_the_documentation(here, capsys):
     exec(SPRINGS, {})
     _run(commands)
     assert "R² of the worst labelled latent" in capsys.readouterr().out
-    assert Image.open(here / "softer.png").size == (32, 32)
+    with Image.open(here / "softer.png") as softer:
+        assert softer.size == (32, 32)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ As `pendulum_cpu.py`, with 3,000 steps on images instead of 5,000 and clipped gr
 The loss still jumps in the first 300 steps before it falls; a learning rate of 1e-3 is too slow
 (one seed: R^2 of the worst labelled latent .855). About 180 seconds of processor time.
 
-Held-out images, seeds 0 and 1: R^2 of the worst labelled latent .996 and .997, all three edges
+Held-out images, seeds 0 and 1: R^2 of the worst labelled latent .996 for both, all three edges
 found. Read from the colour of the images, R^2 under do(blue) is .994 and .996 for blue, .903 and
 .967 for green, .966 and .986 for pol_2; under do(green), .843 and .950 for green, .935 and .969 for
 pol_2; under do(pol_2), .675 and .930 for pol_2, and green drifts by .39 and .23. Small differences

@@ -107,11 +107,12 @@ def test_kinds_of_factors_side_by_side_and_missing_labels(mixed, tmp_path):
     lines.clear()
     np.testing.assert_array_equal(train(60).predict(images[:50]), read)
     assert not lines
-    few = {"train_index": np.arange(9), "test_index": np.arange(9)}
+    few = np.arange(9)
     with pytest.raises(ValueError, match="values"):
-        predictors.factor_predictor(images, factors, (0, 2), **few)
+        predictors.factor_predictor(images, factors, (0, 2), train_index=few, test_index=few)
     with pytest.raises(ValueError, match="label"):
-        predictors.factor_predictor(images, factors * 0 - 1, (2, 2), **few)
+        hidden_factors[:] = -1
+        predictors.factor_predictor(images, hidden_factors, (2, 2), train_index=few, test_index=few)
 
 
 def test_labels_and_scores():

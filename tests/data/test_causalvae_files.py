@@ -164,7 +164,7 @@ def test_other_places_are_refused(folder, tmp_path):
     with pytest.raises(UserError, match=r"nowhere does not exist.*flow_noise.*--manual_dir"):
         _load(tmp_path / "nowhere", home)
     with pytest.raises(UserError, match=re.escape(str(home / "downloads" / "manual"))):
-        Store(Few, ORIGINAL, home).load()
+        Store(Few, CUT, home).load()
     # A damaged image in a sound archive.
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for file in sorted(folder.rglob("*.png")):

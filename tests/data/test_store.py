@@ -301,6 +301,7 @@ def test_continuous_factors_are_stored_in_full_precision(tmp_path, monkeypatch):
     dataset = Store(pendulum.Pendulum, variant, tmp_path).load()
     np.testing.assert_array_equal(dataset.values, full[:100], strict=True)
     render = pendulum.Pendulum.mechanism(variant).render
+    assert render is not None
     np.testing.assert_array_equal(dataset.images, render(full[:100]))
     assert dataset.factors.shape == (100, 4) and not dataset.factors.any()
     assert sorted(np.concatenate(list(dataset.splits.values()))) == list(range(100))

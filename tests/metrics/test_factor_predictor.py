@@ -1,7 +1,5 @@
 """The factor predictor learns, is cached, and never loads a stale file."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 
@@ -110,11 +108,11 @@ def test_kinds_of_factors_side_by_side_and_missing_labels(mixed, tmp_path):
     np.testing.assert_array_equal(train(60).predict(images[:50]), read)
     assert not lines
     few = np.arange(9)
-    train_few = partial(predictors.factor_predictor, train_index=few, test_index=few)
     with pytest.raises(ValueError, match="values"):
-        train_few(images, factors, (0, 2))
+        predictors.factor_predictor(images, factors, (0, 2), train_index=few, test_index=few)
     with pytest.raises(ValueError, match="label"):
-        train_few(images, factors * 0 - 1, (2, 2))
+        hidden_factors[:] = -1
+        predictors.factor_predictor(images, hidden_factors, (2, 2), train_index=few, test_index=few)
 
 
 def test_labels_and_scores():

@@ -4,9 +4,9 @@
     cdis train --config cauf_vae/morpho_mnist --workdir runs/morpho_mnist
     cdis evaluate --workdir runs/morpho_mnist
 
-Beside the two labelled latents, 16 unlabelled ones hold the digit and its style. They are dear, lest
-they hold thickness and intensity as well; and digits need convolutions, since sums of separable
-images blur them.
+Beside the two labelled latents, 16 unlabelled ones hold the digit and its style. They are dear,
+lest they hold thickness and intensity as well. The decoder has convolutions: sums of separable images
+blur digits (squared error .0078 after 5,000 steps, here .0065 after 2,000).
 
 Held-out images, seed 0: R^2 of the worst labelled latent .959; do(thickness): R^2 of thickness, as
 measured from pixels, .659, and of intensity .660. do(intensity) fails (R^2 .022): intensities that

@@ -5,7 +5,7 @@
 
 As for rooms (experiments/ct_vae/rooms3d_cpu.py), images have four times the pixels of the
 quickstart's, so terms that sum over pixels weigh a quarter, patches are twice as wide, and sharing
-a node costs more. There are seven factors, so two nodes more.
+a node costs more. There are seven factors, so two nodes more. Not measured yet.
 """
 
 from ml_collections import ConfigDict

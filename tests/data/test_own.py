@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from cdis import data
-from cdis.data import show
 from cdis.data.builder import split_of
 from cdis.data.transitions import build
 from cdis.errors import UserError

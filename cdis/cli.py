@@ -164,7 +164,6 @@ def _evaluate(values: flags.FlagValues) -> None:
 
     metrics = evaluate(values.workdir, values.data_dir, name=values.data)
     print("", *headlines(metrics), sep="\n")
-    print(f"All numbers: {values.workdir}/metrics.json")
 
 
 def _metrics_help() -> str:

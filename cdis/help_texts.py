@@ -58,13 +58,15 @@ Measures a trained method on held-out images and writes DIR/metrics.json.
 Usage: cdis evaluate --workdir DIR [--data NAME]
 
   --workdir DIR   of an earlier cdis train
-  --data NAME     measure on these data in place of those trained on, such as own:FOLDER for a
-                  folder that has moved; factors and image size must be the same
+  --data NAME     measure on these data in place of those trained on: own:FOLDER for a folder that
+                  has moved; or other data with the same factors and image size, whose numbers are
+                  written to DIR/metrics.NAME.json
   --data_dir DIR  where data sets are kept (see cdis train --help)
 
 Examples:
   cdis evaluate --workdir runs/quickstart
   cdis evaluate --workdir runs/springs --data own:new/place/springs
+  cdis evaluate --workdir runs/flow_published --data flow/original
 
 Directed retrieval asks for the action (which factor, which direction), undirected retrieval for the
 factor alone. A predictor trained on real images alone reads the factors of reconstructions and of
@@ -154,8 +156,8 @@ Examples:
   cdis retrieve --workdir runs/quickstart --pairs pairs.csv --out answers.csv
 
 Images must have the size of the data set that was trained on, and be in colour or greyscale as it
-is; transparency, palettes and 16 bits are converted. In two folders, files of
-equal name make a pair. If true actions are given, the accuracy is printed with its 95 % interval
+is; transparency, palettes and 16 bits are converted. In two folders, files of equal name make a
+pair. If true actions are given, the accuracy is printed with its 95 % interval
 and the confusion matrix, and --out may be left out. Any number of pairs fits in memory.
 """
 
@@ -209,15 +211,17 @@ Usage: cdis data list
        cdis data prepare NAME [--manual_dir DIR]
        cdis data show NAME [--out SHEET.png]
 
-NAME is a name from the list, or own:FOLDER for images of your own: images.npy and factors.npy, or
-image files and factors.csv. See cdis/data/own_data.md, with an example.
+NAME is a name from the list, or own:FOLDER for images of your own and a table of their factors,
+which may be numbers with decimals, categories or partly missing, and may have a causal graph. See
+cdis/data/own_data.md, with two examples.
 
   list             every data set, with its images and factors
   prepare NAME     render or download it now; cdis train does so by itself when needed
   show NAME        its factors, actions, licence and source; if it is prepared, also its values and
                    splits, how many pairs of images each action has, and what may hurt training
-  --manual_dir DIR take the files of a downloaded data set from DIR, where you have put them; by
-                   default, they are looked for in DATA_DIR/downloads/manual before downloading
+  --manual_dir DIR take the files of a downloaded data set from DIR, where you have put them, or
+                   from DIR itself if it is a zip file; by default, they are looked for in
+                   DATA_DIR/downloads/manual before downloading
   --resize SIDE|HEIGHTxWIDTH
                    resize images of your own; own:FOLDER@64x78 names them as well
   --out SHEET.png  also write one sheet with samples, the values of each factor, and counts
@@ -229,6 +233,7 @@ Examples:
   cdis data list
   cdis data prepare sprites2d/coloured
   cdis data prepare shapes3d --manual_dir ~/Downloads
+  cdis data prepare flow/original --manual_dir causalvae_flow_noise.zip
   cdis data show sprites2d/coloured --out coloured.png
 """
 

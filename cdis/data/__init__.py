@@ -80,7 +80,8 @@ def prepare(name: str, data_dir: str | None = None, manual_dir: str | None = Non
       name: see the top of this module.
       data_dir: where data sets are kept; by default $CDIS_DATA_DIR, else $TFDS_DATA_DIR, else
         ~/tensorflow_datasets.
-      manual_dir: a folder with the data set's files, which you downloaded yourself. Without it,
+      manual_dir: a folder with the data set's files, which you downloaded yourself, or a zip file
+        that is or holds them. Without it,
         files in data_dir/downloads/manual are used, and missing ones are downloaded.
 
     Raises:

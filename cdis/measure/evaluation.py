@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,8 @@ def evaluate(
 ) -> Metrics:
     """Measure the newest checkpoint of `workdir` on the test split of its data set, or of another.
 
-    Writes metrics.json and, for the figures of the report, evaluation.npz, each atomically.
+    Writes metrics.json and, for the figures of the report, evaluation.npz, each atomically; of data
+    with other facts than those trained on, metrics.NAME.json and evaluation.NAME.npz.
     Measurements that do not apply to the method are left out. All numbers but the timings are
     deterministic.
 
@@ -65,7 +67,7 @@ def evaluate(
     config, info = restored.config, restored.info
     if dataset is None:
         dataset, mechanism = _load(name, config.data.name, data_dir)
-    dataset = _as_trained_on(info, dataset)
+    facts, dataset = dataset.info, _as_trained_on(info, dataset)
     subject = Subject(
         Trained(make_method(config, info), restored.variables, info),
         dataset,
@@ -77,10 +79,25 @@ def evaluate(
     timing = {"train_seconds": restored.train_seconds} | scores.pop("timing", {})
     metrics = {"step": restored.step, "data": dataset.info.name, "method": config.method}
     metrics |= scores | {"timing": timing}
+    of_data = "" if _same_facts(info, facts) else f".{_as_file_name(dataset.info.name)}"
+    for_arrays, for_metrics = (
+        path.with_stem(path.stem + of_data) for path in (workdir / ARRAYS, workdir / METRICS)
+    )
     with full_disk_is_the_users(workdir):
-        write_bytes(workdir / ARRAYS, _npz(arrays))
-        write_bytes(workdir / METRICS, json.dumps(metrics, indent=2, allow_nan=False).encode())
+        write_bytes(for_arrays, _npz(arrays))
+        write_bytes(for_metrics, json.dumps(metrics, indent=2, allow_nan=False).encode())
+    progress(f"All numbers: {for_metrics}")
     return metrics
+
+
+def _same_facts(info: Info, other: Info) -> bool:
+    """Are these the same data, which may have moved to another folder?"""
+    return replace(info, name="", description="") == replace(other, name="", description="")
+
+
+def _as_file_name(name: str) -> str:
+    """The name of a data set as a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", name)[-100:]
 
 
 def _load(

@@ -338,7 +338,7 @@ def test_the_example_of_a_grid_of_the_documentation(here, capsys):
 def test_the_example_in_python_of_the_documentation():
     exec(SPRINGS, {})
     names: dict = {}
-    exec(IN_PYTHON.replace("pendulum_cpu", "pendulum_cpu:smoke"), names)
+    exec(IN_PYTHON.replace("cauf_vae/own", "cauf_vae/own:smoke"), names)
     whole = data.load("own:springs")
     np.testing.assert_array_equal(names["dataset"].images, whole.images)
     np.testing.assert_array_equal(names["dataset"].values, whole.values)

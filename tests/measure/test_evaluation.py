@@ -47,11 +47,18 @@ def test_other_data_in_place_of_those_trained_on(monkeypatch, tmp_path):
     remember = Measurement("s", lambda subject: bool(seen.append(subject)), _fails)
     metrics = evaluate(tmp_path, dataset=moved, measurements=(remember,), progress=silent)
     assert metrics["data"] == "own:new/place"
+    # Those on other data stand beside those on the data trained on.
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "evaluation.own-new-place.npz",
+        "metrics.own-new-place.json",
+    }
     # Values are standardised as in training.
     assert seen[0].info == replace(moved.info, value_mean=None)
+    moved = replace(moved, info=replace(moved.info, value_mean=None))
     monkeypatch.setattr(evaluation.data, "load", lambda name, _: moved)
     metrics = evaluate(tmp_path, name="own:new/place", measurements=(remember,), progress=silent)
     assert metrics["data"] == "own:new/place"
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
     other = replace(moved, info=replace(moved.info, factor_names=("left", "right", "angle")))
     with pytest.raises(
         UserError, match=r"differs in factor_names .*'turn'\) there, .*'angle'\) here"

@@ -131,7 +131,8 @@ COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _cdis; printf '%s\\n' "${{COMPREPLY[@]
     assert complete("tr") == ["train"]
     assert complete("data", "") == ["list", "prepare", "show"]
     assert complete("data", "show", "sprites2d/c") == ["sprites2d/coloured"]
-    assert set(complete("data", "show", "-")) == {"--data_dir", "--out", "--overwrite", "--help"}
+    options = {"--data_dir", "--out", "--overwrite", "--resize", "--help"}
+    assert set(complete("data", "show", "-")) == options
     assert complete("train", "--w") == ["--workdir"]
     assert complete("train", "--config", "ct_vae/qu") == [QUICKSTART]
     assert complete("train", "--config", "=", "ct_vae/qu") == [QUICKSTART]

@@ -41,6 +41,7 @@ TINY: dict[str, Any] = {
 
 def _make(overrides: dict[str, Any] | None = None) -> tuple[Any, Method]:
     config = load_config("ct_vae/quickstart", TINY | (overrides or {}))
+    config = joint_ct_vae.fit(config, spots.INFO)
     return config, joint_ct_vae.make(config, spots.INFO)
 
 
@@ -183,7 +184,7 @@ def test_on_ideal_codes_an_action_hits_the_node_of_its_factor_and_no_other():
         "model.transition.mask_start": 1.0,
         "model.ramps.mask": (200, 500),
     }
-    config = load_config("ct_vae/quickstart", overrides)
+    config = joint_ct_vae.fit(load_config("ct_vae/quickstart", overrides), info)
     method = joint_ct_vae.make(config, info)
     variables = jax.jit(method.init)(
         jax.random.key(0), {"x": {"image": jnp.zeros((2, *info.image_shape), jnp.uint8)}}

@@ -304,15 +304,15 @@ def _intervene(values: flags.FlagValues, x: str) -> None:
     print(f"Wrote {values.out}")
 
 
-def _read_do(text: str) -> dict[str, float]:
-    """{NAME: VALUE} of "NAME=VALUE"; `UserError` if it is not that."""
-    name, _, number = text.partition("=")
+def _read_do(text: str) -> dict[str, float | str]:
+    """{NAME: VALUE} of "NAME=VALUE", a number or else a name; `UserError` if it is not that."""
+    name, _, value = text.partition("=")
+    if not value:
+        raise UserError(f"--do {text} cannot be read: write NAME=VALUE, such as --do light=12.5.")
     try:
-        return {name: float(number)}
-    except ValueError as error:
-        raise UserError(
-            f"--do {text} cannot be read: write NAME=VALUE with a number, such as --do light=12.5."
-        ) from error
+        return {name: float(value)}
+    except ValueError:
+        return {name: value}
 
 
 def _check_free(path: str, suffix: str, overwrite: bool) -> None:

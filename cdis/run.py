@@ -259,7 +259,7 @@ class Run:
         self,
         images: UInt8[np.ndarray, "*b h w c"],
         /,
-        **factor: float | Sequence[float] | Float[np.ndarray, " b"],
+        **factor: float | str | Sequence[float] | Sequence[str] | Float[np.ndarray, " b"],
     ) -> UInt8[np.ndarray, "*b h w c"]:
         """Counterfactual images: one factor set to a value, its effects following.
 
@@ -269,8 +269,9 @@ class Run:
           images: uint8 ``[B, H, W, C]`` or ``[H, W, C]``.
           factor: exactly one, by name: ``run.do(images, light_position=12.5)``. The value is in the
             units of the data set, within three standard deviations of the factor's mean
-            (``info.value_mean``, ``info.value_std``) or, of a binary factor, from 0 to 1; or one
-            value for each image.
+            (``info.value_mean``, ``info.value_std``) or, of a binary factor, from 0 to 1. A value
+            that has a name may be given by it: ``run.do(images, colour="red")``. Or one value for
+            each image.
 
         Returns:
           uint8, of the shape of `images`.
@@ -282,7 +283,7 @@ class Run:
             )
         batch, single = self._images(images, "images")
         ((name, value),) = factor.items()
-        numbers = np.asarray(value)
+        numbers = _value_indices(self.info, name, np.asarray(value))
         if not np.issubdtype(numbers.dtype, np.number):
             raise UserError(f"{name} must be a number, or one for each image, not {value!r}.")
         values = _one_each(name, numbers, len(batch)).astype(np.float32)
@@ -372,6 +373,20 @@ def check_value(info: Info, name: str, values: Float[np.ndarray, " b"]) -> int:
             f"{high:.4g}{about}."
         )
     return factor
+
+
+def _value_indices(info: Info, name: str, given: np.ndarray) -> np.ndarray:
+    """Indices of values that are given by their names; other arrays as they are."""
+    names = info.names_of(info.factor_names.index(name)) if name in info.factor_names else ()
+    if given.dtype.kind != "U" or not names:
+        return given
+    unknown = [one for one in given.ravel().tolist() if one not in names]
+    if unknown:
+        raise UserError(
+            f"{name} has no value {unknown[0]!r}{near_miss(unknown[0], names)}. Its values are "
+            f"{', '.join(names)}."
+        )
+    return np.vectorize(names.index, otypes=[np.int64])(given)
 
 
 def _config(

@@ -345,8 +345,8 @@ def test_intervene_refuses(action, out, said, workdir, pictures, tmp_path, fails
     ("arguments", "said"),
     [
         ((), "either --action NAME or --do NAME=VALUE"),
-        (("--do", "x=bright"), "write NAME=VALUE with a number"),
-        (("--do", "x="), "write NAME=VALUE with a number"),
+        (("--do", "x=bright"), "x must be a number, or one for each image, not 'bright'"),
+        (("--do", "x="), "write NAME=VALUE"),
         (("--action", "x+1", "--do", "x=1"), "either --action NAME or --do NAME=VALUE"),
         (("--do", "x"), "write NAME=VALUE"),
         (("--do", "xx=1"), "has no factor 'xx' (did you mean 'x'?)"),

@@ -20,7 +20,7 @@ from cdis import data
 from cdis.cli import main
 from cdis.data.info import Dataset
 from cdis.errors import UserError
-from cdis.run import Run
+from cdis.run import Run, _value_indices
 from tests.methods import bars
 
 ROOT = Path(__file__).parents[1]
@@ -195,6 +195,17 @@ def test_both_parts_of_a_representation_in_any_order(run):
 def test_arrays_that_do_not_fit(run, call, message):
     with pytest.raises(UserError, match=message):
         call(run)
+
+
+def test_values_that_have_names(run):
+    info = dataclasses.replace(
+        run.info, factor_sizes=(0, 2), count=9, value_names=((), ("off", "on"))
+    )
+    indices = _value_indices(info, "shadow", np.asarray(["on", "off", "on"]))
+    assert indices.tolist() == [1, 0, 1]
+    assert _value_indices(info, "light", np.asarray("on")) == "on"  # no number: refused later
+    with pytest.raises(UserError, match=r"shadow has no value 'of' \(did you mean 'off'\?\)"):
+        _value_indices(info, "shadow", np.asarray("of"))
 
 
 def test_what_a_method_cannot_do(tmp_path):

@@ -36,6 +36,8 @@ class Info:
       repeats: whether several images may have the same factors, as photographs do; transitions
         are then a seeded sample of all possible ones (`cdis.data.transitions`).
       partly_labelled: whether some labels are missing; see `Dataset`.
+      value_names: for each factor the names of its values, such as ("red", "green"), by index; ()
+        for a factor whose values are numbers. () if there are no such names at all.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Info:
     unordered: tuple[str, ...] = ()
     repeats: bool = False
     partly_labelled: bool = False
+    value_names: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.factor_names) == len(self.factor_sizes) == len(self.circular):
@@ -70,6 +73,14 @@ class Info:
                 f"{self.name}: with a continuous factor, or several images of the same factors, "
                 "count must be given."
             )
+        if self.value_names and (
+            len(self.value_names) != self.num_factors
+            or any(
+                len(names) not in (0, size)
+                for names, size in zip(self.value_names, self.factor_sizes, strict=True)
+            )
+        ):
+            raise ValueError(f"{self.name}: value_names must name all values of a factor, or none.")
         if self.graph is not None:
             graph = np.array(self.graph)
             if graph.shape != (self.num_factors,) * 2 or np.triu(graph).any():
@@ -83,6 +94,10 @@ class Info:
     def from_json(cls, text: str) -> "Info":
         """The inverse of `to_json`. Raises ValueError or TypeError for any other text."""
         return cls(**{name: _tuples(value) for name, value in dict(json.loads(text)).items()})
+
+    def names_of(self, factor: int) -> tuple[str, ...]:
+        """The names of a factor's values, if they have names; see `value_names`."""
+        return self.value_names[factor] if self.value_names else ()
 
     @property
     def num_factors(self) -> int:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:  # `import cdis.data` must not wait for JAX
 
 
 class Mechanism(NamedTuple):
-    """How the images of a data set come about, as jitted functions of arrays.
+    """How the images of a data set come about, as functions of arrays.
 
     `values` are physical values, float32 [b, F], as in `Dataset.values`; images have the data
     set's shape.

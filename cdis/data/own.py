@@ -203,6 +203,7 @@ class _Labels:
         self._unordered = tuple(
             name for name, factor in zip(self.names, factors, strict=True) if factor.unordered
         )
+        self._value_names = tuple(factor.names for factor in factors)
         self._mean, self._std = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
         self.count = len(values)
         unlabelled = np.isnan(values).any(axis=1)
@@ -274,6 +275,7 @@ class _Labels:
             unordered=self._unordered,
             repeats=self._repeats,
             partly_labelled=self._partly_labelled,
+            value_names=self._value_names if any(self._value_names) else (),
         )
 
     def dataset(self, info: Info, images: np.ndarray) -> Dataset:

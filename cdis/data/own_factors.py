@@ -36,13 +36,15 @@ class Factor(NamedTuple):
 
     `index` is int64 [n], the place of each value among all: -1 where the label is missing, else 0
     if the factor is continuous. `values` is float64 [n], the number, or the index of a category;
-    NaN where the label is missing. `size` is the number of values, 0 if continuous.
+    NaN where the label is missing. `size` is the number of values, 0 if continuous; `names` are
+    those of a category's values.
     """
 
     index: Int64[np.ndarray, " n"]
     values: Float64[np.ndarray, " n"]
     size: int
     unordered: bool
+    names: tuple[str, ...] = ()
 
 
 def factor(name: str, cells: Cells, about: About, place: Callable[[int], str]) -> Factor:
@@ -69,7 +71,8 @@ def factor(name: str, cells: Cells, about: About, place: Callable[[int], str]) -
     if numbers is not None and len(np.unique(found.astype(np.float32))) < len(found):
         raise _too_close(name, found)
     if order is not None:
-        inverse = _places(name, found, order)[inverse]
+        position = _places(name, found, order)
+        found, inverse = found[np.argsort(position)], position[inverse]
     if name in about.circular and len(found) < 3:
         raise UserError(
             f"the factor {short(name)} has only two values, so it cannot be circular. Remove it "
@@ -79,7 +82,8 @@ def factor(name: str, cells: Cells, about: About, place: Callable[[int], str]) -
     index[~missing] = inverse
     values = np.where(missing, np.nan, index) if numbers is None else numbers
     unordered = kind == "categorical" and order is None
-    return Factor(index, values, len(found), unordered)
+    names = tuple(found.tolist()) if numbers is None else ()
+    return Factor(index, values, len(found), unordered, names)
 
 
 def _kind(numbers: np.ndarray | None, *, ordered: bool) -> Kind:

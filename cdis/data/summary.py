@@ -33,7 +33,9 @@ def named(info: Info, factor: int) -> str:
 
 
 def physical(dataset: Dataset, factor: int, index: int) -> str:
-    """The physical value behind an index of a discrete factor; the index if no image has it."""
+    """The name of a discrete factor's value, or its physical value; the index if none has it."""
+    if names := dataset.info.names_of(factor):
+        return shortened(names[index], _FACTOR - 1)
     found = dataset.factors[:, factor] == index
     return f"{dataset.values[found.argmax(), factor]:.4g}" if found.any() else f"#{index}"
 

@@ -209,7 +209,9 @@ class Actions(NamedTuple):
 class Factors(NamedTuple):
     """What a method can do with labelled factors, each of which has its own latent."""
 
-    num_labelled: int = 0  #: how many entries of "vectors", the first ones, stand for factors
+    #: how many entries of "vectors", the first ones, stand for factors: standardised with the data
+    #: set's `value_mean` and `value_std`, or logits of binary factors
+    num_labelled: int = 0
     do: Do | None = None
     structure: Structure | None = None
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from cdis import data
 from cdis.data.builder import split_of
+from cdis.data.info import Info
 from cdis.data.transitions import build
 from cdis.errors import UserError
 
@@ -115,6 +116,8 @@ def test_values_are_sorted_and_may_be_given_another_order(folder):
     ordered = data.load(f"own:{folder}")
     assert ordered.factors.tolist() == [[0, 1], [0, 2], [0, 0], [1, 1], [1, 2], [1, 0]]
     assert ordered.values[:3].tolist() == [[0, 10], [0, 9], [0, 9.5]]
+    assert ordered.info.value_names == (("small", "big"), ())
+    assert Info.from_json(ordered.info.to_json()) == ordered.info
 
 
 def test_missing_combinations_have_no_transitions(folder):

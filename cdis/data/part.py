@@ -41,7 +41,9 @@ class Part:
         """Facts about the part, under this name."""
         whole = self._whole
         names = tuple(whole.factor_names[i] for i in self._columns)
-        kept = "; ".join(f"{name} {', '.join(map(str, v))}" for name, v in self._kept.items())
+        kept = "; ".join(
+            f"{factor} {', '.join(map(str, values))}" for factor, values in self._kept.items()
+        )
         return dataclasses.replace(
             whole,
             name=name,

@@ -1,11 +1,12 @@
 """Joint CT-VAE on 18,432 characters drawn from the published sheets (sprites/small).
 
     cdis data prepare sprites/small
-    cdis train --config experiments/ct_vae/sprites_small.py --workdir runs/sprites_small
+    cdis train --config ct_vae/sprites_small --workdir runs/sprites_small
+    cdis evaluate --workdir runs/sprites_small
 
-As for rooms (experiments/ct_vae/rooms3d_cpu.py), images have four times the pixels of the
-quickstart's, so terms that sum over pixels weigh a quarter, patches are twice as wide, and sharing
-a node costs more. There are seven factors, so two nodes more. Not measured yet.
+Images have four times the pixels of the quickstart's, so terms that sum over pixels weigh a quarter
+and patches are twice as wide. A pose is a matter of three factors together (action, rotation and
+frame), so nodes have 64 codes and factors may share them.
 """
 
 from ml_collections import ConfigDict
@@ -17,10 +18,12 @@ def get_config() -> ConfigDict:
     """The experiment."""
     config = joint_ct_vae.defaults()
     config.data.name = "sprites/small"
-    config.model.autoencoder.patch = 4
+    config.stages.joint.steps = 3000
+    config.stages.transition.steps = 300
     config.model.autoencoder.decoder_rank = 64
     config.model.codes.num_codebooks = 10
-    config.model.weights.sharing = 60.0
+    config.model.codes.num_codes = 64
+    config.model.weights.sharing = 0.0
     config.model.weights.reconstruction /= 4
     config.model.weights.image /= 4
     return config

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 Item = TypeVar("Item")
@@ -28,7 +29,8 @@ def each(
     script again if it has no `if __name__ == "__main__"`, and forked ones can hang once JAX has
     started its threads.
 
-    Raises what `work` raises for a slice, and ChildProcessError if a process dies.
+    Raises what `work` raises for a slice, and ChildProcessError if a process dies. All processes
+    have ended when this returns or raises.
     """
     count = max(1, min(cpu_count(), len(items) // _FEWEST))
     size = min(_MOST, 1 + len(items) // (_ROUND * count))
@@ -46,3 +48,6 @@ def each(
                     done(cast(Result, result))
     except TerminatedWorkerError as error:
         raise ChildProcessError("a process was killed, perhaps because memory ran out") from error
+    finally:
+        # joblib would keep the processes for five minutes.
+        get_reusable_executor().shutdown(kill_workers=True)

@@ -98,9 +98,8 @@ def _own_values(subject: Subject, index: Int[np.ndarray, " n"]) -> Float[np.ndar
     latents = subject.encode(index)["vectors"][:, : info.num_factors]
     seen = latents * np.array(info.value_std) + np.array(info.value_mean)
     labels = subject.dataset.values[index]
-    binary = np.array(info.factor_sizes) == 2
     known = np.where(np.isfinite(labels), labels, latents > 0)
-    return np.where(binary, known, seen).astype(np.float32)
+    return np.where(info.binary, known, seen).astype(np.float32)
 
 
 def _of_factor(

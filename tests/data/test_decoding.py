@@ -1,6 +1,7 @@
 """Image files of every kind become one array, as plain loops make it; hostile ones are refused."""
 
 import io
+import multiprocessing
 import os
 import struct
 import subprocess
@@ -275,6 +276,7 @@ def test_a_damaged_file_is_named(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"damaged\.png cannot be read as an image: "):
         decode("own:pictures", files, found, None, tmp_path / "images.npy")
     assert {path.suffix for path in tmp_path.iterdir()} == {".png"}
+    assert not multiprocessing.active_children()
 
 
 def test_an_interruption(tmp_path, monkeypatch):
@@ -289,6 +291,7 @@ def test_an_interruption(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         decode("own:pictures", files, found, None, tmp_path / "images.npy")
     assert {path.suffix for path in tmp_path.iterdir()} == {".png"}
+    assert not multiprocessing.active_children()
 
 
 def test_a_killed_process(monkeypatch):
@@ -299,6 +302,7 @@ def test_a_killed_process(monkeypatch):
 
     with pytest.raises(ChildProcessError, match="a process was killed, perhaps"):
         workers.each(kill, list(range(200)), print)
+    assert not multiprocessing.active_children()
 
 
 def test_a_script_without_a_guard(tmp_path):

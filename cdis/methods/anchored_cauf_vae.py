@@ -51,7 +51,7 @@ from cdis.config import common, stage
 from cdis.data.examples import IMAGES
 from cdis.data.info import Info
 from cdis.errors import UserError
-from cdis.methods import causal_latents, labels
+from cdis.methods import causal_latents, diagnose, labels
 from cdis.methods.base import (
     Aux,
     Batch,
@@ -187,7 +187,12 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         factors=Factors(
             info.num_factors, partial(do, model) if decodes else None, partial(structure, model)
         ),
-        check=partial(labels.check, model.scale, graph=model.graph),
+        check=partial(
+            labels.check,
+            model.scale,
+            graph=model.graph,
+            fraction=config.model.label_fraction,
+        ),
         warnings=_warnings(model),
     )
 
@@ -205,10 +210,22 @@ def _stages(model: Model, names: Collection[str]) -> tuple[Stage, ...]:
     whole = ("encoder", "decoder", "prior")
     whole += () if model.config.flow.frozen else ("conditioner",)
     stages = (
-        Stage("encoder", IMAGES, of_images, objective(encoder_loss, "encoder")),
+        Stage(
+            "encoder",
+            IMAGES,
+            of_images,
+            objective(encoder_loss, "encoder"),
+            diagnose=diagnose.labelled_latents,
+        ),
         Stage("structure", IMAGES, density, objective(structure_loss, "conditioner"), make_latents),
         Stage("flow", IMAGES, density, objective(flow_loss, "conditioner"), make_latents),
-        Stage("images", IMAGES, of_images, objective(images_loss, *whole)),
+        Stage(
+            "images",
+            IMAGES,
+            of_images,
+            objective(images_loss, *whole),
+            diagnose=diagnose.aligned(model.config.weights.alignment),
+        ),
     )
     return tuple(one for one in stages if one.name in names)
 
@@ -320,8 +337,10 @@ def encoder_loss(
 ) -> tuple[Float[Array, ""], Aux]:
     """Alignment alone."""
     _, _, zbar = posterior(model, variables, batch["x"]["image"])
-    error = labels.alignment(model.scale, zbar, _labels(model, batch)).mean()
-    return error, Aux({"alignment": error}, {})
+    given = _labels(model, batch)
+    error = labels.alignment(model.scale, zbar, given).mean()
+    signs = labels.signs(model.scale, model.info.factor_names, zbar, given)
+    return error, Aux({"alignment": error} | signs, {})
 
 
 def structure_loss(
@@ -371,7 +390,8 @@ def images_loss(
         terms["flow"] = labels_density(model, variables, given, blur_key)
     total, metrics = weighted_sum(terms, model.config.weights)
     strength = _edge_strength(model, variables, jax.lax.stop_gradient(zbar))
-    return total, Aux(metrics | causal_latents.edge_metrics(model, strength), {})
+    signs = labels.signs(model.scale, model.info.factor_names, zbar, given)
+    return total, Aux(metrics | signs | causal_latents.edge_metrics(model, strength), {})
 
 
 def _labels(model: Model, batch: Batch) -> labels.Labels:

@@ -7,7 +7,7 @@ A method's module defines ``make(config, info) -> Method``, which the training l
 Images are uint8 ``[B, H, W, C]`` as inputs and float32 in [-1, 1] as outputs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
@@ -80,6 +80,15 @@ class Precompute(Protocol):
     ) -> dict[str, Array]: ...
 
 
+class Diagnosis(NamedTuple):
+    """What a stage has failed to learn so far; texts are clauses, without a full stop."""
+
+    what: str  #: what is wrong, with the numbers that show it
+    cause: str  #: why that tends to happen; follows "This tends to happen when"
+    remedy: str = ""  #: what to do, beside lowering the learning rate and clipping gradients
+    dead: bool = True  #: nothing at all was learnt, so that more steps would be wasted
+
+
 class Stage(NamedTuple):
     """A training stage; the loop runs a method's stages one after another."""
 
@@ -92,6 +101,10 @@ class Stage(NamedTuple):
     #: parameters and sees the updates of those before it. A discriminator is a second objective.
     objectives: tuple[Objective, ...]
     precompute: Precompute | None = None
+    #: judges the stage by the means of its losses' metrics over the validation batches (without
+    #: them: since the last line of the log); None: nothing is wrong. `cdis.training.watch` has the
+    #: rule by which a dead stage is stopped.
+    diagnose: Callable[[Mapping[str, float]], Diagnosis | None] | None = None
 
 
 class Init(Protocol):
@@ -227,6 +240,6 @@ class Method(NamedTuple):
     codes: Codes | None = None
     actions: Actions = Actions()
     factors: Factors = Factors()
-    #: raises `UserError` for data that the method cannot train on
-    check: Callable[[Dataset], None] | None = None
+    #: raises `UserError` for data that the method cannot train on; returns lines for the log
+    check: Callable[[Dataset], tuple[str, ...]] | None = None
     warnings: tuple[str, ...] = ()  #: settings that hardly suit the data, a sentence or two each

@@ -39,7 +39,7 @@ from cdis.config import common, stage
 from cdis.data.examples import IMAGES
 from cdis.data.info import Info
 from cdis.errors import UserError
-from cdis.methods import labels
+from cdis.methods import diagnose, labels
 from cdis.methods.base import (
     Aux,
     Batch,
@@ -134,9 +134,17 @@ def make(
     scale = labels.scale(info) if supervised else None
     model = Model(config.model, info, networks(config, info), scale)
     columns = ("image", "values") if supervised else ("image",)
+    unlabelled = partial(diagnose.latents, remedy="lower config.model.beta")
+    only = Stage(
+        "images",
+        IMAGES,
+        columns,
+        (Objective(partial(images_loss, model)),),
+        diagnose=diagnose.labelled_latents if supervised else unlabelled,
+    )
     return Method(
         init=partial(init, model),
-        stages=(Stage("images", IMAGES, columns, (Objective(partial(images_loss, model)),)),),
+        stages=(only,),
         encode=partial(encode, model),
         decode=partial(decode, model),
         elbo=partial(elbo, model),
@@ -197,9 +205,13 @@ def images_loss(
     if model.scale:
         given, zbar = labels.read(model.scale, batch["x"]["values"]), mean[:, : info.num_factors]
         terms["alignment"] = labels.alignment(model.scale, zbar, given)
+        signs = labels.signs(model.scale, info.factor_names, zbar, given)
+    else:
+        signs = {"spread": mean.std(0).max()}
     means = {name: term.mean() for name, term in terms.items()}
     total = means["reconstruction"] + means["kl"] + (config.beta - 1) * means[config.penalty]
-    return total + config.weights.alignment * means.get("alignment", 0.0), Aux(means, {})
+    total += config.weights.alignment * means.get("alignment", 0.0)
+    return total, Aux(means | signs, {})
 
 
 def encode(

@@ -35,7 +35,7 @@ from ml_collections import ConfigDict
 from cdis.config import common, stage
 from cdis.data.examples import IMAGES
 from cdis.data.info import Info
-from cdis.methods import causal_latents, labels
+from cdis.methods import causal_latents, diagnose, labels
 from cdis.methods.base import (
     Aux,
     Batch,
@@ -133,7 +133,15 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
     objective = Objective(partial(images_loss, model))
     return Method(
         init=partial(init, model),
-        stages=(Stage("images", IMAGES, ("image", "values"), (objective,)),),
+        stages=(
+            Stage(
+                "images",
+                IMAGES,
+                ("image", "values"),
+                (objective,),
+                diagnose=diagnose.aligned(config.model.weights.alignment),
+            ),
+        ),
         encode=partial(encode, model),
         decode=partial(decode, model),
         elbo=partial(elbo, model),
@@ -199,7 +207,10 @@ def images_loss(
     terms["alignment"] = labels.alignment(model.scale, zbar, given)
     total, metrics = weighted_sum(terms, model.config.weights)
     strength = _edge_strength(model, variables, jax.lax.stop_gradient(zbar))
-    return total, Aux(metrics | causal_latents.edge_metrics(model, strength), {})
+    # An encoder that is shown the labels need not have learnt anything from the image.
+    unseen = given._replace(known=_known(given) & ~seen)
+    signs = labels.signs(model.scale, model.info.factor_names, zbar, unseen)
+    return total, Aux(metrics | signs | causal_latents.edge_metrics(model, strength), {})
 
 
 def encode(

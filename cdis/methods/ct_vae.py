@@ -31,7 +31,7 @@ from ml_collections import ConfigDict
 from cdis.config import common, stage
 from cdis.data.examples import IMAGES, PAIRS
 from cdis.data.info import Info
-from cdis.methods import fitting
+from cdis.methods import diagnose, fitting
 from cdis.methods.base import (
     ActionGraph,
     Actions,
@@ -209,6 +209,11 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         rows=IMAGES,
         columns=("image",),
         objectives=(Objective(bind(autoencoder_loss, model), of_autoencoder),),
+        diagnose=bind(
+            diagnose.codes,
+            num_codes=config.model.codes.num_codes,
+            remedy="let unused codes restart (config.model.codes.decay=0.99 and .restart_below=1)",
+        ),
     )
     second = Stage(
         name="transition",

@@ -57,7 +57,7 @@ from cdis.config import common, stage
 from cdis.data.examples import PAIRS
 from cdis.data.info import Info
 from cdis.errors import UserError
-from cdis.methods import fitting
+from cdis.methods import diagnose, fitting
 from cdis.methods.base import (
     ActionGraph,
     Actions,
@@ -279,6 +279,11 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         rows=PAIRS,
         columns=("image",),
         objectives=(Objective(bind(joint_loss, model), bind(trained_jointly, model)),),
+        diagnose=bind(
+            diagnose.codes,
+            num_codes=settings.codes.num_codes,
+            remedy="raise config.model.weights.usage",
+        ),
     )
     last = Stage(
         name="transition",

@@ -1,5 +1,6 @@
 """Labels as methods use them: standardised, checked, aligned with latents; some may be unknown."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from cdis.data.info import Dataset, Info
 from cdis.errors import UserError
+from cdis.methods import diagnose
 from cdis.objectives import supervision
 
 #: Labels further from the mean than this many standard deviations are taken for mistakes.
@@ -26,6 +28,7 @@ class Scale(NamedTuple):
     std: Float[np.ndarray, " f"]
     binary: Bool[np.ndarray, " f"]
     partly_labelled: bool
+    constant: Float[np.ndarray, " f"]  #: the best latent that ignores the image
 
 
 class Labels(NamedTuple):
@@ -51,7 +54,9 @@ def scale(info: Info) -> Scale:
         )
     binary, given = np.array(info.binary), (info.value_mean, info.value_std)
     mean, std = (np.where(binary, 0.5, np.array(x, np.float32)).astype(np.float32) for x in given)
-    return Scale(mean, std, binary, info.partly_labelled)
+    share = np.clip(info.value_mean, 1e-6, 1 - 1e-6)  # of ones, if binary
+    constant = np.where(binary, np.log(share / (1 - share)), 0.0).astype(np.float32)
+    return Scale(mean, std, binary, info.partly_labelled, constant)
 
 
 def read(scale: Scale, values: Float[Array, "b f"], fraction: float = 1.0) -> Labels:
@@ -67,33 +72,68 @@ def read(scale: Scale, values: Float[Array, "b f"], fraction: float = 1.0) -> La
 
 def alignment(scale: Scale, z: Float[Array, "b f"], labels: Labels) -> Float[Array, " b"]:
     """`cdis.objectives.supervision.alignment` of latents with the labels that are known."""
-    binary = jnp.asarray(scale.binary)
-    target = jnp.where(binary, (labels.u + 1) / 2, labels.u)
+    target, binary = _target(scale, labels), jnp.asarray(scale.binary)
     if labels.known is None:
         return labels.complete * supervision.alignment(z, target, binary)
     return supervision.alignment(z, target, binary, labels.known)
 
 
+def _target(scale: Scale, labels: Labels) -> Float[Array, "b f"]:
+    """What latents are to predict: standardised labels, or 0 and 1."""
+    return jnp.where(scale.binary, (labels.u + 1) / 2, labels.u)
+
+
+def signs(
+    scale: Scale, names: Sequence[str], z: Float[Array, "b f"], labels: Labels
+) -> dict[str, Float[Array, ""]]:
+    """Metrics for the log and `diagnose.labelled_latents`: "spread" and "explained_NAME".
+
+    The spread is the largest standard deviation of a latent over the batch. A latent explains a
+    share of the variance of its labels, or of the entropy of binary ones: 1 at best, 0 if it is
+    constant, less if it is worse than that. It is also 0 if no label in the batch is known.
+    """
+    target, binary = _target(scale, labels), jnp.asarray(scale.binary)
+    constant = jnp.asarray(scale.constant)
+    gain = supervision.distances(constant, target, binary)
+    gain -= supervision.distances(z, target, binary)
+    known = labels.complete[:, None] if labels.known is None else labels.known
+    gain = jnp.where(known, gain, 0.0).sum(0) / jnp.maximum(known.sum(0), 1)
+    entropy = jax.nn.softplus(constant) - constant * jax.nn.sigmoid(constant)
+    explained = gain / jnp.where(binary, entropy, 1.0)
+    each = {f"{diagnose.EXPLAINED}{name}": x for name, x in zip(names, explained, strict=True)}
+    return {"spread": z.std(0).max()} | each
+
+
 def labelled(values: Float[Array, "b f"], fraction: float) -> Bool[Array, " b"]:
     """Which images carry labels, about `fraction` of them.
 
-    A hash of an image's own labels decides, so the choice never changes. The multipliers are those
-    of MurmurHash3's finaliser.
+    A hash of an image's own labels decides, so the choice never changes.
     """
     if fraction >= 1:
         return jnp.ones(len(values), bool)
+    return _lots(values) < fraction
+
+
+def _lots(values: Float[Array, "b f"]) -> Float[Array, " b"]:
+    """A number in [0, 1) for each image. The multipliers are those of MurmurHash3's finaliser."""
     mixed = jnp.zeros(len(values), jnp.uint32)
     for column in jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32).T:
         mixed = (mixed ^ column) * jnp.uint32(0x85EBCA6B)
         mixed = (mixed ^ (mixed >> 13)) * jnp.uint32(0xC2B2AE35)
         mixed = mixed ^ (mixed >> 16)
-    return mixed.astype(jnp.float32) < fraction * 2.0**32
+    return mixed.astype(jnp.float32) / 2.0**32
 
 
-def check(scale: Scale, dataset: Dataset, graph: Float[np.ndarray, "f f"] | None = None) -> None:
+def check(
+    scale: Scale,
+    dataset: Dataset,
+    graph: Float[np.ndarray, "f f"] | None = None,
+    fraction: float = 1.0,
+) -> tuple[str, ...]:
     """Raises `UserError` if labels are implausible, or too few of them are known.
 
-    With a causal graph, its effects must be known together with their causes.
+    With a causal graph, its effects must be known together with their causes. Enough labels must be
+    left if only a `fraction` of the images keeps them; a line for the log says how many those are.
     """
     info, names = dataset.info, dataset.info.factor_names
     known = np.isfinite(dataset.values)
@@ -121,6 +161,43 @@ def check(scale: Scale, dataset: Dataset, graph: Float[np.ndarray, "f f"] | None
                 "are needed to learn how it depends on them. Label more images, or change the "
                 "graph."
             )
+    return () if fraction >= 1 else (_check_fraction(dataset, training, graph, fraction),)
+
+
+def _check_fraction(
+    dataset: Dataset,
+    known: Bool[np.ndarray, "n f"],
+    graph: Float[np.ndarray, "f f"] | None,
+    fraction: float,
+) -> str:
+    """How many training images keep their labels; raises `UserError` if these are too few.
+
+    The minimum is the one for missing labels, since a loss cannot tell those from withheld ones.
+    """
+    name, train = dataset.info.name, dataset.splits["train"]
+    needed = np.eye(known.shape[1], dtype=bool) | (False if graph is None else graph > 0)
+    lots = np.asarray(_lots(jnp.asarray(dataset.values[train])))
+    kept = lots < np.float32(fraction)
+    # For each factor, the training images that tell it and its causes.
+    useful = [known[:, factors].all(1) for factors in needed]
+    fewest = min(int((kept & rows).sum()) for rows in useful)
+    if fewest < _FEWEST_KNOWN:
+        enough = max(np.sort(lots[rows])[_FEWEST_KNOWN - 1] for rows in useful)
+        raise UserError(
+            f"config.model.label_fraction is {fraction:g}, which leaves {fewest} of {len(train):,} "
+            f"training images of {name} with labels; at least {_FEWEST_KNOWN} are needed. Set it "
+            f"to {_rounded_up(float(enough))} or more."
+        )
+    return (
+        f"Labels of {int(kept.sum()):,} of {len(train):,} training images are used "
+        f"(config.model.label_fraction is {fraction:g})."
+    )
+
+
+def _rounded_up(x: float) -> str:
+    """The next number above `x` that has two digits: "0.013" for .01234."""
+    unit = 10.0 ** (np.floor(np.log10(x)) - 1)
+    return f"{(np.floor(x / unit) + 1) * unit:.2g}"
 
 
 def _check_range(scale: Scale, info: Info, factor: int, column: Float[np.ndarray, " n"]) -> None:

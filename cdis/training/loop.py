@@ -28,6 +28,7 @@ from cdis.training.optimizer import init_optimizers, make_optimizers
 from cdis.training.prefetch import prefetch
 from cdis.training.state import State
 from cdis.training.update import INIT_KEY, make_update, make_validate, seed_key
+from cdis.training.watch import Watch
 from cdis.training.workdir import claim, extend
 
 _CHUNK = 256  # images per call of `precompute`
@@ -65,7 +66,8 @@ def train(
 
     Raises:
       UserError: the config is invalid, the workdir belongs to another config or to other data, a
-        checkpoint is damaged or foreign, the disk is full or a metric is not finite.
+        checkpoint is damaged or foreign, the disk is full, a metric is not finite, or a stage
+        learns nothing (`cdis.training.watch`).
     """
     parallel.initialise()
     layout = parallel.choose(config.parallel)
@@ -77,8 +79,7 @@ def train(
     config = methods.fitted(config, dataset.info)
     method = make_method(config, dataset.info)
     _check(config, method, layout)
-    if method.check is not None:
-        method.check(dataset)
+    notes = method.check(dataset) if method.check is not None else ()
     ends = tuple(accumulate(config.stages[stage.name].steps for stage in method.stages))
     starts = (0, *ends[:-1])
     key = jax.random.fold_in(seed_key(config.seed), INIT_KEY)
@@ -92,12 +93,14 @@ def train(
         checkpoints = stack.enter_context(Checkpoints(workdir, keep=starts))
         interrupt = stack.enter_context(Interrupt())
         step, seconds, window, ended = checkpoints.latest() or 0, 0.0, Window(), []
+        suspected = False
         if step:
             saved = checkpoints.load(step)
             names = [stage.name for stage in method.stages]
             ended = names[: names.index(saved.facts["stage"])]
             state = match(saved, _template(config, method, saved.facts["stage"], init))
             seconds, window = saved.facts["train_seconds"], Window(saved.facts["window"])
+            suspected = saved.facts.get("suspected", False)  # version 0.2 did not look
         else:
             state = State(init(), None, np.int32(0))
         extended = extend(workdir, config, ended)
@@ -116,6 +119,8 @@ def train(
             log.say(f"Resuming from step {step} of {ends[-1]} in {workdir}.")
         if step < ends[-1]:
             log.say(f"Images of {dataset.info.name}: {dataset.feeding}")
+            for note in notes:
+                log.say(note)
 
         for stage, start, end in zip(method.stages, starts, ends, strict=True):
             if step >= end:
@@ -154,6 +159,7 @@ def train(
                 initial = jax.jit(partial(init_optimizers, stage, optimizers))(variables["params"])
                 state = State(variables, initial, np.int32(step))
             state = layout.put_state(state)
+            watch = Watch(stage, settings, start, suspected=suspected and step > start)
             options = {"seed": config.seed, "start": start, "axis_name": layout.axis_name}
             update = layout.compile(make_update(stage, optimizers, **options), True)
             validate = layout.compile(make_validate(stage, **options), False)
@@ -171,17 +177,24 @@ def train(
                     log.say(f"{stage.name}: compiled in {rate.restart(step):.1f} s")
                     compiling = False
 
+                judged = None
                 logging = step == end or _due(step, config.log_every)
                 if logging:
                     means, speed = window.means(), rate.measure(step)
                     log.write(step, stage.name, means | {"steps_per_second": speed})
                     log.progress(stage.name, step - start, settings, speed, means)
+                    judged = None if validation else means
 
                 if validation and (step == end or _due(step, config.validate_every)):
                     with rate.paused():
                         results = mean([validate(state, batch) for batch in validation])
-                        results = {f"validation/{name}": x for name, x in results.items()}
-                        log.write(step, stage.name, results)
+                        named = {f"validation/{name}": x for name, x in results.items()}
+                        log.write(step, stage.name, named)
+                        judged = results
+                if judged is not None:
+                    warning = watch.judge(step, judged, checkpoints.latest())
+                    if warning is not None:
+                        log.say(f"Warning: {warning}")
 
                 stop = bool(interrupt.received)
                 if jax.process_count() > 1:  # all stop at the same step, one at which they wait
@@ -194,6 +207,7 @@ def train(
                             "data": {"seed": config.seed, "batch": step - start},
                             "train_seconds": time.monotonic() - began,
                             "window": window.totals(),
+                            "suspected": watch.suspected,
                             "config": json.loads(to_json(config)),
                         }
                         checkpoints.save(state, facts)

@@ -112,6 +112,12 @@ def metrics_of(stage: Stage):
     return quick_jit(lambda variables, batch: loss(variables, batch, context)[1].metrics)
 
 
+def terms_of(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The terms of a loss, without the strengths of edges and what latents have learnt."""
+    others = ("edge_", "explained_", "spread")
+    return {name: x for name, x in metrics.items() if not name.startswith(others)}
+
+
 def edge_names(graph: Any) -> set[str]:
     names = INFO.factor_names
     return {f"edge_{names[j]}_to_{names[i]}" for i, j in np.argwhere(np.asarray(graph))}

@@ -95,7 +95,7 @@ def test_losses(name, stage_name):
     value, aux = bars.check_loss(case, stage_name, graph if stage_name != "encoder" else ())
     # The total is the weighted sum of its terms, each of which is in the log.
     weights = case.config.model.weights
-    terms = {term: x for term, x in aux.metrics.items() if not term.startswith("edge_")}
+    terms = bars.terms_of(aux.metrics)
     if stage_name == "images":
         expected = {"reconstruction", "kl", "alignment"}
         expected |= {"extra"} if name == "shipped" else set()

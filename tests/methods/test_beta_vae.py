@@ -125,9 +125,11 @@ def test_the_loss_equals_its_literal_twin(beta, penalty, weight):
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     for one, other in zip(*map(jax.tree.leaves, (slopes, expected_slopes)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * np.abs(other).max())
-    # Every term is in the log.
-    assert set(aux.metrics) == {"reconstruction", "kl"} | (
-        {"total_correlation", "alignment"} if weight else set()
+    # Every term is in the log, and what the latents have learnt.
+    assert set(aux.metrics) == {"reconstruction", "kl", "spread"} | (
+        {"total_correlation", "alignment", "explained_x", "explained_y", "explained_shade"}
+        if weight
+        else set()
     )
 
 

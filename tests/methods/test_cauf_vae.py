@@ -43,7 +43,7 @@ def test_one_stage_trains_everything():
 def test_the_loss_is_the_weighted_sum_of_its_terms():
     case = _case()
     value, aux = bars.check_loss(case, "images", GRAPH)
-    terms = {term: x for term, x in aux.metrics.items() if not term.startswith("edge_")}
+    terms = bars.terms_of(aux.metrics)
     assert set(terms) == {"reconstruction", "kl", "alignment"}
     weights = case.config.model.weights
     np.testing.assert_allclose(value, sum(weights[t] * x for t, x in terms.items()), rtol=1e-5)

@@ -159,10 +159,11 @@ def _dataset(values: np.ndarray, info: Info) -> Dataset:
     return Dataset(info, IMAGES, np.zeros(values.shape, np.int32), splits, values)
 
 
-def _check(values: np.ndarray, **facts: Any) -> None:
+def _check(values: np.ndarray, fraction: float = 1.0, **facts: Any) -> tuple[str, ...]:
     info = dataclasses.replace(PARTLY, **facts)
     scale, graph = labels.scale(info), np.array(GRAPH, np.float32)
-    labels.check(scale, _dataset(values.astype(np.float32), info), graph=graph)
+    dataset = _dataset(values.astype(np.float32), info)
+    return labels.check(scale, dataset, graph=graph, fraction=fraction)
 
 
 def test_too_few_labels_are_refused():
@@ -179,6 +180,24 @@ def test_an_effect_that_is_never_known_with_its_causes_is_refused():
     values[:20, 0] = values[20:, 2] = np.nan
     with pytest.raises(UserError, match=r"Only 0 .* of sum and of all its causes \(left, right\)"):
         _check(values)
+
+
+def test_a_fraction_that_leaves_too_few_labels_is_refused_and_the_least_one_named():
+    """Alone and on top of missing labels: the least one does, one that is 10 % lower does not."""
+    assert _check(VALUES) == ()
+    partly = VALUES.copy()
+    partly[20:, 2] = np.nan
+    for values, known in ((VALUES, 32), (partly, 20)):
+        with pytest.raises(UserError, match=r"is 1e-06, which leaves 0 of 32 training images") as e:
+            _check(values, 1e-6)
+        least = float(e.value.args[0].split("Set it to ")[1].split()[0])
+        assert 0 < least < 1
+        kept = np.asarray(labels.labelled(jnp.asarray(values[:32], jnp.float32), least))
+        assert kept[:known].sum() >= 10
+        (line,) = _check(values, least)
+        assert line.startswith(f"Labels of {kept.sum()} of 32 training images are used")
+        with pytest.raises(UserError, match=r"leaves [6789] of 32 .* at least 10 are needed"):
+            _check(values, 0.9 * least)
 
 
 @pytest.mark.parametrize(

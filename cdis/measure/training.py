@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_NOT_PLOTTED = {"step", "stage", "time", "steps_per_second", "gradient_norm"}
+_NOT_PLOTTED = {"step", "stage", "time", "steps_per_second", "gradient_norm", "labelled"}
 #: Points (step, value) by kind ("" or "validation") and stage: a line ends with its stage.
 Curves = dict[tuple[str, str], list[tuple[int, float]]]
 

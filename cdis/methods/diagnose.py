@@ -9,6 +9,8 @@ from cdis.methods.base import Diagnosis
 EXPLAINED = "explained_"
 #: A latent that explains a smaller share of its labels has hardly learnt them.
 _LEAST_EXPLAINED = 0.05
+#: With fewer labelled images in a batch, on average, chance decides what latents explain of them.
+_FEWEST_LABELLED = 1.0
 #: A latent with a smaller standard deviation does not depend on the image. The bound is that of
 #: "active units" (Burda, Grosse and Salakhutdinov, arXiv 1509.00519): a variance of .01.
 _LEAST_SPREAD = 0.1
@@ -45,6 +47,8 @@ def labelled_latents(metrics: Mapping[str, float]) -> Diagnosis | None:
     }
     missed = [name for name, x in explained.items() if x < _LEAST_EXPLAINED]
     constant = latents(metrics, remedy=_LABEL_MORE)
+    if metrics["labelled"] < _FEWEST_LABELLED:
+        return constant
     if not missed:
         return None
     if len(missed) < len(explained):
@@ -54,8 +58,7 @@ def labelled_latents(metrics: Mapping[str, float]) -> Diagnosis | None:
             "the images do not show a factor, or too few of them have a label of it",
             dead=False,
         )
-    # If no label of the validation images is known, all latents explain exactly 0.
-    if constant or not any(explained.values()):
+    if constant:
         return constant
     best = max(explained, key=explained.__getitem__)
     return Diagnosis(

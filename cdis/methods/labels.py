@@ -86,22 +86,25 @@ def _target(scale: Scale, labels: Labels) -> Float[Array, "b f"]:
 def signs(
     scale: Scale, names: Sequence[str], z: Float[Array, "b f"], labels: Labels
 ) -> dict[str, Float[Array, ""]]:
-    """Metrics for the log and `diagnose.labelled_latents`: "spread" and "explained_NAME".
+    """Metrics for the log and `diagnose.labelled_latents`.
 
-    The spread is the largest standard deviation of a latent over the batch. A latent explains a
-    share of the variance of its labels, or of the entropy of binary ones: 1 at best, 0 if it is
-    constant, less if it is worse than that. It is also 0 if no label in the batch is known.
+    "spread" is the largest standard deviation of a latent over the batch, "labelled" the number of
+    images whose label is known, a mean over factors. "explained_NAME" is the share of the variance
+    of a factor's labels, or of the entropy of binary ones, that its latent explains: 1 at best, 0
+    if it is constant, less if it is worse than that. It is also 0 if no label is known.
     """
     target, binary = _target(scale, labels), jnp.asarray(scale.binary)
     constant = jnp.asarray(scale.constant)
     gain = supervision.distances(constant, target, binary)
     gain -= supervision.distances(z, target, binary)
     known = labels.complete[:, None] if labels.known is None else labels.known
-    gain = jnp.where(known, gain, 0.0).sum(0) / jnp.maximum(known.sum(0), 1)
+    known = jnp.broadcast_to(known, gain.shape)
+    count = known.sum(0)
+    gain = jnp.where(known, gain, 0.0).sum(0) / jnp.maximum(count, 1)
     entropy = jax.nn.softplus(constant) - constant * jax.nn.sigmoid(constant)
     explained = gain / jnp.where(binary, entropy, 1.0)
     each = {f"{diagnose.EXPLAINED}{name}": x for name, x in zip(names, explained, strict=True)}
-    return {"spread": z.std(0).max()} | each
+    return {"spread": z.std(0).max(), "labelled": count.mean()} | each
 
 
 def labelled(values: Float[Array, "b f"], fraction: float) -> Bool[Array, " b"]:

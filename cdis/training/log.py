@@ -134,8 +134,8 @@ class Log:
         """Print the stage, its steps done, speed, time left and main metrics.
 
         The loss comes first, then the other metrics in the order in which they were reported; the
-        gradient's norm and the numbers of each edge and factor come last. Only the first few are
-        shown.
+        gradient's norm and the numbers of single edges and factors come last. Only the first few
+        are shown.
         """
         names = sorted(metrics, key=_rank)[:_SHOWN]
         shown = "  ".join(f"{name} {metrics[name]:.4g}" for name in names)
@@ -149,7 +149,7 @@ class Log:
 def _rank(name: str) -> int:
     if name == "loss":
         return 0
-    return 2 if name.startswith(("edge_", "explained_", "gradient_norm")) else 1
+    return 2 if name.startswith(("edge_", "explained_", "labelled", "gradient_norm")) else 1
 
 
 def mean(metrics: list[dict[str, jax.Array]]) -> dict[str, float]:

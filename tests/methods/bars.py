@@ -114,7 +114,7 @@ def metrics_of(stage: Stage):
 
 def terms_of(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The terms of a loss, without the strengths of edges and what latents have learnt."""
-    others = ("edge_", "explained_", "spread")
+    others = ("edge_", "explained_", "labelled", "spread")
     return {name: x for name, x in metrics.items() if not name.startswith(others)}
 
 

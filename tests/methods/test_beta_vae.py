@@ -127,7 +127,8 @@ def test_the_loss_equals_its_literal_twin(beta, penalty, weight):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * np.abs(other).max())
     # Every term is in the log, and what the latents have learnt.
     assert set(aux.metrics) == {"reconstruction", "kl", "spread"} | (
-        {"total_correlation", "alignment", "explained_x", "explained_y", "explained_shade"}
+        {"total_correlation", "alignment", "labelled"}
+        | {f"explained_{name}" for name in INFO.factor_names}
         if weight
         else set()
     )

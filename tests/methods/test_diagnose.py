@@ -46,6 +46,7 @@ def test_signs_equal_their_literal_twin():
     assert info.value_mean and info.value_std and info.binary == (False, True, False)
     found = _signs(z, values, info)
     assert found["spread"] == pytest.approx(max(z[:, i].std() for i in range(3)))
+    assert found["labelled"] == pytest.approx(np.isfinite(values).sum() / 3)
     for i, name in enumerate(info.factor_names):
         gains = []
         for latent, value in zip(z[:, i], values[:, i], strict=True):
@@ -64,9 +65,8 @@ def test_signs_equal_their_literal_twin():
 def test_what_labelled_latents_have_learnt():
     """Constant, meaningless, one factor alone, all: judged by the metrics of their batch."""
     rng = np.random.default_rng(1)
-    values = rng.normal(INFO.value_mean, INFO.value_std, (512, 3)).astype(np.float32)
-    u = (values - INFO.value_mean) / INFO.value_std
-    noise = rng.normal(size=u.shape)
+    u, noise = rng.normal(size=(2, 512, 3))
+    values = np.array(INFO.value_mean) + np.array(INFO.value_std) * u
     cases = {
         "all": (0.9 * u, 1.0),
         "constant": (np.full_like(u, 0.2), 1.0),
@@ -116,13 +116,13 @@ def test_stages_that_learn_latents_are_judged(module, stages):
     info = dataclasses.replace(INFO, factor_sizes=(3, 3, 3))
     method = module.make(module.defaults(), info)
     assert tuple(s.name for s in method.stages if s.diagnose is not None) == stages
-    metrics = {"spread": 0.0, "codes_used": 0.0}
+    metrics = {"spread": 0.0, "codes_used": 0.0, "labelled": 8.0}
     judge = stage_of(method, stages[0]).diagnose
     assert judge and (found := judge(metrics | {"explained_left": 0.0})) and found.dead
 
 
 def test_without_a_weight_on_alignment_latents_need_not_follow_labels():
-    ignored = {"spread": 1.0, "explained_left": -0.5}
+    ignored = {"spread": 1.0, "labelled": 1.0, "explained_left": -0.5}
     assert diagnose.aligned(0.0)(ignored) is None
     assert (found := diagnose.aligned(1.0)(ignored)) and found.dead
 

@@ -89,9 +89,10 @@ def signs(
     """Metrics for the log and `diagnose.labelled_latents`.
 
     "spread" is the largest standard deviation of a latent over the batch, "labelled" the number of
-    images whose label is known, a mean over factors. "explained_NAME" is the share of the variance
-    of a factor's labels, or of the entropy of binary ones, that its latent explains: 1 at best, 0
-    if it is constant, less if it is worse than that. It is also 0 if no label is known.
+    images whose label is known, a mean over factors. "explained_NAME" is what a latent explains of
+    its factor's labels, as a share of their variance in the whole data set (of binary ones: their
+    entropy): about 1 at best, 0 if it is constant, less if it is worse than that. It is also 0 if
+    no label is known.
     """
     target, binary = _target(scale, labels), jnp.asarray(scale.binary)
     constant = jnp.asarray(scale.constant)
@@ -118,7 +119,7 @@ def labelled(values: Float[Array, "b f"], fraction: float) -> Bool[Array, " b"]:
 
 
 def _lots(values: Float[Array, "b f"]) -> Float[Array, " b"]:
-    """A number in [0, 1) for each image. The multipliers are those of MurmurHash3's finaliser."""
+    """A number from 0 to 1 for each image. The multipliers are those of MurmurHash3's finaliser."""
     mixed = jnp.zeros(len(values), jnp.uint32)
     for column in jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32).T:
         mixed = (mixed ^ column) * jnp.uint32(0x85EBCA6B)

@@ -5,10 +5,10 @@ at every validation or, without validation, at every line of the log, but not du
 nor in its first steps (`GRACE`). A stage that is dead stops the training when two validations in a
 row, or the last one of the stage, say so; what is wrong otherwise is a warning when the stage ends.
 
-No checkpoint is saved once a stage has been found dead for the second time, and checkpoints hold
-whether the last judgement was the first. So a run that was interrupted, or that is started again
-after it was stopped, stops at the same step. Metrics are means over all processes, which therefore
-stop together.
+A stage that is stopped saves no checkpoint at that step, and earlier checkpoints hold whether the
+last judgement found it dead. So a run that was interrupted, or that is started again after it was
+stopped, stops at the same step. Metrics are means over all processes, which therefore stop
+together.
 """
 
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ from ml_collections import ConfigDict
 from cdis.errors import UserError
 from cdis.methods.base import Diagnosis, Stage
 
-#: Steps of a stage in which nothing is judged: in some healthy runs the loss jumps for 300 steps,
-#: and every one of our experiments has begun to learn after 500.
+#: Steps of a stage in which nothing is judged: in some healthy runs (`cauf_vae/light_tunnel`) the
+#: loss jumps for 300 steps, and the longest warm-up of our experiments has 500.
 GRACE = 500
 
 
@@ -60,7 +60,7 @@ class Watch:
         field = f"config.stages.{self._stage.name}"
         rate, clip_norm = self._settings.learning_rate, self._settings.clip_norm
         clip = f"{clip_norm:g}" if clip_norm else "0, which clips nothing"
-        kept = f"The checkpoint of step {saved} is kept." if saved else "None had been saved."
+        kept = f"The checkpoint of step {saved} is kept." if saved else "It has no checkpoint yet."
         return (
             f"The stage {self._stage.name!r} was stopped at step {step}, because {found.what}. "
             f"This tends to happen when {found.cause}: lower {field}.learning_rate (now {rate:g}), "

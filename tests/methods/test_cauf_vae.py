@@ -47,6 +47,8 @@ def test_the_loss_is_the_weighted_sum_of_its_terms():
     assert set(terms) == {"reconstruction", "kl", "alignment"}
     weights = case.config.model.weights
     np.testing.assert_allclose(value, sum(weights[t] * x for t, x in terms.items()), rtol=1e-5)
+    # What is explained of labels concerns the images whose labels the encoder does not see.
+    assert 0 < aux.metrics["labelled"] < B
 
 
 def test_what_a_trained_method_can_do():

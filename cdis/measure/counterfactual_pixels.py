@@ -127,6 +127,6 @@ def tables(info: Info, metrics: Metrics) -> tuple[Table, ...]:
 #: Rows of `cdis compare`.
 SCORES = {
     f"{SECTION}.error_worst_cause": "pixel error under do(), worst cause",
-    f"{SECTION}.ratio_worst_cause": "its ratio to that of reconstructions",
-    f"{SECTION}.visibly_wrong_worst_cause": "visibly wrong under do(), worst cause",
+    f"{SECTION}.ratio_worst_cause": "pixel error under do() / reconstruction MSE, worst cause",
+    f"{SECTION}.visibly_wrong_worst_cause": "share visibly wrong under do(), worst cause",
 }

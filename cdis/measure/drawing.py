@@ -12,8 +12,10 @@ from cdis.trained import BATCH
 
 def draw(subject: Subject, values: Float[np.ndarray, "n f"]) -> UInt8[np.ndarray, "n h w c"] | None:
     """Images of factor values; None without a mechanism that draws."""
-    render = subject.mechanism and subject.mechanism.render
-    return render and in_chunks(lambda rows: render(values[rows]), len(values), size=BATCH)
+    render = None if subject.mechanism is None else subject.mechanism.render
+    if render is None:
+        return None
+    return in_chunks(lambda rows: render(values[rows]), len(values), size=BATCH)
 
 
 def redrawn(subject: Subject, index: Int[np.ndarray, " n"]) -> float | None:

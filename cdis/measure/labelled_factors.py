@@ -34,7 +34,7 @@ def _measure(subject: Subject) -> Measured:
 
 
 def _information(info: Info, latents: np.ndarray, values: np.ndarray) -> dict[str, Any]:
-    """MIC and TIC of each latent with its factor, of up to 1,000 images.
+    """MIC and TIC of each latent with its factor, on a seeded sample of up to 1,000 images.
 
     "perfect" is what the labels themselves have in place of the latents: the scores saturate there,
     so a latent that has as much need not be exact.
@@ -45,6 +45,7 @@ def _information(info: Info, latents: np.ndarray, values: np.ndarray) -> dict[st
         return {"mic": None, "tic": None, "mic_reason": str(error)}
     for name in ("mic_per_factor", "tic_per_factor"):
         found[name] = dict(zip(info.factor_names, found[name], strict=True))
+    found["mic_num_images"] = found.pop("num_samples")
     return found | {"perfect": {name: perfect[name] for name in ("mic", "tic")}}
 
 
@@ -54,7 +55,10 @@ def _headlines(metrics: Metrics) -> list[Headline]:
     lines = [Headline("R² of the worst labelled latent", value, note)]
     for name in ("mic", "tic"):
         if scores.get(name) is not None:
-            note = f"the labels themselves {scores['perfect'][name]:.3f}"
+            note = (
+                f"the labels themselves {scores['perfect'][name]:.3f}; "
+                f"{scores['mic_num_images']:,} images"
+            )
             lines.append(
                 Headline(f"{name.upper()} of labelled latents", f"{scores[name]:.3f}", note)
             )

@@ -89,14 +89,13 @@ def _measure(subject: Subject) -> Measured:
             }
             scores[f"{kind}read"] = dict.fromkeys(info.factor_names) | known
             scores[f"{kind}read_worst"] = min(known.values(), default=None)
-    binary = np.flatnonzero(info.binary)
     scores |= {
-        "latents_kept": [info.factor_names[f] for f in binary],
+        "latents_kept": np.array(info.factor_names)[list(info.binary)].tolist(),
         "split": "test",
         "num_images": len(index),
     }
     for line in _headlines({"labels_decoded": scores}):
-        subject.progress(f"{line.label} {line.value}: {line.note}")
+        subject.progress(f"{line.label} {line.value}, {line.note}")
     shown = np.sort(np.random.default_rng(SEED).permutation(len(index))[:_SHOWN])
     arrays = {f"labels_decoded_{kind}images": to_uint8(of[shown]) for kind, of in decoded.items()}
     return Measured({"labels_decoded": scores}, arrays | {"labels_decoded_true": images[shown]})
@@ -120,7 +119,7 @@ def _headlines(metrics: Metrics) -> list[Headline]:
     notes = [] if scores["ratio"] is None else [f"{scores['ratio']:.2f} times the reconstruction's"]
     if scores.get("read_worst") is not None:
         notes.append(f"worst factor read {scores['read_worst']:.3f}")
-    label = "error of the decoder on true labels"
+    label = "decoder on true labels: error"
     return [Headline(label, f"{scores['mse']:.5f}", ", ".join(notes))]
 
 
@@ -145,7 +144,7 @@ def _tables(info: Info, metrics: Metrics) -> Tables:
     scores = metrics["labels_decoded"]
     if "read" not in scores:
         return Tables()
-    return Tables(by_factor=(Column("read from images decoded from true labels", scores["read"]),))
+    return Tables(by_factor=(Column("read from decoded true labels", scores["read"]),))
 
 
 MEASUREMENT = Measurement(
@@ -156,8 +155,8 @@ MEASUREMENT = Measurement(
     figures=_figures,
     tables=_tables,
     scores={
-        "labels_decoded.mse": "MSE of the decoder on true labels",
-        "labels_decoded.ratio": "its ratio to that of reconstructions",
-        "labels_decoded.read_worst": "worst factor read off its images",
+        "labels_decoded.mse": "decoder on true labels: MSE",
+        "labels_decoded.ratio": "decoder on true labels: MSE / reconstruction MSE",
+        "labels_decoded.read_worst": "decoder on true labels: worst factor read",
     },
 )

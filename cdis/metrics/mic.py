@@ -109,7 +109,8 @@ def mic_of_pairs(
       num_samples: use at most this many rows, sampled at random; None uses all.
 
     Returns:
-      ``mic`` and ``tic`` (normalised), means over factors, each with ``..._per_factor``.
+      ``mic`` and ``tic`` (normalised), means over factors, each with ``..._per_factor``;
+      ``num_samples``.
 
     Raises:
       UnsuitableData: fewer than 20 rows.
@@ -124,7 +125,7 @@ def mic_of_pairs(
     for name, per_factor in zip(("mic", "tic"), zip(*pairs, strict=True), strict=True):
         result[name] = float(np.mean(per_factor))
         result[f"{name}_per_factor"] = list(per_factor)
-    return result
+    return result | {"num_samples": len(rows)}
 
 
 def characteristic_matrix(

@@ -71,8 +71,9 @@ def test_a_decoder_that_reads_hidden_offsets():
     error = 20**2 * LEVEL + ((right - 50) ** 2).mean() / 16 / 255**2
     assert found["mse"] == pytest.approx(error, rel=1e-4)
     assert found["ratio"] == pytest.approx(error / (2**2 * LEVEL), rel=1e-4)
-    assert found["redrawn"] == 0 and found["num_images"] == 100 and found["latents_kept"] == []
-    assert found["read"] == {"left": 1, "right": pytest.approx(0, abs=0.05), "sum": 1}
+    assert found["redrawn"] < 1e-9 and found["num_images"] == 100 and found["latents_kept"] == []
+    # "right" is read as 50 everywhere, which is near its mean.
+    assert found["read"] == pytest.approx({"left": 1, "right": 0, "sum": 1}, abs=0.05)
     assert found["reconstruction_read"] == pytest.approx(dict.fromkeys(SHADE.factor_names, 1))
     assert found["read_worst"] == found["read"]["right"] < found["reconstruction_read_worst"]
     # The figure's rows are of the same images.
@@ -90,7 +91,7 @@ def test_a_decoder_that_reads_hidden_offsets():
     assert pixels["ratio"] == pytest.approx({"left": 9, "right": 9, "sum": 100}, rel=1e-3)
     assert pixels["visibly_wrong"] == {"left": 0, "right": 0, "sum": 1}
     assert pixels["error_worst_cause"] == pytest.approx(of_cause)
-    assert metrics["interventions"]["redrawn"] == 0
+    assert metrics["interventions"]["redrawn"] < 1e-9
     # What `compare` looks for is there.
     for name in [name for one in MEASUREMENTS for name in one.scores]:
         section, score = name.split(".")
@@ -125,11 +126,8 @@ def test_latents_that_labels_do_not_give_are_the_encoders():
     """That of "right" is a logit, and the last one is the grey level of an unlabelled pixel."""
     whole = shade_dataset()
     right = np.random.default_rng(0).integers(0, 2, len(whole.images))
-    mean, std = list(SHADE.value_mean), list(SHADE.value_std)
-    mean[1], std[1] = float(right.mean()), float(right.std())
-    info = dataclasses.replace(
-        SHADE, factor_sizes=(0, 2, 0), value_mean=tuple(mean), value_std=tuple(std)
-    )
+    mean, std = (50.0, float(right.mean()), 110.0), (28.0, float(right.std()), 41.0)
+    info = dataclasses.replace(SHADE, factor_sizes=(0, 2, 0), value_mean=mean, value_std=std)
     images, values = whole.images.copy(), whole.values.copy()
     images[:, 0, 1, 0], values[:, 1] = 80 * right, right
     images[:, 0, 3, 0] = np.arange(len(images)) % 250

@@ -13,8 +13,10 @@ A seed draws a structural causal model; the images of a variant are independent 
   edges      a mechanism is drawn again until heights have a standard deviation of at least 6 and
              each cause matters: the root mean square of the derivative of the effect with respect
              to it is at least 0.35, both standardised
-  heights    in pixels. Each mechanism is scaled so that its heights lie in [4, 56]; there is room
-             for 0 to 62
+  heights    in pixels. Each mechanism is scaled so that its heights lie in [4, 56], to within half
+             a pixel, for any causes in that range; there is room for 0 to 62
+
+Shares, standard deviations and derivatives are those of the first 2,000 images.
 """
 
 import colorsys

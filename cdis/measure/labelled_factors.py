@@ -30,6 +30,8 @@ def _measure(subject: Subject) -> Measured:
     scores |= {"split": "test", "num_images": len(index)}
     for line in _headlines({"factors": scores}):
         subject.progress(f"{line.label}: {line.value} ({line.note})")
+    if "mic_reason" in scores:
+        subject.progress(f"MIC and TIC of labelled latents: not measured. {scores['mic_reason']}")
     return Measured({"factors": scores})
 
 

@@ -1,4 +1,4 @@
-"""Pixels of images decoded from true labels and of counterfactuals, and why there may be none."""
+"""Images decoded from true labels, pixels of counterfactuals, MIC; and why there may be none."""
 
 import dataclasses
 
@@ -15,7 +15,14 @@ from oracles import (
     without_labels,
 )
 
-from cdis.measure import Subject, do_interventions, headlines, labels_decoded, measure
+from cdis.measure import (
+    Subject,
+    do_interventions,
+    headlines,
+    labelled_factors,
+    labels_decoded,
+    measure,
+)
 from cdis.methods.base import Factors, Method
 from cdis.trained import Trained
 
@@ -149,6 +156,14 @@ def test_latents_that_labels_do_not_give_are_the_encoders():
     values = values + np.array([4, 0, 0], np.float32)
     moved = measured(method, dataclasses.replace(dataset, values=values), MEASUREMENTS[:1])[0]
     assert moved["labels_decoded"]["mse"] == pytest.approx((4 / 255) ** 2 / 16, rel=1e-3)
+
+
+def test_too_few_images_for_mic():
+    whole = shade_dataset()
+    few = dataclasses.replace(whole, splits=whole.splits | {"test": whole.splits["test"][:15]})
+    found = measured(shade_oracle(True), few, (labelled_factors.MEASUREMENT,))[0]["factors"]
+    assert found["mic"] is None and "20" in found["mic_reason"] and found["r2_worst"] > 0.999
+    assert len(headlines({"factors": found})) == 1
 
 
 def test_no_label_that_could_be_decoded():

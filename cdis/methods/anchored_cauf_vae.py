@@ -44,7 +44,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 from cdis.config import common, stage
@@ -69,6 +69,7 @@ from cdis.methods.causal_latents import MakeNetworks, Model, Networks, decode, m
 from cdis.methods.fitting import fit_patch
 from cdis.networks.apply import apply
 from cdis.objectives import sparsity, vae
+from cdis.objectives.independence import distance_correlation
 from cdis.objectives.weighting import weighted_sum
 from cdis.ops import causal_flow, gaussian
 from cdis.ops.images import from_uint8, tinted
@@ -120,7 +121,6 @@ def defaults() -> ConfigDict:
             "decoder": {
                 "learns_from": "labels",  # where they are known | "latents"
                 "noise": 0.02,  # on the factors that it learns from
-                "unlabelled": True,
             },
             "autoencoder": {
                 "patch": 0,  # pixels; 0: to fit the images
@@ -141,7 +141,7 @@ def defaults() -> ConfigDict:
             "weights": {
                 "reconstruction": 1.0,
                 "drawing": 1.0,
-                "cycle": 0.0,
+                "dependence": 1000.0,
                 "kl": 1.0,
                 "extra": 1.0,
                 "alignment": 2000.0,
@@ -227,7 +227,9 @@ def _stages(model: Model, names: Collection[str]) -> tuple[Stage, ...]:
 
 def _with_labels(model: Model, dataset: Dataset, index: np.ndarray) -> np.ndarray:
     """The images among `index` with a label at least."""
-    given = labels.read(model.scale, dataset.values[index], model.config.label_fraction)
+    given = labels.read(
+        model.scale, jnp.asarray(dataset.values[index]), model.config.label_fraction
+    )
     known = given.complete if given.known is None else given.known.any(-1)
     return index[np.asarray(known)]
 
@@ -292,41 +294,43 @@ def elbo_terms(
     model: Model,
     variables: Variables,
     images: UInt8[Array, "b h w c"],
-    u: Float[Array, "b f"],
-    complete: Bool[Array, " b"],
+    given: labels.Labels,
     key: PRNGKeyArray,
     noise: float = 0.0,
 ) -> tuple[dict[str, Float[Array, " b"]], Float[Array, "b f"], Float[Array, "b l"]]:
-    """Terms of the negative ELBO of each image, zbar, and a sample of the latents.
+    """Terms of the negative ELBO of each image, zbar, and a sample of all latents.
 
-    u counts where it is `complete`.
+    The decoder sees the sample with `noise` (standard deviation) on the labelled latents.
     """
     d = model.info.num_factors
+    sample_key, noise_key = jax.random.split(key)
     mean, std, zbar = posterior(model, variables, images)
-    eps = gaussian.reparameterise(key, mean, std)
+    eps = gaussian.reparameterise(sample_key, mean, std)
     z, log_det = causal_flow.forward(
         mechanisms(model, variables), edges(model, variables), eps[:, :d], transform=model.transform
     )
-    vectors = jnp.concatenate([z, eps[:, d:]], axis=-1)
-    prior = causal_latents.prior(model, variables, u)
+    prior = causal_latents.prior(model, variables, given.u)
     given_labels = vae.flow_divergence(log_det, std[:, :d], z, *prior)
     without_labels = gaussian.kl(mean[:, :d], std[:, :d]).sum(-1)
+    seen = z + noise * jax.random.normal(noise_key, z.shape) if noise else z
     terms = {
-        "reconstruction": pixel_error(model, variables, _noisy(model, vectors, noise, key), images),
-        "kl": jnp.where(complete, given_labels, without_labels),
+        "reconstruction": pixel_error(model, variables, seen, eps[:, d:], images),
+        "kl": jnp.where(given.complete, given_labels, without_labels),
     }
     if model.config.extra:
         terms["extra"] = gaussian.kl(mean[:, d:], std[:, d:]).sum(-1)
-    return terms, zbar, vectors
+    return terms, zbar, jnp.concatenate([z, eps[:, d:]], axis=-1)
 
 
 def pixel_error(
     model: Model,
     variables: Variables,
-    vectors: Float[Array, "b l"],
+    z: Float[Array, "b f"],
+    extra: Float[Array, "b e"],
     images: UInt8[Array, "b h w c"],
 ) -> Float[Array, " b"]:
     """-log p(x|z) of each image."""
+    vectors = jnp.concatenate([z, extra], axis=-1)
     output = apply(model.networks.decoder, variables["params"]["decoder"], vectors)
     return -vae.image_log_likelihood(output, from_uint8(images), std=model.config.pixel_std)
 
@@ -339,25 +343,16 @@ def drawing(
     vectors: Float[Array, "b l"],
     key: PRNGKeyArray,
 ) -> Float[Array, " b"]:
-    """-log p(x|z) with the labels in place of the latents where they are known, plus noise."""
+    """-log p(x|z) at the labels, where they are known; elsewhere at the latents `vectors`.
+
+    Trains the decoder alone. A binary label says less than its latent, a logit, which is used.
+    """
     d = model.info.num_factors
     known = given.complete[:, None] if given.known is None else given.known
+    vectors = jax.lax.stop_gradient(vectors)
     z = jnp.where(known & ~jnp.asarray(model.scale.binary), given.u, vectors[:, :d])
-    vectors = jax.lax.stop_gradient(jnp.concatenate([z, vectors[:, d:]], axis=-1))
-    vectors = _noisy(model, vectors, model.config.decoder.noise, key)
-    return pixel_error(model, variables, vectors, images)
-
-
-def _noisy(
-    model: Model, vectors: Float[Array, "b l"], std: float, key: PRNGKeyArray
-) -> Float[Array, "b l"]:
-    """Noise on the labelled latents."""
-    if not std:
-        return vectors
-    d = model.info.num_factors
-    return vectors.at[:, :d].add(
-        std * jax.random.normal(jax.random.fold_in(key, 1), (len(vectors), d))
-    )
+    z += model.config.decoder.noise * jax.random.normal(key, z.shape)
+    return pixel_error(model, variables, z, vectors[:, d:], images)
 
 
 def labels_density(
@@ -428,69 +423,42 @@ def flow_loss(
 def images_loss(
     model: Model, variables: Variables, batch: Batch, context: Context
 ) -> tuple[Float[Array, ""], Aux]:
-    """-ELBO + alignment + density of the labels, each term with its weight."""
-    config = model.config
+    """-ELBO, and what ties decoder, latents and flow to the labels, each term with its weight.
+
+    Where few images have labels, "labelled" is a second batch, of images that do.
+    """
+    config, d = model.config, model.info.num_factors
     keys = jax.random.split(context.key, 7)
     from_labels = config.decoder.learns_from == "labels"
-    fixed = _with_fixed_decoder(variables) if from_labels else variables
-    images, given = _seen(model, batch["x"], keys[3]), _labels(model, batch["x"])
+    images, given = _seen(model, batch["x"], keys[0]), _labels(model, batch["x"])
     terms, zbar, vectors = elbo_terms(
         model,
-        fixed,
+        _with_fixed_decoder(variables) if from_labels else variables,
         images,
-        given.u,
-        given.complete,
-        keys[0],
+        given,
+        keys[1],
         0.0 if from_labels else config.decoder.noise,
     )
     if from_labels:
-        terms["drawing"] = drawing(model, variables, images, given, vectors, keys[1])
-        if not config.decoder.unlabelled:
-            terms["drawing"] *= given.complete
-    if config.weights.cycle:
-        terms["cycle"] = cycle(model, fixed, zbar, vectors, keys[6])
+        terms["drawing"] = drawing(model, variables, images, given, vectors, keys[2])
+    if config.extra:
+        known = jax.lax.stop_gradient(vectors[:, :d])
+        known = jnp.where(given.complete[:, None], given.u, known)
+        dependence = distance_correlation(known, vectors[:, d:])
+        terms["dependence"] = jnp.broadcast_to(dependence, len(images))
     aligned = zbar
     if "labelled" in batch:
-        images, given = _seen(model, batch["labelled"], keys[4]), _labels(model, batch["labelled"])
+        images, given = _seen(model, batch["labelled"], keys[3]), _labels(model, batch["labelled"])
         mean, std, aligned = posterior(model, variables, images)
-        vectors = gaussian.reparameterise(keys[5], mean, std)
         if from_labels:
-            terms["drawing"] += drawing(model, variables, images, given, vectors, keys[5])
+            sample = gaussian.reparameterise(keys[4], mean, std)
+            terms["drawing"] += drawing(model, variables, images, given, sample, keys[5])
     terms["alignment"] = labels.alignment(model.scale, aligned, given)
     if config.weights.flow:
-        terms["flow"] = labels_density(model, variables, given, keys[2])
+        terms["flow"] = labels_density(model, variables, given, keys[6])
     total, metrics = weighted_sum(terms, config.weights)
     strength = _edge_strength(model, variables, jax.lax.stop_gradient(zbar))
     return total, Aux(metrics | causal_latents.edge_metrics(model, strength), {})
-
-
-def cycle(
-    model: Model,
-    variables: Variables,
-    zbar: Float[Array, "b f"],
-    vectors: Float[Array, "b l"],
-    key: PRNGKeyArray,
-) -> Float[Array, " b"]:
-    """Squared error of the encoder on images that the decoder draws of random interventions."""
-    d = model.info.num_factors
-    factor_key, value_key = jax.random.split(key)
-    z = jax.lax.stop_gradient(zbar)
-    values = jax.random.permutation(value_key, z)
-    fixed = jax.random.randint(factor_key, (len(z), 1), 0, d) == jnp.arange(d)
-    wanted = causal_flow.counterfactual(
-        mechanisms(model, variables),
-        edges(model, variables),
-        z,
-        fixed,
-        values,
-        transform=model.transform,
-    )
-    wanted = jax.lax.stop_gradient(wanted)
-    drawn = decode(model, variables, {"vectors": jnp.concatenate([wanted, vectors[:, d:]], -1)})
-    output = apply(
-        model.networks.encoder, variables["params"]["encoder"], jax.lax.stop_gradient(drawn)
-    )
-    return jnp.square(output[:, :d] - wanted).sum(-1)
 
 
 def _with_fixed_decoder(variables: Variables) -> Variables:
@@ -556,7 +524,7 @@ def elbo(
 ) -> Float[Array, " b"]:
     """A lower bound on log p(x|u), or on log p(x) of an image that lacks a label."""
     given = labels.read(model.scale, values)
-    terms, _, _ = elbo_terms(model, variables, images, given.u, given.complete, key)
+    terms, _, _ = elbo_terms(model, variables, images, given, key)
     return -jnp.sum(jnp.stack(list(terms.values())), axis=0)
 
 

@@ -165,7 +165,7 @@ def check(
                 "are needed to learn how it depends on them. Label more images, or change the "
                 "graph."
             )
-    return () if fraction >= 1 else (_check_fraction(dataset, training, graph, fraction),)
+    return () if fraction >= 1 else (_check_fraction(dataset, known, graph, fraction),)
 
 
 def _check_fraction(
@@ -174,24 +174,28 @@ def _check_fraction(
     graph: Float[np.ndarray, "f f"] | None,
     fraction: float,
 ) -> str:
-    """How many training images keep their labels; raises `UserError` if these are too few.
+    """How many images keep their labels; raises `UserError` if these are too few.
 
     The minimum is the one for missing labels, since a loss cannot tell those from withheld ones.
+    For validation one image will do.
     """
-    name, train = dataset.info.name, dataset.splits["train"]
     needed = np.eye(known.shape[1], dtype=bool) | (False if graph is None else graph > 0)
-    lots = np.asarray(_lots(jnp.asarray(dataset.values[train])))
-    kept = lots < np.float32(fraction)
-    # For each factor, the training images that tell it and its causes.
-    useful = [known[:, factors].all(1) for factors in needed]
-    fewest = min(int((kept & rows).sum()) for rows in useful)
-    if fewest < _FEWEST_KNOWN:
-        enough = max(np.sort(lots[rows])[_FEWEST_KNOWN - 1] for rows in useful)
+    train, held_out = (dataset.splits[split] for split in ("train", "validation"))
+    lots = np.asarray(_lots(jnp.asarray(dataset.values)))
+    # For each factor, the training images that tell it and its causes; and those for validation.
+    useful = [(lots[train[known[train][:, group].all(1)]], _FEWEST_KNOWN) for group in needed]
+    held_out = held_out[known[held_out].any(1)]
+    useful.append((lots[held_out], min(1, len(held_out))))
+    counts = [int((of_images < np.float32(fraction)).sum()) for of_images, _ in useful]
+    if any(count < fewest for count, (_, fewest) in zip(counts, useful, strict=True)):
+        enough = max(np.sort(of_images)[fewest - 1] for of_images, fewest in useful if fewest)
         raise UserError(
-            f"config.model.label_fraction is {fraction:g}, which leaves {fewest} of {len(train):,} "
-            f"training images of {name} with labels; at least {_FEWEST_KNOWN} are needed. Set it "
-            f"to {_rounded_up(float(enough))} or more."
+            f"config.model.label_fraction is {fraction:g}, which leaves labels on "
+            f"{min(counts[:-1])} of {len(train):,} training images of {dataset.info.name} and on "
+            f"{counts[-1]} of {len(held_out):,} for validation; at least {_FEWEST_KNOWN} and 1 are "
+            f"needed. Set it to {_rounded_up(float(enough))} or more."
         )
+    kept = lots[train] < np.float32(fraction)
     return (
         f"Labels of {int(kept.sum()):,} of {len(train):,} training images are used "
         f"(config.model.label_fraction is {fraction:g})."

@@ -55,7 +55,8 @@ def labelled_latents(metrics: Mapping[str, float]) -> Diagnosis | None:
         return Diagnosis(
             f"the latents of these factors explain less than {_LEAST_EXPLAINED:.0%} of the "
             f"variance of their labels: {', '.join(missed)}",
-            "the images do not show a factor, or too few of them have a label of it",
+            "the images do not show a factor, too few of them have a label of it, or the stage is "
+            "too short",
             dead=False,
         )
     if constant:

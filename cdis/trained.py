@@ -42,8 +42,7 @@ class Trained:
 
         `values` are the labels, physical, for an encoder that reads them.
         """
-        labels = () if values is None else (values,)
-        return self._run("encode", self.method.encode, images, *labels)
+        return self._run("encode", self.method.encode, images, *_given(values))
 
     def decode(self, representation: dict[str, np.ndarray]) -> Float[np.ndarray, "b h w c"]:
         """Images of a representation, as `encode` gives it."""
@@ -57,15 +56,18 @@ class Trained:
         name = f"decode/{'+'.join(names)}"  # a function of its own for each order of the parts
         return self._run(name, decode if self.method.decode else None, *arrays)
 
-    def reconstruct(self, images: UInt8[np.ndarray, "b h w c"]) -> Float[np.ndarray, "b h w c"]:
-        """Images, encoded and decoded."""
+    def reconstruct(
+        self, images: UInt8[np.ndarray, "b h w c"], values: Float[np.ndarray, "b f"] | None = None
+    ) -> Float[np.ndarray, "b h w c"]:
+        """Images, encoded (with `values` as in `encode`) and decoded."""
         encode, decode = self.method.encode, self.method.decode
 
-        def reconstruct(variables: Variables, images: Any) -> Any:
+        def reconstruct(variables: Variables, images: Any, *values: Any) -> Any:
             assert encode is not None and decode is not None
-            return decode(variables, encode(variables, images))
+            return decode(variables, encode(variables, images, *values))
 
-        return self._run("reconstruct", reconstruct if encode and decode else None, images)
+        able = reconstruct if encode and decode else None
+        return self._run("reconstruct", able, images, *_given(values))
 
     def retrieve(
         self, x: UInt8[np.ndarray, "b h w c"], y: UInt8[np.ndarray, "b h w c"]
@@ -92,17 +94,30 @@ class Trained:
         return ActionGraph(**self._run("describe", as_dict if describe else None, images, action))
 
     def do(
-        self, images: UInt8[np.ndarray, "b h w c"], factor: int, values: Float[np.ndarray, " b"]
+        self,
+        images: UInt8[np.ndarray, "b h w c"],
+        factor: int,
+        values: Float[np.ndarray, " b"],
+        labels: Float[np.ndarray, "b f"] | None = None,
     ) -> Float[np.ndarray, "b h w c"]:
-        """Counterfactual images: factor number `factor` set to values (physical)."""
+        """Counterfactual images: factor number `factor` set to values (physical).
+
+        `labels` are those of the images before that, physical, for an encoder that reads them.
+        """
         do = self.method.factors.do
 
-        def with_factor_last(variables: Variables, images: Any, values: Any, factor: Any) -> Any:
+        def with_factor_last(variables: Variables, images: Any, values: Any, *rest: Any) -> Any:
+            *labels, factor = rest
             assert do is not None
-            return do(variables, images, factor, values)
+            return do(variables, images, factor, values, *labels)
 
         return self._run(
-            "do", with_factor_last if do else None, images, values, shared=(np.int32(factor),)
+            "do",
+            with_factor_last if do else None,
+            images,
+            values,
+            *_given(labels),
+            shared=(np.int32(factor),),
         )
 
     def structure(self, values: Float[np.ndarray, "b f"]) -> FactorGraph:
@@ -159,6 +174,10 @@ class Trained:
         if key not in self._compiled:
             self._compiled[key] = jax.jit(function, compiler_options=_QUICK if quick else None)
         return self._compiled[key]
+
+
+def _given(labels: np.ndarray | None) -> tuple[np.ndarray, ...]:
+    return () if labels is None else (labels,)
 
 
 #: What each function is for, in words, and a method that has it.

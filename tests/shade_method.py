@@ -56,8 +56,14 @@ def make(config: ConfigDict, info: Info) -> Method:
         del variables
         return _filled(images[:, 0, 0, 0] + action)
 
-    def do(variables: Variables, images: Array, factor: Array, value: Array) -> Array:
-        del variables
+    def do(
+        variables: Variables,
+        images: Array,
+        factor: Array,
+        value: Array,
+        labels: Array | None = None,
+    ) -> Array:
+        del variables, labels
         return _filled(images[:, 0, 0, 0] + 100 * factor + value)
 
     if config.model.mute:

@@ -192,8 +192,13 @@ def _do(
     subject: Subject, factor: int, index: Int[np.ndarray, " n"], values: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n h w c"]:
     images = subject.dataset.images
+
+    def do(rows: np.ndarray) -> np.ndarray:
+        chosen = index[rows]
+        return subject.trained.do(images[chosen], factor, values[rows], subject.given(chosen))
+
     return in_chunks(
-        lambda rows: subject.trained.do(images[index[rows]], factor, values[rows]),
+        do,
         len(index),
         size=BATCH,
     )

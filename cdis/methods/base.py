@@ -166,7 +166,10 @@ class Describe(Protocol):
 
 
 class Do(Protocol):
-    """Counterfactual images: a factor is set to a value (physical), and its effects follow."""
+    """Counterfactual images: a factor is set to a value (physical), and its effects follow.
+
+    `labels` are those of the images before that (physical), for an encoder that needs them.
+    """
 
     def __call__(
         self,
@@ -174,6 +177,7 @@ class Do(Protocol):
         images: UInt8[Array, "b h w c"],
         factor: Int[Array, ""],
         value: Float[Array, " b"],
+        labels: Float[Array, "b f"] | None = None,
         /,
     ) -> Float[Array, "b h w c"]: ...
 
@@ -227,6 +231,8 @@ class Method(NamedTuple):
     codes: Codes | None = None
     actions: Actions = Actions()
     factors: Factors = Factors()
+    #: evaluation gives `encode` and `do` the labels of test images; otherwise images alone
+    labels_at_evaluation: bool = False
     #: raises `UserError` for data that the method cannot train on
     check: Callable[[Dataset], None] | None = None
     warnings: tuple[str, ...] = ()  #: settings that hardly suit the data, a sentence or two each

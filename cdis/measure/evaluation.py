@@ -75,6 +75,8 @@ def evaluate(
         find_predictor=lambda: _predictor(dataset, data_dir, predictor_steps, progress),
         progress=progress,
     )
+    if subject.method.labels_at_evaluation:
+        progress("The method is given the labels of the test images, as its config says.")
     scores, arrays = measure(subject, measurements)
     timing = {"train_seconds": restored.train_seconds} | scores.pop("timing", {})
     metrics = {

@@ -438,13 +438,13 @@ def do(
     images: UInt8[Array, "b h w c"],
     factor: Int[Array, ""],
     value: Float[Array, " b"],
-    values: Float[Array, "b f"] | None = None,
+    own_values: Float[Array, "b f"] | None = None,
 ) -> Float[Array, "b h w c"]:
     """Counterfactual images under do(factor = value), `value` in physical units.
 
-    Labels are not used.
+    `own_values`, the labels of the images, are not used.
     """
-    del values
+    del own_values
     d = model.info.num_factors
     vectors = encode(model, variables, images)["vectors"]
     adjacency = edges(model, variables)

@@ -13,28 +13,29 @@ z_i is the latent of factor i. The causal flow is affine, and its edges are thos
 causal graph or, with `flow.order_only`, all that the factors' order allows; the paper has both. An
 intervention sets a latent, and its effects follow (`do`).
 
-Trained like this, the causal flow stays nearly dead, because the encoder's noise can absorb all
-that the mechanisms should express. Every log line therefore shows the strength of each edge.
+Trained like this, the causal flow stays weaker than the mechanisms, because the encoder's noise can
+absorb what they should express. Every log line therefore shows the strength of each edge.
 `cdis.methods.anchored_cauf_vae` has the remedies.
 
-The paper leaves parts of its protocol open. Each is a field of `config.model`:
+There is no public code by the authors, and their protocol is not known in full. What can be read in
+several ways is a field of `config.model`:
 
-    labels_into_encoder   Does the encoder read u? Paper: yes. Ours: yes. Labels hand the encoder
-                          the answer, so False shows what images alone would have given.
-    labels_hidden         The share of training images that hide their labels from the encoder.
-                          Paper: it does not hide any, so 0. Ours: .5, so that the encoder also
-                          learns to do without labels, as it must on images that have none.
-    labels_at_evaluation  Does evaluation give the encoder the labels of test images? Paper: its
-                          encoder needs them, so True. Ours: False, because a representation that
-                          contains the labels proves nothing by agreeing with them.
-    prior                 "labels": p(z|u), with a learnt mean and scale of each z_i given u_i.
-                          "standard": eps is N(0, I), so the causal flow is the prior of z. Paper:
-                          "labels". Ours: "labels"; "standard" shows what p(z|u) contributes.
-    weights.alignment     Paper: not known to us. Ours: chosen on validation images.
+    labels_into_encoder   Does the encoder read u? Paper: yes. Ours: yes. u hands the encoder the
+                          answer; False shows what it finds in images alone.
+    labels_hidden         The share of training images whose labels are hidden from the encoder.
+                          Paper: 0, as we read it. Ours: .5, so that the encoder also learns to do
+                          without labels, as it must where there are none.
+    labels_at_evaluation  Does evaluation give the encoder the labels of test images? Paper: True,
+                          as we read it, since q(eps|x, u) needs them. Ours: False, because latents
+                          that agree with labels prove nothing if the encoder was given the labels.
+    prior                 Paper and ours: "labels", p(z|u). "standard" is N(0, I) for eps, so that
+                          the causal flow alone is the prior of z and can learn from it.
+    weights.alignment     Paper: not known. Ours: as in anchored CauF-VAE.
 
-The networks, the training and the fixed standard deviation of the decoder are ours as well. Labels
-may be missing: encoder and alignment use those that are known, and an image that lacks one has
-N(0, I) as the prior of eps in place of p(z|u).
+The learning rate, the number of steps and `clip_norm` are in `config.stages.images`. They are ours,
+as are the networks and the fixed standard deviation of the decoder. Labels may be missing: encoder
+and alignment use those that are known, and an image that lacks one has N(0, I) as the prior of eps
+in place of p(z|u).
 """
 
 from functools import partial
@@ -267,13 +268,13 @@ def do(
     images: UInt8[Array, "b h w c"],
     factor: Int[Array, ""],
     value: Float[Array, " b"],
-    values: Float[Array, "b f"] | None = None,
+    own_values: Float[Array, "b f"] | None = None,
 ) -> Float[Array, "b h w c"]:
     """Counterfactual images under do(factor = value), `value` in physical units.
 
-    `values` are the labels of the images, for an encoder that reads them.
+    `own_values` are the labels of the images, for an encoder that reads them.
     """
-    z = encode(model, variables, images, values)["vectors"]
+    z = encode(model, variables, images, own_values)["vectors"]
     z = causal_latents.counterfactual(model, variables, _graph(model), z, factor, value)
     return decode(model, variables, {"vectors": z})
 

@@ -4,17 +4,17 @@
     cdis evaluate --workdir runs/pendulum_literal
 
 Only the ELBO and the alignment of the encoder's outputs with labels teach the causal flow. The
-networks and the budget, 5,000 steps of 64 images, are those of `pendulum_cpu.py`. The paper leaves
-its protocol open (`cdis.methods.cauf_vae`), so there are four:
+networks and the budget, 5,000 steps of 64 images, are those of `pendulum_cpu.py`. The paper's
+protocol is not known in full (`cdis.methods.cauf_vae`), so there are four variants:
 
-    (none)          half of the training images hide their labels from the encoder; evaluation gives
-                    it images alone
+    (none)          half of the training images hide their labels from the encoder, and evaluation
+                    gives it images alone
     labels_given    the encoder reads the labels of all images, in training and in evaluation: the
-                    paper to the letter. Agreement of its latents with labels proves nothing
+                    paper, as we read it. That its latents agree with the labels proves nothing
     no_labels       the encoder reads images alone, in training as well
-    standard_prior  as no_labels, with the causal flow as the prior of the latents, without p(z|u)
+    standard_prior  as no_labels, and the causal flow is the prior of the latents, without p(z|u)
 
-The weight of the alignment and the learning rate are not known from the paper and are ours.
+The weight of the alignment and the learning rate, which we do not know of the paper, are ours.
 
 Latents that agree with their factors do not prove that interventions work: measure those, and look
 at the strengths of the edges in the log.

@@ -69,8 +69,10 @@ def test_other_data_in_place_of_those_trained_on(monkeypatch, tmp_path):
 
 def test_says_whether_the_method_was_given_labels(monkeypatch, tmp_path):
     fake_workdir(monkeypatch, oracle()._replace(labels_at_evaluation=True))
-    metrics = evaluate(tmp_path, measurements=(), progress=silent)
+    lines = []
+    metrics = evaluate(tmp_path, measurements=(), progress=lines.append)
     assert metrics["labels_at_evaluation"] is True
+    assert "is given the labels" in lines[0]
 
 
 def _gone(*_):

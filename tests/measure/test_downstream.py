@@ -2,6 +2,7 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import four_shades, measured_causes, sees_the_tint, silent
@@ -53,7 +54,7 @@ def test_downstream_tasks_of_unlabelled_latents(monkeypatch):
 
 def test_a_tinted_image_keeps_its_labels():
     def encode(variables, images, values=None):
-        return {"vectors": values}
+        return {"vectors": jnp.asarray(values)}
 
     method = Method(lambda key, batch: {}, (), encode=encode, labels_at_evaluation=True)
     of, index = four_shades(9), np.array([5, 0, 8])

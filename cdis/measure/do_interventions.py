@@ -193,7 +193,7 @@ def _do(
 ) -> Float[np.ndarray, "n h w c"]:
     images = subject.dataset.images
     return in_chunks(
-        lambda rows: subject.trained.do(images[index[rows]], factor, values[rows]),
+        lambda rows: subject.trained.do(images[index[rows]], {factor: values[rows]}),
         len(index),
         size=BATCH,
     )

@@ -162,6 +162,11 @@ class Run:
         return () if 0 in self.info.factor_sizes else self.info.action_names
 
     @property
+    def latent_names(self) -> tuple[str, ...]:
+        """Names of the factors that the first entries of "vectors" stand for; () if none do."""
+        return self.info.factor_names[: self._trained.method.factors.num_labelled]
+
+    @property
     def metrics(self) -> dict[str, Any]:
         """The contents of metrics.json. Raises `UserError` if the run has not been evaluated."""
         path = self.workdir / METRICS
@@ -260,9 +265,9 @@ class Run:
 
         Args:
           images: uint8 ``[B, H, W, C]`` or ``[H, W, C]``.
-          action: a name of `actions`, such as "hue+1", or its index; or one for each image, ``[B]``;
-            or several for each, ``[B, k]``. For one image without a batch axis, a list holds
-            several.
+          action: a name of `actions`, such as "hue+1", or its index; or one for each image,
+            ``[B]``; or several for each, ``[B, k]``. For one image without a batch axis, a list
+            holds several.
           further: actions to apply after it: ``run.intervene(images, "hue+1", "x-1")``.
 
         Returns:
@@ -332,17 +337,16 @@ class Run:
         )
         return Samples(images, _physical(self.info, vectors), vectors)
 
-    def _values(
-        self, factors: Mapping[str, Any], count: int
-    ) -> dict[int, Float[np.ndarray, " b"]]:
+    def _values(self, factors: Mapping[str, Any], count: int) -> dict[int, Float[np.ndarray, " b"]]:
         """The values of factors by index, one for each of `count` images."""
         found = {}
         for name, value in factors.items():
+            factor = _factor(self.info, name)
             numbers = _value_indices(self.info, name, np.asarray(value))
             if not np.issubdtype(numbers.dtype, np.number):
                 raise UserError(f"{name} must be a number, or one for each image, not {value!r}.")
-            values = _one_each(name, numbers, count).astype(np.float32)
-            found[check_value(self.info, name, values)] = values
+            found[factor] = _one_each(name, numbers, count).astype(np.float32)
+            _check_values(self.info, factor, found[factor])
         return found
 
     def _images(self, images: Any, name: str) -> tuple[UInt8[np.ndarray, "b h w c"], bool]:
@@ -414,18 +418,19 @@ class Run:
         return stored[0] if single else stored
 
 
-def check_value(info: Info, name: str, values: Float[np.ndarray, " b"]) -> int:
-    """The index of factor `name`, which can be set to `values`.
-
-    Raises `UserError` for an unknown factor, and for values that are not numbers or out of the
-    range that `Run.do` describes.
-    """
+def _factor(info: Info, name: str) -> int:
+    """The index of a factor; raises `UserError` for an unknown name."""
     if name not in info.factor_names:
         raise UserError(
             f"{info.name} has no factor {name!r}{near_miss(name, info.factor_names)}. "
             f"Its factors are {', '.join(info.factor_names)}."
         )
-    factor = info.factor_names.index(name)
+    return info.factor_names.index(name)
+
+
+def _check_values(info: Info, factor: int, values: Float[np.ndarray, " b"]) -> None:
+    """Raises `UserError` for values that are no numbers or out of the range of `Run.do`."""
+    name = info.factor_names[factor]
     if info.value_mean is None or info.value_std is None:
         raise UserError(
             f"The factors of {info.name} have no values to set, only steps to take: use an action "
@@ -442,7 +447,6 @@ def check_value(info: Info, name: str, values: Float[np.ndarray, " b"]) -> int:
             f"{name} = {outside[0]:g} is out of range. Give {name} a number from {low:.4g} to "
             f"{high:.4g}{about}."
         )
-    return factor
 
 
 def _physical(info: Info, vectors: Float[np.ndarray, "b l"]) -> Float[np.ndarray, "b f"]:
@@ -455,13 +459,14 @@ def _physical(info: Info, vectors: Float[np.ndarray, "b l"]) -> Float[np.ndarray
 
 def _is_whole(number: Any, least: int, below: int | None) -> bool:
     """Is it a whole number in this range?"""
-    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
-    return whole and least <= number and (below is None or number < below)
+    if not isinstance(number, int | np.integer) or isinstance(number, bool):
+        return False
+    return least <= int(number) and (below is None or int(number) < below)
 
 
 def _value_indices(info: Info, name: str, given: np.ndarray) -> np.ndarray:
     """Indices of values that are given by their names; other arrays as they are."""
-    names = info.names_of(info.factor_names.index(name)) if name in info.factor_names else ()
+    names = info.names_of(info.factor_names.index(name))
     if given.dtype.kind != "U" or not names:
         return given
     unknown = [one for one in given.ravel().tolist() if one not in names]

@@ -1,8 +1,8 @@
 """Latents that follow a causal graph: what CauF-VAE as published and anchored CauF-VAE share.
 
 Exogenous noise eps goes through a causal flow to latents z, one for each factor, in the order of
-the factors, which may list effects before their causes. Parameters are in four groups, "encoder", "decoder", "conditioner" (the mechanisms of
-the causal flow) and "prior".
+the factors, which may list effects before their causes. Parameters are in four groups, "encoder",
+"decoder", "conditioner" (the mechanisms of the causal flow) and "prior".
 """
 
 from collections.abc import Callable

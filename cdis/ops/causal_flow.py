@@ -1,14 +1,15 @@
 """Causal flows: exogenous noise eps to endogenous factors z along a causal graph.
 
 `z_i = T(eps_i; theta_i(pa_i))`, with parents `pa_i = {z_j : adjacency[i, j] = 1}` and a map T that
-increases in eps (Fan, Kou and Gao, arXiv 2304.09010, with an affine T). The graph has no cycles, so
-the Jacobian dz / deps is triangular once causes come before effects, and its log-determinant is the
-sum of the log slopes. `adjacency[i, j]` is the edge into i from j. With an edge from every j < i this
-is an ordinary autoregressive flow, which uses the order alone (`cdis.ops.adjacency.order_only`).
+increases in eps (Fan, Kou and Gao, arXiv 2304.09010, with an affine T). The graph has no cycles:
+sorted so that causes come before effects, the Jacobian dz / deps is triangular, and its
+log-determinant is the sum of the log slopes. `adjacency[i, j]` is the edge into i from j. With an
+edge from every j < i this is an ordinary autoregressive flow, which uses the order alone
+(`cdis.ops.adjacency.order_only`).
 
 Each node has its own small network; `Mechanisms` stacks them. eps -> z goes node by node, in an
-`order` with causes before effects (`cdis.ops.adjacency.topological_order`), whatever order the nodes
-are listed in. z -> eps is a single pass, since all parents are known. Both directions return the
+`order` with causes before effects (`cdis.ops.adjacency.topological_order`); nodes may be listed in
+any other. z -> eps is a single pass, since all parents are known. Both directions return the
 log-determinant of eps -> z.
 """
 

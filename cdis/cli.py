@@ -376,10 +376,11 @@ def _read_do(given: list[str]) -> dict[str, float | str]:
                     "--do b=2."
                 ) from None
             value = word
-        if factors.setdefault(name, value) != value:
+        if name in factors and factors[name] != value:
             raise UserError(
                 f"--do sets {name} to {factors[name]} and to {value}. Give {name} one value."
             )
+        factors[name] = value
     return factors
 
 

@@ -138,6 +138,11 @@ COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _cdis; printf '%s\\n' "${{COMPREPLY[@]
     assert complete("train", "--config", "=", "ct_vae/qu") == [QUICKSTART]
     assert complete("train", "--config", "=") == list(names())
     assert complete("evaluate", "--workdir", "r") == ["runs"]
+    assert complete("sample", "--") == [
+        f"--{flag}" for flag in ("workdir", "out", "count", "seed", "do", "overwrite", "help")
+    ]
+    assert complete("encode", "--split", "va") == ["validation"]
+    assert complete("encode", "--data", "=", "sprites2d/c") == ["sprites2d/coloured"]
 
 
 def test_completion_of_another_shell(fails):

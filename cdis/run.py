@@ -329,6 +329,7 @@ class Run:
             raise UserError(f"The count of samples must be a whole number above 0, not {count!r}.")
         if not _is_whole(seed, 0, 2**32):
             raise UserError(f"seed must be a whole number from 0 to 2^32 - 1, not {seed!r}.")
+        self._trained.need("sample", self._trained.method.factors.sample)
         vectors = self._trained.sample(count, seed, self._values(factor, count))["vectors"]
         images = in_chunks(
             lambda rows: to_uint8(self._trained.decode({"vectors": vectors[rows]})),

@@ -147,6 +147,16 @@ class Trained:
 
         return in_chunks(bound, len(images), size=BATCH)
 
+    def need(self, ability: str, function: Callable[..., Any] | None) -> Callable[..., Any]:
+        """The function; raises `UserError` if the method lacks it."""
+        if function is None:
+            what, example = _ABILITIES[ability]
+            raise UserError(
+                f"The method that was trained on {self.info.name} cannot {what}. Use a workdir of "
+                f"one that can, such as {example}."
+            )
+        return function
+
     def _fixed(
         self, count: int, factors: Mapping[int, Float[np.ndarray, " b"]]
     ) -> tuple[Bool[np.ndarray, " f"], Float[np.ndarray, "b f"]]:
@@ -176,12 +186,7 @@ class Trained:
     def _function(
         self, name: str, function: Callable[..., Any] | None, single: bool = False
     ) -> Callable[..., Any]:
-        if function is None:
-            what, example = _ABILITIES[name.partition("/")[0]]
-            raise UserError(
-                f"The method that was trained on {self.info.name} cannot {what}. Use a workdir of "
-                f"one that can, such as {example}."
-            )
+        function = self.need(name.partition("/")[0], function)
         quick = single and jax.default_backend() == "cpu"
         key = f"{name}/single" if quick else name
         if key not in self._compiled:

@@ -455,7 +455,7 @@ def test_a_method_that_cannot(tmp_path, data_dir, pictures, fails):
         "intervene", "--workdir", path, x, "--action", "x+1", "--out", out
     )
     arguments = ("--workdir", path, "--out", out.with_suffix(".npz"))
-    assert "cannot sample images" in fails("sample", *arguments)
+    assert "cannot sample images" in fails("sample", *arguments, "--do", "x=1")
     assert "cannot encode images" in fails("encode", x, *arguments)
     assert [file.name for file in tmp_path.glob("out*")] == []
 

@@ -191,7 +191,8 @@ def _node_by_node(
     """
     _check(mechanisms, adjacency, eps)
     chex.assert_equal_shape([eps, fixed, values])
-    chex.assert_equal(sorted(order), list(range(len(adjacency))))
+    visited, listed = list(order), list(range(len(adjacency)))
+    chex.assert_equal(sorted(visited), listed)
 
     def node(z: Array, inputs: tuple[Any, ...]) -> tuple[Array, Array]:
         i, mechanism, parents, eps_i, fixed_i, value_i = inputs
@@ -199,9 +200,10 @@ def _node_by_node(
         z_i = jnp.where(fixed_i, value_i, z_i)
         return z.at[:, i].set(z_i), jnp.where(fixed_i, 0.0, log_slope)
 
-    of_nodes = (jnp.arange(len(adjacency)), mechanisms, adjacency, eps.T, fixed.T, values.T)
-    in_order = jax.tree.map(lambda array: array[np.array(order)], of_nodes)
-    z, log_slopes = jax.lax.scan(node, jnp.zeros_like(eps), in_order)
+    nodes = (jnp.arange(len(adjacency)), mechanisms, adjacency, eps.T, fixed.T, values.T)
+    if visited != listed:  # to gather in vain would change the last bits of compiled programs
+        nodes = jax.tree.map(lambda array: array[np.array(visited)], nodes)
+    z, log_slopes = jax.lax.scan(node, jnp.zeros_like(eps), nodes)
     return z, log_slopes.sum(0)
 
 

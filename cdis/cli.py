@@ -388,8 +388,9 @@ def _check_free(path: str, suffixes: tuple[str, ...], overwrite: bool) -> None:
     """Raise `UserError` unless a file that ends in one of `suffixes` may be written to `path`."""
     out = Path(path)
     if out.suffix.lower() not in suffixes:
-        kinds = f"{' or '.join(suffixes)}, the kind{'s' * (len(suffixes) > 1)} of file"
-        raise UserError(f"--out {out} does not end in {kinds} that is written.")
+        raise UserError(
+            f"--out {out} does not end in {' or '.join(suffixes)}. Name a file of that kind."
+        )
     if not out.parent.is_dir():
         raise UserError(f"There is no folder {out.parent} to write {out.name} to. Create it first.")
     if out.is_dir():

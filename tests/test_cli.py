@@ -162,7 +162,7 @@ def test_completion_of_another_shell(fails):
         (["evaluate", "--workdir"], "Missing value for flag --workdir"),
         (["evaluate"], "needs --workdir"),
         (["evaluate", "--workdir", "x", "--workdir=y"], "--workdir=y: already defined as x"),
-        (["compare", "x", "--json", "--json"], "--json=True: already defined as True"),
+        (["compare", "x", "--json", "--json"], "--json=true: already defined as True"),
         (["evaluate", "--workdir", "x", "y"], "takes nothing, but was given y"),
         (["retrieve", "--workdir", "x", "a.png"], "takes X.png and Y.png, but was given a.png"),
         (["retrieve", "--workdir", "x", "--json=maybe", "a", "b"], "json"),

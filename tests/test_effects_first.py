@@ -248,7 +248,7 @@ def test_the_words_on_a_sheet(run):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--out", "s.jpg"), "does not end in .png or .npz, the kinds of file"),
+        (("--out", "s.jpg"), "does not end in .png or .npz. Name a file"),
         (("--out", "gone/s.png"), "There is no folder"),
         (("--out", "x.png"), "exists and was left as it is"),
         (("--out", "s.png", "--count", "0"), "--count takes a whole number, 1 or more; not '0'"),
@@ -324,7 +324,7 @@ def test_encode_image_files(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--out", "z.npy"), "does not end in .npz, the kind of file"),
+        (("--out", "z.npy"), "does not end in .npz. Name a file of that kind"),
         (("--out", "z.npz", "--split", "tset"), "no split 'tset' (did you mean 'test'?)"),
         (("--out", "z.npz", "--split", "validation"), "no images in the split validation"),
         (("--out", "z.npz", "--data", "sprites2d/colored"), "did you mean 'sprites2d/coloured'"),

@@ -319,10 +319,10 @@ def _sample(values: flags.FlagValues) -> None:
     from cdis.metrics.files import read_seed
 
     _check_free(values.out, (".png", ".npz"), values.overwrite)
-    count = 16 if values.count is None else values.count
-    if not (str(count).isdecimal() and int(count) > 0):
-        raise UserError(f"--count takes a whole number, 1 or more; not {count!r}.")
-    count, seed, factors = int(count), read_seed(values.seed), _read_do(values.do)
+    given = "16" if values.count is None else values.count
+    if not (given.isdecimal() and int(given) > 0):
+        raise UserError(f"--count takes a whole number, 1 or more; not {given!r}.")
+    count, seed, factors = int(given), read_seed(values.seed), _read_do(values.do)
     if "seed" in factors:
         raise UserError("A factor called seed cannot be set, as --seed is that of the noise.")
 
@@ -544,7 +544,6 @@ COMMANDS = {
         ("count", "seed"),
         repeated=("do",),
         switches=("overwrite",),
-        compiles=True,
     ),
     "encode": Command(
         help_texts.ENCODE,

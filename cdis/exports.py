@@ -98,8 +98,9 @@ def dataset_for(run: Run, name: str | None, data_dir: str | None) -> Dataset:
 
     Raises `UserError` if it cannot be had, or has images of another shape than those trained on.
     """
+    wanted = name or run.config.data.name
     try:
-        dataset = data.load(name or run.config.data.name, data_dir)
+        info = data.info(wanted)  # before the data set is prepared
     except UserError as error:
         if name:
             raise
@@ -107,13 +108,13 @@ def dataset_for(run: Run, name: str | None, data_dir: str | None) -> Dataset:
             f"The data that were trained on cannot be had. {error} If they are elsewhere now, name "
             "them (--data), or give image files."
         ) from error
-    shape, trained = dataset.info.image_shape, run.info.image_shape
+    shape, trained = info.image_shape, run.info.image_shape
     if shape != trained:
         raise UserError(
-            f"The images of {dataset.info.name} are {_by(shape)}, but the method was trained on "
-            f"images of {_by(trained)}. Give other --data."
+            f"The images of {info.name} are {_by(shape)}, but the method was trained on images of "
+            f"{_by(trained)}. Give other --data."
         )
-    return dataset
+    return data.load(wanted, data_dir)
 
 
 def write_encoded(path: Path, run: Run, dataset: Dataset, split: str) -> int:

@@ -279,8 +279,21 @@ def test_sample_refuses(run, picture, arguments, said, fails, monkeypatch):
 # Encoding
 
 
+def _named(dataset: Dataset, monkeypatch) -> None:
+    """Lets the name of a data set in memory stand for it."""
+    for of, found in (("info", dataset.info), ("load", dataset)):
+        real = getattr(data, of)
+        monkeypatch.setattr(
+            data,
+            of,
+            lambda name, *more, real=real, found=found: (
+                found if name == dataset.info.name else real(name, *more)
+            ),
+        )
+
+
 def test_encode_a_data_set_and_score_it(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(data, "load", lambda name, data_dir: DATASET)
+    _named(DATASET, monkeypatch)
     out = tmp_path / "z.npz"
     arguments = ["encode", "--workdir", str(run.workdir), "--out", str(out)]
     for split, index in (*DATASET.splits.items(), ("all", np.arange(64))):
@@ -338,16 +351,14 @@ def test_encode_image_files(run, tmp_path, capsys):
     ],
 )
 def test_encode_refuses(run, picture, arguments, said, fails, monkeypatch):
-    folder, load = picture.parent, data.load
+    folder = picture.parent
     monkeypatch.chdir(folder)
     (folder / "empty").mkdir()
     (folder / "bad.png").write_text("not an image")
     Image.new("L", (20, 16)).save("wide.png")
     before = sorted(path.name for path in folder.iterdir())
     none = dataclasses.replace(DATASET, splits=DATASET.splits | {"validation": np.arange(0)})
-    monkeypatch.setattr(
-        data, "load", lambda name, *more: none if name == DATASET.info.name else load(name, *more)
-    )
+    _named(none, monkeypatch)
     assert said in fails("encode", "--workdir", run.workdir, *arguments)
     assert sorted(path.name for path in folder.iterdir()) == before
 
@@ -355,9 +366,6 @@ def test_encode_refuses(run, picture, arguments, said, fails, monkeypatch):
 def test_data_that_are_elsewhere_or_do_not_fit(run, tmp_path, fails, monkeypatch):
     arguments = ("encode", "--workdir", run.workdir, "--out", tmp_path / "z.npz")
     assert "that were trained on cannot be had" in fails(*arguments)
-    info = dataclasses.replace(DATASET.info, image_shape=(16, 20, 1), name="wide")
-    wide = dataclasses.replace(DATASET, info=info)
-    monkeypatch.setattr(data, "load", lambda name, data_dir: wide)
-    said = fails(*arguments, "--data", "wide")
-    assert "images of wide are 16 x 20 x 1, but the method was trained on images of 16 x 16" in said
+    said = fails(*arguments, "--data", "flow", "--data_dir", tmp_path / "data")
+    assert "images of flow/default are 64 x 64 x 3, but the method was trained on images of" in said
     assert not list(Path(tmp_path).iterdir())

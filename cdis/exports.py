@@ -27,6 +27,8 @@ from cdis.trained import BATCH
 
 #: On a sheet, which would take long to draw and could not be read with more.
 MOST_ON_A_SHEET = 256
+#: Of the images of one file of samples.
+MOST_BYTES = 2**32
 _THREADS = 4
 # Inches.
 _CELL, _LINE, _GAP = 1.4, 0.11, 0.1
@@ -56,8 +58,13 @@ def write_samples(
 ) -> None:
     """Draw samples and write an .npz with the arrays of `Samples` and "factor_names".
 
-    Raises `UserError` as `Run.sample` does.
+    Raises `UserError` for more samples than fit into memory, and as `Run.sample` does.
     """
+    if count * math.prod(run.info.image_shape) > MOST_BYTES:
+        raise UserError(
+            f"{count:,} images take more than {MOST_BYTES / 2**30:.0f} GB of memory. Lower "
+            "--count, and draw several files with different --seed."
+        )
     samples = run.sample(count, seed=seed, **factors)._asdict()
     _write_npz(path, samples | {"factor_names": np.array(run.info.factor_names)})
 

@@ -165,8 +165,8 @@ and the confusion matrix, and --out may be left out. Any number of pairs fits in
 INTERVENE = """\
 Shows what an image would look like after actions, or with factors set to values.
 
-Usage: cdis intervene --workdir DIR X.png --action NAME ... --out Y.png
-       cdis intervene --workdir DIR X.png --do NAME=VALUE ... --out Y.png
+Usage: cdis intervene --workdir DIR X.png --action NAME [--action NAME ...] --out Y.png
+       cdis intervene --workdir DIR X.png --do NAME=VALUE [--do NAME=VALUE ...] --out Y.png
 
   --workdir DIR    of an earlier cdis train
   --action NAME    factor and direction, such as hue+1 or x-1; cdis data show NAME lists them.
@@ -186,8 +186,8 @@ Examples:
 SAMPLE = """\
 Draws new images from a causal flow, with factors set if you like.
 
-Usage: cdis sample --workdir DIR --out SAMPLES.png [--do NAME=VALUE ...]
-       cdis sample --workdir DIR --out SAMPLES.npz [--do NAME=VALUE ...]
+Usage: cdis sample --workdir DIR --out SAMPLES.png [--do NAME=VALUE --do NAME=VALUE ...]
+       cdis sample --workdir DIR --out SAMPLES.npz [--do NAME=VALUE --do NAME=VALUE ...]
 
   --workdir DIR    of an earlier cdis train of a CauF-VAE
   --out FILE       SAMPLES.png, a grid of up to 256 images with the values of their factors; or

@@ -28,19 +28,17 @@ BINARY = 2
 def _dataset() -> Dataset:
     values = bars.VALUES[:, [2, 0, 1]]
     values[:, BINARY] = values[:, BINARY] > 5
-    info = dataclasses.replace(
-        bars.INFO,
+    dataset = data.from_arrays(
+        bars.IMAGES,
+        values,
+        names=NAMES,
+        graph=[("left", "sum"), ("right", "sum")],
+        split=["train"] * 48 + ["validation"] * 8 + ["test"] * 8,
         name="effects_first",
-        factor_names=NAMES,
-        factor_sizes=(0, 0, 2),
-        graph=GRAPH,
-        value_mean=tuple(values.mean(0).tolist()),
-        value_std=tuple(values.std(0).tolist()),
     )
-    index = np.arange(64)
-    splits = {"train": index[:48], "validation": index[48:56], "test": index[56:]}
-    factors = np.where(np.array(info.factor_sizes), values, 0).astype(np.int32)
-    return Dataset(info, bars.IMAGES, factors, splits, values)
+    assert dataset.info.factor_names == NAMES and dataset.info.graph == GRAPH
+    assert dataset.info.binary == (False, False, True)
+    return dataset
 
 
 DATASET = _dataset()
@@ -254,6 +252,7 @@ def test_the_words_on_a_sheet(run):
         (("--out", "s.png", "--count", "0"), "--count takes a whole number, 1 or more; not '0'"),
         (("--out", "s.png", "--count", "many"), "--count takes a whole number"),
         (("--out", "s.png", "--count", "257"), "at most 256 samples, not 257. Lower --count"),
+        (("--out", "s.npz", "--count", "20000000"), "take more than 4 GB of memory. Lower --count"),
         (("--out", "s.png", "--seed", "-1"), "--seed takes a whole number"),
         (("--out", "s.png", "--seed", "4294967296"), "seed must be a whole number from 0"),
         (("--out", "s.png", "--do", "lefft=1"), "no factor 'lefft' (did you mean 'left'?)"),

@@ -119,7 +119,7 @@ def _of_factor(
     """The axioms for one factor; it is set to the own values of other images, and back."""
 
     def do(images: np.ndarray, value: np.ndarray) -> np.ndarray:
-        return to_uint8(subject.trained.do(images, factor, value))
+        return to_uint8(subject.trained.do(images, {factor: value}))
 
     same = once = do(images, own)
     for _ in range(_REPEATS - 1):

@@ -195,7 +195,7 @@ def _do(
 
     def do(rows: np.ndarray) -> np.ndarray:
         chosen = index[rows]
-        return subject.trained.do(images[chosen], factor, values[rows], subject.given(chosen))
+        return subject.trained.do(images[chosen], {factor: values[rows]}, subject.given(chosen))
 
     return in_chunks(
         do,

@@ -42,7 +42,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 from cdis.config import common, stage
@@ -160,7 +160,12 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         encode=partial(encode, model),
         decode=partial(decode, model),
         elbo=partial(elbo, model),
-        factors=Factors(info.num_factors, partial(do, model), partial(structure, model)),
+        factors=Factors(
+            info.num_factors,
+            partial(do, model),
+            partial(structure, model),
+            partial(sample, model),
+        ),
         labels_at_evaluation=config.model.labels_at_evaluation,
         check=partial(labels.check, model.scale),
         warnings=_warnings(config.model),
@@ -266,17 +271,28 @@ def do(
     model: Model,
     variables: Variables,
     images: UInt8[Array, "b h w c"],
-    factor: Int[Array, ""],
-    value: Float[Array, " b"],
+    fixed: Bool[Array, " f"],
+    values: Float[Array, "b f"],
     own_values: Float[Array, "b f"] | None = None,
 ) -> Float[Array, "b h w c"]:
-    """Counterfactual images under do(factor = value), `value` in physical units.
+    """Counterfactual images under `do` of the `fixed` factors; `values` in physical units.
 
     `own_values` are the labels of the images, for an encoder that reads them.
     """
     z = encode(model, variables, images, own_values)["vectors"]
-    z = causal_latents.counterfactual(model, variables, _graph(model), z, factor, value)
+    z = causal_latents.counterfactual(model, variables, _graph(model), z, fixed, values)
     return decode(model, variables, {"vectors": z})
+
+
+def sample(
+    model: Model,
+    variables: Variables,
+    key: PRNGKeyArray,
+    fixed: Bool[Array, " f"],
+    values: Float[Array, "b f"],
+) -> Representation:
+    """New latents, with the `fixed` factors set; see `cdis.methods.causal_latents.sample`."""
+    return causal_latents.sample(model, variables, _graph(model), key, fixed, values)
 
 
 def structure(model: Model, variables: Variables, values: Float[Array, "b f"]) -> FactorGraph:
@@ -294,7 +310,9 @@ def _flow(
 ) -> tuple[Float[Array, "b f"], Float[Array, " b"]]:
     """z = F(eps) and its log-determinant."""
     of_nodes = mechanisms(model, variables)
-    return causal_flow.forward(of_nodes, _graph(model), eps, transform=model.transform)
+    return causal_flow.forward(
+        of_nodes, _graph(model), eps, order=model.order, transform=model.transform
+    )
 
 
 def _edge_strength(

@@ -236,10 +236,10 @@ def shade_oracle(follows: bool, sets: bool = True, off_by: float = 0.0) -> Metho
         pixels = representation["vectors"] * std + mean
         return jnp.full((len(pixels), 4, 4, 1), -1.0).at[:, 0, :3, 0].set(pixels / 127.5 - 1)
 
-    def intervene_value(variables, images, factor, value, labels=None):
+    def intervene_value(variables, images, fixed, values, labels=None):
         pixels = encode(variables, images)["vectors"] * std + mean
-        new = jnp.where((jnp.arange(3) == factor) & sets, value[:, None], pixels)
-        moved = (new - pixels)[:, :2].sum(1) * (factor < 2)
+        new = jnp.where(fixed & sets, values, pixels)
+        moved = (new - pixels)[:, :2].sum(1) * ~fixed[2]
         new = new.at[:, 2].add(moved if follows else 0.0)
         return decode(variables, {"vectors": (new - mean) / std}) + off_by / 127.5
 
@@ -270,8 +270,8 @@ def needs_labels(labels_at_evaluation: bool) -> Method:
     def encode_labels(variables, images, values=None):
         return encode(variables, drawn(images, values))
 
-    def do_with_labels(variables, images, factor, value, labels=None):
-        return do(variables, drawn(images, labels), factor, value)
+    def do_with_labels(variables, images, fixed, values, labels=None):
+        return do(variables, drawn(images, labels), fixed, values)
 
     return oracle._replace(
         encode=encode_labels,

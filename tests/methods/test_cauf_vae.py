@@ -165,8 +165,8 @@ def test_labels_at_evaluation():
     @quick_jit
     def images(values):
         z = cauf_vae.encode(model, case.variables, x["image"], values)
-        own = z["vectors"][:, 1] * model.scale.std[1] + model.scale.mean[1]
-        arguments = case.variables, x["image"], jnp.int32(1), own
+        own = z["vectors"] * model.scale.std + model.scale.mean
+        arguments = case.variables, x["image"], jnp.arange(3) == 1, own
         given, not_given = cauf_vae.do(model, *arguments, values), cauf_vae.do(model, *arguments)
         return cauf_vae.decode(model, case.variables, z), given, not_given
 

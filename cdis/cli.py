@@ -30,8 +30,10 @@ class Command(NamedTuple):
     run: Callable[..., None]
     required: tuple[str, ...] = ()  #: flags with a value
     optional: tuple[str, ...] = ()
-    switches: tuple[str, ...] = ()  #: flags without one
-    arguments: tuple[str, ...] = ()  #: what else it takes, in this order
+    repeated: tuple[str, ...] = ()  #: optional flags that may be given several times
+    switches: tuple[str, ...] = ()  #: flags without a value
+    #: what else it takes, in this order; "DIR ..." for one or more, "[DIR ...]" for any number
+    arguments: tuple[str, ...] = ()
     instead: str | None = None  #: a flag that can be given in place of `arguments`
     compiles: bool = False  #: let JAX keep what it compiles (`cdis.compiled`) before `run`
     details: Callable[[], str] = lambda: ""  #: the end of the help, made when it is shown
@@ -39,7 +41,7 @@ class Command(NamedTuple):
     @property
     def flags(self) -> tuple[str, ...]:
         """All flags."""
-        return self.required + self.optional + self.switches
+        return self.required + self.optional + self.repeated + self.switches
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -107,9 +109,11 @@ def _parse(name: str, arguments: list[str]) -> tuple[flags.FlagValues, list[str]
     values = flags.FlagValues()
     values.set_gnu_getopt(True)
     for flag in command.required + command.optional:
-        flags.DEFINE_string(flag, None, "", flag_values=values)
+        flags.DEFINE_string(flag, None, "", flag_values=values, allow_overwrite=False)
+    for flag in command.repeated:
+        flags.DEFINE_multi_string(flag, [], "", flag_values=values)
     for flag in command.switches:
-        flags.DEFINE_bool(flag, False, "", flag_values=values)
+        flags.DEFINE_bool(flag, False, "", flag_values=values, allow_overwrite=False)
     try:
         others = values(["cdis", *arguments])[1:]
     except flags.UnrecognizedFlagError as error:
@@ -120,7 +124,8 @@ def _parse(name: str, arguments: list[str]) -> tuple[flags.FlagValues, list[str]
     for flag in command.required:
         if not values[flag].value:
             raise UserError(f"cdis {name} needs --{flag}. {see}")
-    least, endless = len(command.arguments), command.arguments[-1:] == ("DIR ...",)
+    least = sum(not argument.startswith("[") for argument in command.arguments)
+    endless = any("..." in argument for argument in command.arguments)
     wanted = " and ".join(command.arguments) or "nothing"
     if command.instead and values[command.instead].value:
         least, wanted = 0, f"nothing with --{command.instead}"
@@ -139,9 +144,15 @@ def _take_overrides(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
             others.append(argument)
             continue
         field, value = found.groups()
-        overrides[field] = next(remaining, None) if value is None else value
-        if overrides[field] is None:
+        value = next(remaining, None) if value is None else value
+        if value is None:
             raise UserError(f"{argument} needs a value. See cdis train --help.")
+        if field in overrides:
+            raise UserError(
+                f"--config.{field} is given twice, as {overrides[field]} and as {value}. Give it "
+                "once. See cdis train --help."
+            )
+        overrides[field] = value
     return overrides, others
 
 
@@ -178,7 +189,7 @@ def _score(values: flags.FlagValues) -> None:
 
     factors = files.read_matrix(values.factors, ("factors",))
     result = score(
-        files.read_matrix(values.representations, ("representations", "representation")),
+        files.read_matrix(values.representations, ("representations", "representation", "vectors")),
         factors,
         metrics=values.metrics,
         preset=values.preset,
@@ -237,7 +248,7 @@ def _retrieve(values: flags.FlagValues, *paths: str) -> None:
 
 def _retrieve_many(values: flags.FlagValues, *folders: str) -> None:
     if values.out:
-        _check_free(values.out, ".csv", values.overwrite)
+        _check_free(values.out, (".csv",), values.overwrite)
 
     from cdis import pairs
     from cdis.data.progress import Progress
@@ -291,35 +302,95 @@ def _intervene(values: flags.FlagValues, x: str) -> None:
             "cdis intervene needs either --action NAME or --do NAME=VALUE. "
             "See cdis intervene --help."
         )
-    _check_free(values.out, ".png", values.overwrite)
-    factor = _read_do(values.do) if values.do else {}
+    _check_free(values.out, (".png",), values.overwrite)
+    factors = _read_do(values.do)
 
     from cdis.image_files import read_image, write_image
     from cdis.run import load
 
     run = load(values.workdir)
     image = read_image(x, run.info)
-    changed = run.do(image, **factor) if values.do else run.intervene(image, values.action)
+    changed = run.do(image, **factors) if factors else run.intervene(image, *values.action)
     write_image(values.out, changed)
     print(f"Wrote {values.out}")
 
 
-def _read_do(text: str) -> dict[str, float | str]:
-    """{NAME: VALUE} of "NAME=VALUE", a number or else a name; `UserError` if it is not that."""
-    name, _, value = text.partition("=")
-    if not value:
-        raise UserError(f"--do {text} cannot be read: write NAME=VALUE, such as --do light=12.5.")
-    try:
-        return {name: float(value)}
-    except ValueError:
-        return {name: value}
+def _sample(values: flags.FlagValues) -> None:
+    from cdis.metrics.files import read_seed
+
+    _check_free(values.out, (".png", ".npz"), values.overwrite)
+    given = "16" if values.count is None else values.count
+    if not (given.isdecimal() and int(given) > 0):
+        raise UserError(f"--count takes a whole number, 1 or more; not {given!r}.")
+    count, seed, factors = int(given), read_seed(values.seed), _read_do(values.do)
+    if "seed" in factors:
+        raise UserError("A factor called seed cannot be set, as --seed is that of the noise.")
+
+    from cdis import exports
+    from cdis.run import load
+
+    run, path = load(values.workdir), Path(values.out)
+    write = exports.write_sheet if path.suffix.lower() == ".png" else exports.write_samples
+    write(path, run, count, seed, factors)
+    print(f"Wrote {path}: {count:,} samples")
 
 
-def _check_free(path: str, suffix: str, overwrite: bool) -> None:
-    """Raise `UserError` unless a file that ends in `suffix` may be written to `path`."""
+def _encode(values: flags.FlagValues, *paths: str) -> None:
+    if paths and (values.data or values.split or values.data_dir):
+        raise UserError(
+            "cdis encode takes either image files or a data set: leave out the files, or --data, "
+            "--split and --data_dir."
+        )
+    _check_free(values.out, (".npz",), values.overwrite)
+
+    from cdis import exports
+    from cdis.run import load
+
+    run = load(values.workdir)
+    if paths:
+        count = exports.write_encoded_files(Path(values.out), run, paths)
+    else:
+        dataset = exports.dataset_for(run, values.data, values.data_dir)
+        count = exports.write_encoded(Path(values.out), run, dataset, values.split or "test")
+    print(f"Wrote {values.out}: {count:,} images")
+
+
+def _read_do(given: list[str]) -> dict[str, float | str]:
+    """{NAME: VALUE, ...} of "NAME=VALUE", ...; a value is a number or else a name.
+
+    Raises `UserError` for any other text, and for two values of one factor.
+    """
+    factors: dict[str, float | str] = {}
+    for text in given:
+        name, _, word = text.partition("=")
+        if not (name and word):
+            raise UserError(
+                f"--do {text} cannot be read: write NAME=VALUE, such as --do light=12.5."
+            )
+        try:
+            value = float(word)
+        except ValueError:
+            if "=" in word:
+                raise UserError(
+                    f"--do {text} cannot be read: give --do once for each factor, as in --do a=1 "
+                    "--do b=2."
+                ) from None
+            value = word
+        if name in factors and factors[name] != value:
+            raise UserError(
+                f"--do sets {name} to {factors[name]} and to {value}. Give {name} one value."
+            )
+        factors[name] = value
+    return factors
+
+
+def _check_free(path: str, suffixes: tuple[str, ...], overwrite: bool) -> None:
+    """Raise `UserError` unless a file that ends in one of `suffixes` may be written to `path`."""
     out = Path(path)
-    if out.suffix.lower() != suffix:
-        raise UserError(f"--out {out} does not end in {suffix}, the kind of file that is written.")
+    if out.suffix.lower() not in suffixes:
+        raise UserError(
+            f"--out {out} does not end in {' or '.join(suffixes)}. Name a file of that kind."
+        )
     if not out.parent.is_dir():
         raise UserError(f"There is no folder {out.parent} to write {out.name} to. Create it first.")
     if out.is_dir():
@@ -373,7 +444,7 @@ def _data_show(values: flags.FlagValues, name: str) -> None:
     if values.out:
         from cdis.data.show import write_sheet
 
-        _check_free(values.out, ".png", values.overwrite)
+        _check_free(values.out, (".png",), values.overwrite)
         write_sheet(name, values.data_dir, values.out)
     print(f"{name}: {info.description}\n")
     for i, (factor, size) in enumerate(zip(info.factor_names, info.factor_sizes, strict=True)):
@@ -442,23 +513,45 @@ COMMANDS = {
         help_texts.EVALUATE, _evaluate, ("workdir",), ("data", "data_dir"), compiles=True
     ),
     "report": Command(help_texts.REPORT, _report, ("workdir",), ("data_dir",), compiles=True),
-    "compare": Command(help_texts.COMPARE, _compare, (), ("scores",), ("json",), ("DIR ...",)),
+    "compare": Command(
+        help_texts.COMPARE,
+        _compare,
+        optional=("scores",),
+        switches=("json",),
+        arguments=("DIR ...",),
+    ),
     "retrieve": Command(
         help_texts.RETRIEVE,
         _retrieve,
         ("workdir",),
         ("pairs", "out"),
-        ("json", "overwrite"),
-        ("X.png", "Y.png"),
+        switches=("json", "overwrite"),
+        arguments=("X.png", "Y.png"),
         instead="pairs",
     ),
     "intervene": Command(
         help_texts.INTERVENE,
         _intervene,
         ("workdir", "out"),
-        ("action", "do"),
-        ("overwrite",),
-        ("X.png",),
+        repeated=("action", "do"),
+        switches=("overwrite",),
+        arguments=("X.png",),
+    ),
+    "sample": Command(
+        help_texts.SAMPLE,
+        _sample,
+        ("workdir", "out"),
+        ("count", "seed"),
+        repeated=("do",),
+        switches=("overwrite",),
+    ),
+    "encode": Command(
+        help_texts.ENCODE,
+        _encode,
+        ("workdir", "out"),
+        ("data", "split", "data_dir"),
+        switches=("overwrite",),
+        arguments=("[X.png ...]",),
     ),
     "score": Command(
         help_texts.SCORE,
@@ -476,7 +569,11 @@ COMMANDS = {
         arguments=("NAME",),
     ),
     "data show": Command(
-        help_texts.DATA, _data_show, (), ("data_dir", "out", "resize"), ("overwrite",), ("NAME",)
+        help_texts.DATA,
+        _data_show,
+        optional=("data_dir", "out", "resize"),
+        switches=("overwrite",),
+        arguments=("NAME",),
     ),
     "completion": Command(help_texts.COMPLETION, _completion, arguments=("SHELL",)),
 }

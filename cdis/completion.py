@@ -25,7 +25,9 @@ _cdis() {{
     else
         case $previous in
             --config) words="{experiments}" ;;
+            --data) words="{data_sets}" ;;
             --feed) words="decoded records auto" ;;
+            --split) words="train validation test all" ;;
             --workdir | --data_dir | --manual_dir)
                 COMPREPLY=($(compgen -d -- "$current"))
                 return ;;

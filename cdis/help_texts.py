@@ -99,7 +99,8 @@ Scores any representation against the true factors of its samples.
 Usage: cdis score --representations FILE --factors FILE
 
   --representations FILE  one row per sample: .npy, .npz or .csv (a header line is skipped);
-                          codes.npz:mu names an array of an .npz (default: "representations")
+                          codes.npz:mu names an array of an .npz (default: "representations" or
+                          "vectors", as cdis encode writes it)
   --factors FILE          likewise, the factors of the same samples in the same order
   --metrics A,B           some of those listed below (default: all)
   --preset A,B            published settings of metrics; the presets are listed below
@@ -162,21 +163,72 @@ and the confusion matrix, and --out may be left out. Any number of pairs fits in
 """
 
 INTERVENE = """\
-Shows what an image would look like after an action, or with a factor set to a value.
+Shows what an image would look like after actions, or with factors set to values.
 
-Usage: cdis intervene --workdir DIR X.png --action NAME --out Y.png
-       cdis intervene --workdir DIR X.png --do NAME=VALUE --out Y.png
+Usage: cdis intervene --workdir DIR X.png --action NAME [--action NAME ...] --out Y.png
+       cdis intervene --workdir DIR X.png --do NAME=VALUE [--do NAME=VALUE ...] --out Y.png
 
   --workdir DIR    of an earlier cdis train
-  --action NAME    factor and direction, such as hue+1 or x-1; cdis data show NAME lists them
-  --do NAME=VALUE  a factor and its value, such as light_position=12.5; its effects follow
+  --action NAME    factor and direction, such as hue+1 or x-1; cdis data show NAME lists them.
+                   Several are applied one after another
+  --do NAME=VALUE  a factor and its value, such as light_position=12.5; its effects follow. Several
+                   are set at once, and each keeps its value
   --out Y.png      the picture to write; an existing file is kept unless --overwrite is given
   --overwrite      overwrite an existing file
 
 Examples:
   cdis intervene --workdir runs/quickstart before.png --action hue+1 --out after.png
+  cdis intervene --workdir runs/quickstart before.png --action hue+1 --action x-1 --out after.png
   cdis intervene --workdir runs/pendulum_cpu before.png --do light_position=12.5 --out after.png
   cdis retrieve --workdir runs/quickstart before.png after.png
+"""
+
+SAMPLE = """\
+Draws new images from a causal flow, with factors set if you like.
+
+Usage: cdis sample --workdir DIR --out SAMPLES.png [--do NAME=VALUE --do NAME=VALUE ...]
+       cdis sample --workdir DIR --out SAMPLES.npz [--do NAME=VALUE --do NAME=VALUE ...]
+
+  --workdir DIR    of an earlier cdis train of a CauF-VAE
+  --out FILE       SAMPLES.png, a grid of up to 256 images with the values of their factors; or
+                   SAMPLES.npz with the arrays images, values, vectors (latents) and factor_names
+  --count N        how many (default: 16)
+  --seed N         seed of the noise (default: 0)
+  --do NAME=VALUE  set a factor in all samples, such as light_position=12.5; its effects follow. May
+                   be given several times
+  --overwrite      overwrite an existing file
+
+Examples:
+  cdis sample --workdir runs/pendulum_cpu --out samples.png
+  cdis sample --workdir runs/pendulum_cpu --do light_position=12.5 --count 1000 --out set.npz
+
+Values are those for which the latents stand; of a binary factor, the probability of 1. Latents
+without labels are drawn from N(0, 1).
+"""
+
+ENCODE = """\
+Writes the representations of images to a file.
+
+Usage: cdis encode --workdir DIR --out Z.npz [--data NAME] [--split SPLIT]
+       cdis encode --workdir DIR --out Z.npz X.png ...
+       cdis encode --workdir DIR --out Z.npz FOLDER
+
+  --workdir DIR   of an earlier cdis train
+  --out Z.npz     the file to write, for numpy.load
+  --data NAME     a data set with images of the same size (default: the one trained on)
+  --split SPLIT   train, validation, test (default) or all
+  --data_dir DIR  where data sets are kept (see cdis train --help)
+  --overwrite     overwrite an existing file
+
+Z.npz has one row per image in the arrays vectors and, of a method with discrete codes, codes.
+latent_names are the factors that the first latents stand for, if they do. Of a data set it also has
+index, values (physical) and factors (indices; values if any factor is continuous), with
+factor_names; of image files, their paths.
+
+Examples:
+  cdis encode --workdir runs/quickstart --out z.npz
+  cdis score --representations z.npz --factors z.npz
+  cdis encode --workdir runs/quickstart --out mine.npz photographs/
 """
 
 EXPERIMENTS = """\

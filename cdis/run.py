@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,13 +12,14 @@ from jaxtyping import Float, Int, UInt8
 from ml_collections import ConfigDict
 
 from cdis import methods
+from cdis.chunks import in_chunks
 from cdis.compiled import keep_compiled_programs
 from cdis.config import load_config, override
 from cdis.data.info import Dataset, Info
 from cdis.data.mechanism import Mechanism
 from cdis.errors import UserError, near_miss
 from cdis.ops.images import to_uint8
-from cdis.trained import Trained
+from cdis.trained import BATCH, Trained
 from cdis.training.checkpoint import restore
 from cdis.training.workdir import METRICS
 
@@ -26,6 +27,16 @@ from cdis.training.workdir import METRICS
 _RANGE = 3.0
 
 Representation = dict[str, np.ndarray]
+
+
+class Samples(NamedTuple):
+    """New images that a method has drawn."""
+
+    images: UInt8[np.ndarray, "b h w c"]
+    #: of the factors (``info.factor_names``), as the latents say: in the units of the data set; of
+    #: a binary factor, the probability of 1
+    values: Float[np.ndarray, "b f"]
+    vectors: Float[np.ndarray, "b l"]  #: the latents, as `Run.decode` takes them
 
 
 def load(workdir: str | os.PathLike) -> "Run":
@@ -151,6 +162,11 @@ class Run:
         return () if 0 in self.info.factor_sizes else self.info.action_names
 
     @property
+    def latent_names(self) -> tuple[str, ...]:
+        """Names of the factors that the first entries of "vectors" stand for; () if none do."""
+        return self.info.factor_names[: self._trained.method.factors.num_labelled]
+
+    @property
     def metrics(self) -> dict[str, Any]:
         """The contents of metrics.json. Raises `UserError` if the run has not been evaluated."""
         path = self.workdir / METRICS
@@ -240,20 +256,29 @@ class Run:
     def intervene(
         self,
         images: UInt8[np.ndarray, "*b h w c"],
-        action: str | int | Sequence[str] | Sequence[int] | Int[np.ndarray, " b"],
+        action: str | int | Sequence[Any] | Int[np.ndarray, "..."],
+        *further: str | int | Sequence[Any] | Int[np.ndarray, "..."],
     ) -> UInt8[np.ndarray, "*b h w c"]:
-        """What images would look like after an action.
+        """What images would look like after an action, or after several, one after another.
+
+        Several actions move through the representation; no image is drawn and encoded between.
 
         Args:
           images: uint8 ``[B, H, W, C]`` or ``[H, W, C]``.
-          action: a name of `actions`, such as "hue+1", or its index; or one for each image.
+          action: a name of `actions`, such as "hue+1", or its index; or one for each image,
+            ``[B]``; or several for each, ``[B, k]``. For one image without a batch axis, a list
+            holds several.
+          further: actions to apply after it: ``run.intervene(images, "hue+1", "x-1")``.
 
         Returns:
           uint8, of the shape of `images`.
         """
         batch, single = self._images(images, "images")
-        index = self._action_indices(action, len(batch))
-        return self._pixels(self._trained.intervene(batch, index), single)
+        given = [self._action_indices(one, len(batch), single) for one in (action, *further)]
+        index = np.concatenate(given, axis=1)
+        return self._pixels(
+            self._trained.intervene(batch, index[:, 0] if index.shape[1] == 1 else index), single
+        )
 
     def do(
         self,
@@ -261,14 +286,15 @@ class Run:
         /,
         **factor: float | str | Sequence[float] | Sequence[str] | Float[np.ndarray, " b"],
     ) -> UInt8[np.ndarray, "*b h w c"]:
-        """Counterfactual images: one factor set to a value, its effects following.
+        """Counterfactual images: factors set to values, their effects following.
 
-        What neither is set nor depends on it stays as it is in each image.
+        What neither is set nor depends on what is set stays as it is in each image. A factor that
+        is set keeps its value, even if one of its causes is set as well.
 
         Args:
           images: uint8 ``[B, H, W, C]`` or ``[H, W, C]``.
-          factor: exactly one, by name: ``run.do(images, light_position=12.5)``. The value is in the
-            units of the data set, within three standard deviations of the factor's mean
+          factor: one or several, by name: ``run.do(images, light_position=12.5)``. The value is in
+            the units of the data set, within three standard deviations of the factor's mean
             (``info.value_mean``, ``info.value_std``) or, of a binary factor, from 0 to 1. A value
             that has a name may be given by it: ``run.do(images, colour="red")``. Or one value for
             each image.
@@ -276,19 +302,53 @@ class Run:
         Returns:
           uint8, of the shape of `images`.
         """
-        if len(factor) != 1:
-            given = ", ".join(factor) or "none"
-            raise UserError(
-                f"do takes exactly one factor, such as do(images, light=12.5); given: {given}."
-            )
+        if not factor:
+            raise UserError("do needs a factor and its value, such as do(images, light=12.5).")
         batch, single = self._images(images, "images")
-        ((name, value),) = factor.items()
-        numbers = _value_indices(self.info, name, np.asarray(value))
-        if not np.issubdtype(numbers.dtype, np.number):
-            raise UserError(f"{name} must be a number, or one for each image, not {value!r}.")
-        values = _one_each(name, numbers, len(batch)).astype(np.float32)
-        index = check_value(self.info, name, values)
-        return self._pixels(self._trained.do(batch, index, values), single)
+        return self._pixels(self._trained.do(batch, self._values(factor, len(batch))), single)
+
+    def sample(
+        self,
+        count: int,
+        /,
+        *,
+        seed: int = 0,
+        **factor: float | str | Sequence[float] | Sequence[str] | Float[np.ndarray, " b"],
+    ) -> Samples:
+        """New images: new noise through the causal flow, decoded.
+
+        They follow the distribution that the model has learnt or, with factors set, the
+        interventional one: what is set keeps its value, and its effects follow.
+
+        Args:
+          count: how many, at least 1. Fewer samples of the same seed are the first of more.
+          seed: of the noise, from 0 to 2^32 - 1.
+          factor: factors to set, as for `do`: ``run.sample(16, light_position=12.5)``.
+        """
+        if not _is_whole(count, 1, None):
+            raise UserError(f"The count of samples must be a whole number above 0, not {count!r}.")
+        if not _is_whole(seed, 0, 2**32):
+            raise UserError(f"seed must be a whole number from 0 to 2^32 - 1, not {seed!r}.")
+        self._trained.need("sample", self._trained.method.factors.sample)
+        vectors = self._trained.sample(count, seed, self._values(factor, count))["vectors"]
+        images = in_chunks(
+            lambda rows: to_uint8(self._trained.decode({"vectors": vectors[rows]})),
+            count,
+            size=BATCH,
+        )
+        return Samples(images, _physical(self.info, vectors), vectors)
+
+    def _values(self, factors: Mapping[str, Any], count: int) -> dict[int, Float[np.ndarray, " b"]]:
+        """The values of factors by index, one for each of `count` images."""
+        found = {}
+        for name, value in factors.items():
+            factor = _factor(self.info, name)
+            numbers = _value_indices(self.info, name, np.asarray(value))
+            if not np.issubdtype(numbers.dtype, np.number):
+                raise UserError(f"{name} must be a number, or one for each image, not {value!r}.")
+            found[factor] = _one_each(name, numbers, count).astype(np.float32)
+            _check_values(self.info, factor, found[factor])
+        return found
 
     def _images(self, images: Any, name: str) -> tuple[UInt8[np.ndarray, "b h w c"], bool]:
         """A batch, and whether it was one image without a batch axis."""
@@ -310,8 +370,15 @@ class Run:
             )
         return array.reshape(count, factors).astype(np.float32)
 
-    def _action_indices(self, action: Any, count: int) -> Int[np.ndarray, " b"]:
-        chosen = np.asarray(action)
+    def _action_indices(self, action: Any, count: int, single: bool) -> Int[np.ndarray, "b k"]:
+        """The actions of each image, in the order in which to apply them."""
+        try:
+            chosen = np.asarray(action)
+        except ValueError as error:
+            raise UserError(
+                "Each image must have as many actions as any other: give an action, one for each "
+                "image, or k for each."
+            ) from error
         if chosen.dtype.kind == "U":
             chosen = np.vectorize(self.info.action_index, otypes=[np.int64])(chosen)
         if not np.issubdtype(chosen.dtype, np.integer):
@@ -325,7 +392,15 @@ class Run:
                 f"({', '.join(self.info.action_names)}); {chosen.min()} to {chosen.max()} is out "
                 "of range."
             )
-        return _one_each("action", chosen, count).astype(np.int32)
+        chosen = chosen[None] if single and chosen.ndim == 1 else chosen
+        if chosen.ndim < 2:
+            chosen = _one_each("action", chosen, count)[:, None]
+        if chosen.ndim > 2 or len(chosen) != count:
+            raise UserError(
+                f"action must be one for all images, one for each of the {count}, or k for each, "
+                f"not an array of the shape {list(np.shape(action))}."
+            )
+        return chosen.astype(np.int32)
 
     def _representation(self) -> dict[str, jax.ShapeDtypeStruct]:
         """What `encode` returns for one image, as shapes and types."""
@@ -344,18 +419,19 @@ class Run:
         return stored[0] if single else stored
 
 
-def check_value(info: Info, name: str, values: Float[np.ndarray, " b"]) -> int:
-    """The index of factor `name`, which can be set to `values`.
-
-    Raises `UserError` for an unknown factor, and for values that are not numbers or out of the
-    range that `Run.do` describes.
-    """
+def _factor(info: Info, name: str) -> int:
+    """The index of a factor; raises `UserError` for an unknown name."""
     if name not in info.factor_names:
         raise UserError(
             f"{info.name} has no factor {name!r}{near_miss(name, info.factor_names)}. "
             f"Its factors are {', '.join(info.factor_names)}."
         )
-    factor = info.factor_names.index(name)
+    return info.factor_names.index(name)
+
+
+def _check_values(info: Info, factor: int, values: Float[np.ndarray, " b"]) -> None:
+    """Raises `UserError` for values that are no numbers or out of the range of `Run.do`."""
+    name = info.factor_names[factor]
     if info.value_mean is None or info.value_std is None:
         raise UserError(
             f"The factors of {info.name} have no values to set, only steps to take: use an action "
@@ -372,12 +448,26 @@ def check_value(info: Info, name: str, values: Float[np.ndarray, " b"]) -> int:
             f"{name} = {outside[0]:g} is out of range. Give {name} a number from {low:.4g} to "
             f"{high:.4g}{about}."
         )
-    return factor
+
+
+def _physical(info: Info, vectors: Float[np.ndarray, "b l"]) -> Float[np.ndarray, "b f"]:
+    """The values for which labelled latents stand; see `Samples.values`."""
+    latents = vectors[:, : info.num_factors]
+    probability = (1 + np.tanh(latents / 2)) / 2  # the logistic function, without overflow
+    values = latents * np.array(info.value_std) + np.array(info.value_mean)
+    return np.where(info.binary, probability, values).astype(np.float32)
+
+
+def _is_whole(number: Any, least: int, below: int | None) -> bool:
+    """Is it a whole number in this range?"""
+    if not isinstance(number, int | np.integer) or isinstance(number, bool):
+        return False
+    return least <= int(number) and (below is None or int(number) < below)
 
 
 def _value_indices(info: Info, name: str, given: np.ndarray) -> np.ndarray:
     """Indices of values that are given by their names; other arrays as they are."""
-    names = info.names_of(info.factor_names.index(name)) if name in info.factor_names else ()
+    names = info.names_of(info.factor_names.index(name))
     if given.dtype.kind != "U" or not names:
         return given
     unknown = [one for one in given.ravel().tolist() if one not in names]

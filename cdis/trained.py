@@ -1,11 +1,11 @@
 """A trained method at work on arrays of any length: compiled once, padded inside."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Bool, Float, Int, PRNGKeyArray, UInt8
 
 from cdis.chunks import in_chunks
 from cdis.data.info import Info
@@ -42,8 +42,7 @@ class Trained:
 
         `values` are the labels, physical, for an encoder that reads them.
         """
-        labels = () if values is None else (values,)
-        return self._run("encode", self.method.encode, images, *labels)
+        return self._run("encode", self.method.encode, images, *_given(values))
 
     def decode(self, representation: dict[str, np.ndarray]) -> Float[np.ndarray, "b h w c"]:
         """Images of a representation, as `encode` gives it."""
@@ -57,15 +56,18 @@ class Trained:
         name = f"decode/{'+'.join(names)}"  # a function of its own for each order of the parts
         return self._run(name, decode if self.method.decode else None, *arrays)
 
-    def reconstruct(self, images: UInt8[np.ndarray, "b h w c"]) -> Float[np.ndarray, "b h w c"]:
-        """Images, encoded and decoded."""
+    def reconstruct(
+        self, images: UInt8[np.ndarray, "b h w c"], values: Float[np.ndarray, "b f"] | None = None
+    ) -> Float[np.ndarray, "b h w c"]:
+        """Images, encoded (with `values` as in `encode`) and decoded."""
         encode, decode = self.method.encode, self.method.decode
 
-        def reconstruct(variables: Variables, images: Any) -> Any:
+        def reconstruct(variables: Variables, images: Any, *values: Any) -> Any:
             assert encode is not None and decode is not None
-            return decode(variables, encode(variables, images))
+            return decode(variables, encode(variables, images, *values))
 
-        return self._run("reconstruct", reconstruct if encode and decode else None, images)
+        able = reconstruct if encode and decode else None
+        return self._run("reconstruct", able, images, *_given(values))
 
     def retrieve(
         self, x: UInt8[np.ndarray, "b h w c"], y: UInt8[np.ndarray, "b h w c"]
@@ -74,9 +76,9 @@ class Trained:
         return self._run("retrieve", self.method.actions.retrieve, x, y)
 
     def intervene(
-        self, images: UInt8[np.ndarray, "b h w c"], action: Int[np.ndarray, " b"]
+        self, images: UInt8[np.ndarray, "b h w c"], action: Int[np.ndarray, "b *k"]
     ) -> Float[np.ndarray, "b h w c"]:
-        """Images after an action on each."""
+        """Images after an action on each, or after k actions on each, one after another."""
         return self._run("intervene", self.method.actions.intervene, images, action)
 
     def describe(
@@ -92,18 +94,42 @@ class Trained:
         return ActionGraph(**self._run("describe", as_dict if describe else None, images, action))
 
     def do(
-        self, images: UInt8[np.ndarray, "b h w c"], factor: int, values: Float[np.ndarray, " b"]
+        self,
+        images: UInt8[np.ndarray, "b h w c"],
+        factors: Mapping[int, Float[np.ndarray, " b"]],
+        labels: Float[np.ndarray, "b f"] | None = None,
     ) -> Float[np.ndarray, "b h w c"]:
-        """Counterfactual images: factor number `factor` set to values (physical)."""
+        """Counterfactual images: factors, by index, set to values (physical).
+
+        `labels` are those of the images before that, physical, for an encoder that reads them.
+        """
         do = self.method.factors.do
 
-        def with_factor_last(variables: Variables, images: Any, values: Any, factor: Any) -> Any:
+        def with_fixed_last(variables: Variables, images: Any, values: Any, *rest: Any) -> Any:
+            *labels, fixed = rest
             assert do is not None
-            return do(variables, images, factor, values)
+            return do(variables, images, fixed, values, *labels)
 
-        return self._run(
-            "do", with_factor_last if do else None, images, values, shared=(np.int32(factor),)
-        )
+        fixed, values = self._fixed(len(images), factors)
+        able = with_fixed_last if do else None
+        return self._run("do", able, images, values, *_given(labels), shared=(fixed,))
+
+    def sample(
+        self, count: int, seed: int, factors: Mapping[int, Float[np.ndarray, " b"]]
+    ) -> dict[str, np.ndarray]:
+        """Representations of `count` new images, with factors, by index, set to values (physical).
+
+        A sample depends on the seed, its place and its values alone, not on `count`.
+        """
+        compiled = self._function("sample", self.method.factors.sample)
+        fixed, values = self._fixed(count, factors)
+        key = jax.random.key(seed)
+
+        def new(rows: np.ndarray) -> Any:
+            own_key = jax.random.fold_in(key, rows[0])
+            return compiled(self._variables, own_key, fixed, values[rows])
+
+        return in_chunks(new, count, size=BATCH)
 
     def structure(self, values: Float[np.ndarray, "b f"]) -> FactorGraph:
         """The factors' graph at these factor values (physical), all in one batch, as NumPy."""
@@ -129,6 +155,26 @@ class Trained:
 
         return in_chunks(bound, len(images), size=BATCH)
 
+    def need(self, ability: str, function: Callable[..., Any] | None) -> Callable[..., Any]:
+        """The function; raises `UserError` if the method lacks it."""
+        if function is None:
+            what, example = _ABILITIES[ability]
+            raise UserError(
+                f"The method that was trained on {self.info.name} cannot {what}. Use a workdir of "
+                f"one that can, such as {example}."
+            )
+        return function
+
+    def _fixed(
+        self, count: int, factors: Mapping[int, Float[np.ndarray, " b"]]
+    ) -> tuple[Bool[np.ndarray, " f"], Float[np.ndarray, "b f"]]:
+        """Which factors are fixed, and the values of all factors, 0 where they are not."""
+        fixed = np.zeros(self.info.num_factors, bool)
+        values = np.zeros((count, self.info.num_factors), np.float32)
+        for factor, given in factors.items():
+            fixed[factor], values[:, factor] = True, given
+        return fixed, values
+
     def _run(
         self,
         name: str,
@@ -148,17 +194,16 @@ class Trained:
     def _function(
         self, name: str, function: Callable[..., Any] | None, single: bool = False
     ) -> Callable[..., Any]:
-        if function is None:
-            what, example = _ABILITIES[name.partition("/")[0]]
-            raise UserError(
-                f"The method that was trained on {self.info.name} cannot {what}. Use a workdir of "
-                f"one that can, such as {example}."
-            )
+        function = self.need(name.partition("/")[0], function)
         quick = single and jax.default_backend() == "cpu"
         key = f"{name}/single" if quick else name
         if key not in self._compiled:
             self._compiled[key] = jax.jit(function, compiler_options=_QUICK if quick else None)
         return self._compiled[key]
+
+
+def _given(labels: np.ndarray | None) -> tuple[np.ndarray, ...]:
+    return () if labels is None else (labels,)
 
 
 #: What each function is for, in words, and a method that has it.
@@ -170,6 +215,7 @@ _ABILITIES = {
     "intervene": ("apply actions", "CT-VAE"),
     "describe": ("describe the graph of an action", "CT-VAE"),
     "do": ("set a factor to a value", "CauF-VAE"),
+    "sample": ("sample images from a causal flow", "CauF-VAE"),
     "structure": ("learn the graph of the factors", "CauF-VAE"),
     "elbo": ("bound the likelihood of images", "CauF-VAE"),
 }

@@ -1,11 +1,13 @@
 """A trained workdir without training: a method whose every answer can be computed by hand.
 
 Its images are one light value in all pixels, with the data set below. The representation of an
-image is its mean; action k adds k, and do() writes the value into all pixels.
+image is its mean; action k adds k, and do() adds the values that are set, and 100 for the second. A
+sample is noise, and the factors that are set.
 """
 
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -54,11 +56,24 @@ def make(config: ConfigDict, info: Info) -> Method:
 
     def intervene(variables: Variables, images: Array, action: Array) -> Array:
         del variables
-        return _filled(images[:, 0, 0, 0] + action)
+        return _filled(images[:, 0, 0, 0] + action.reshape(len(images), -1).sum(1))
 
-    def do(variables: Variables, images: Array, factor: Array, value: Array) -> Array:
+    def do(
+        variables: Variables,
+        images: Array,
+        fixed: Array,
+        values: Array,
+        labels: Array | None = None,
+    ) -> Array:
+        del variables, labels
+        added = jnp.where(fixed, values + jnp.array([0, 100]), 0).sum(1)
+        return _filled(images[:, 0, 0, 0] + added)
+
+    def sample(variables: Variables, key: Array, fixed: Array, values: Array) -> Representation:
         del variables
-        return _filled(images[:, 0, 0, 0] + 100 * factor + value)
+        mean, std = jnp.array(INFO.value_mean), jnp.array(INFO.value_std)
+        noise = jax.random.normal(key, values.shape)
+        return {"vectors": jnp.where(fixed, (values - mean) / std, noise)}
 
     if config.model.mute:
         return Method(init=lambda key, batch: {}, stages=())
@@ -69,7 +84,7 @@ def make(config: ConfigDict, info: Info) -> Method:
         decode=decode,
         codes=Codes(256, 1),
         actions=Actions(retrieve, intervene),
-        factors=Factors(2, do),
+        factors=Factors(2, do, sample=sample),
     )
 
 

@@ -1,5 +1,6 @@
 """A tiny data set for methods on pairs: a square at each place of a 4 x 4 grid."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -89,9 +90,15 @@ def assert_update_is_alike_on_all_devices(stage: Stage, variables: Variables, ba
 
 
 def assert_can_retrieve_and_intervene(
-    method: Method, variables: Variables, batch: Batch, represented: dict[str, Any], jit
+    method: Method,
+    variables: Variables,
+    batch: Batch,
+    represented: dict[str, Any],
+    books: np.ndarray,
+    predict: Callable[..., Any],
+    jit,
 ):
-    """Shapes, types and ranges of what a trained method with codes and actions does."""
+    """What a trained method with codes and actions does, by its `predict` and codebooks."""
     x, y, count = batch["x"]["image"], batch["y"]["image"], len(batch["action"])
     actions = method.actions
     assert method.decode and actions.retrieve and actions.intervene and actions.describe
@@ -109,6 +116,21 @@ def assert_can_retrieve_and_intervene(
     changed = jit(actions.intervene)(variables, x, batch["action"])
     assert changed.shape == decoded.shape and changed.dtype == jnp.float32
     assert np.abs(changed).max() <= 1
+
+    # Several actions: each acts on the codes that the one before it led to.
+    model: Any = getattr(actions.intervene, "args")[0]  # noqa: B009
+    several = np.stack([batch["action"], np.roll(batch["action"], 1)], 1)
+    codes, key = np.asarray(represented["codes"]), model.gate_key
+    under = jit(lambda one_hot, action: predict(model, variables, one_hot, action, key).logits)
+    for action in several.T:
+        one_hot = np.eye(books.shape[1], dtype=np.float32)[codes]
+        codes = np.argmax(under(one_hot, action)[:, 0], -1)
+    places = codes.shape[1] // len(books)
+    vectors = [[books[n // places, k] for n, k in enumerate(row)] for row in codes]
+    twin = {"vectors": jnp.asarray(np.reshape(vectors, (count, -1))), "codes": jnp.asarray(codes)}
+    found = jit(actions.intervene)(variables, x, several)
+    np.testing.assert_allclose(found, jit(method.decode)(variables, twin), atol=1e-5)
+    assert np.abs(found - changed).max() > 0
 
     seen = jit(actions.describe)(variables, x, batch["action"])
     n = represented["codes"].shape[1]

@@ -37,8 +37,10 @@ MAY_IMPORT = {
     "image_files": {"data"},
     "run": _TRAINING | {"compiled", "measure", "trained"},
     "pairs": {"data", "image_files", "metrics", "run", "trained"},
+    "exports": {"data", "image_files", "measure", "run", "trained"},
     "cli": _TRAINING
-    | {"compiled", "completion", "help_texts", "image_files", "measure", "memory", "pairs", "run"},
+    | {"compiled", "completion", "exports", "help_texts", "image_files", "measure", "memory"}
+    | {"pairs", "run"},
     "__init__": {"metrics", "run"},
     "__main__": {"cli"},
 }

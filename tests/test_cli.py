@@ -138,6 +138,11 @@ COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _cdis; printf '%s\\n' "${{COMPREPLY[@]
     assert complete("train", "--config", "=", "ct_vae/qu") == [QUICKSTART]
     assert complete("train", "--config", "=") == list(names())
     assert complete("evaluate", "--workdir", "r") == ["runs"]
+    assert complete("sample", "--") == [
+        f"--{flag}" for flag in ("workdir", "out", "count", "seed", "do", "overwrite", "help")
+    ]
+    assert complete("encode", "--split", "va") == ["validation"]
+    assert complete("encode", "--data", "=", "sprites2d/c") == ["sprites2d/coloured"]
 
 
 def test_completion_of_another_shell(fails):
@@ -156,12 +161,18 @@ def test_completion_of_another_shell(fails):
         (["evaluate", "--workdri", "x"], "did you mean '--workdir'?"),
         (["evaluate", "--workdir"], "Missing value for flag --workdir"),
         (["evaluate"], "needs --workdir"),
+        (["evaluate", "--workdir", "x", "--workdir=y"], "--workdir=y: already defined as x"),
+        (["compare", "x", "--json", "--json"], "--json=true: already defined as True"),
         (["evaluate", "--workdir", "x", "y"], "takes nothing, but was given y"),
         (["retrieve", "--workdir", "x", "a.png"], "takes X.png and Y.png, but was given a.png"),
         (["retrieve", "--workdir", "x", "--json=maybe", "a", "b"], "json"),
         (["intervene", "--workdir", "x", "a.png", "--action", "x+1"], "needs --out"),
         (["train", "--workdir", "x"], "needs --config"),
         (["train", "--config", TINY, "--workdir", "x", "--config.seed"], "needs a value"),
+        (
+            ["train", "--config", TINY, "--config.seed=1", "--config.seed", "2"],
+            "--config.seed is given twice, as 1 and as 2. Give it once.",
+        ),
         (["data", "prepare"], "takes NAME, but was given nothing"),
         (["data", "list", "--out", "x.png"], "has no flag --out"),
     ],
@@ -311,6 +322,14 @@ def test_intervene_writes_the_picture(workdir, pictures, tmp_path, capsys):
         np.testing.assert_array_equal(np.asarray(file), np.roll(image, 2, axis=1))
 
 
+def test_several_actions(workdir, pictures, tmp_path):
+    image, x, _ = pictures
+    out, names = tmp_path / "out.png", data.info("sprites2d/coloured").action_names
+    given = [part for name in (names[2], names[5], names[2]) for part in ("--action", name)]
+    assert main(["intervene", "--workdir", workdir, x, *given, "--out", str(out)]) == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(out)), np.roll(image, 9, axis=1))
+
+
 def test_intervene_keeps_an_existing_file_unless_told(workdir, pictures, tmp_path, fails):
     _, x, y = pictures
     before = Path(y).read_bytes()
@@ -347,6 +366,9 @@ def test_intervene_refuses(action, out, said, workdir, pictures, tmp_path, fails
         ((), "either --action NAME or --do NAME=VALUE"),
         (("--do", "x=bright"), "x must be a number, or one for each image, not 'bright'"),
         (("--do", "x="), "write NAME=VALUE"),
+        (("--do", "x=1", "--do", "x=2"), "--do sets x to 1.0 and to 2.0. Give x one value."),
+        (("--do", "x=1,y=2"), "give --do once for each factor, as in --do a=1 --do b=2"),
+        (("--action", "x+1", "--action", "y+2"), "did you mean 'y+1'?"),
         (("--action", "x+1", "--do", "x=1"), "either --action NAME or --do NAME=VALUE"),
         (("--do", "x"), "write NAME=VALUE"),
         (("--do", "xx=1"), "has no factor 'xx' (did you mean 'x'?)"),
@@ -395,12 +417,16 @@ def test_pictures_that_do_not_fit(spoil, said, workdir, pictures, fails):
     assert said in err and "32 x 32 pixels" in err and y in err
 
 
-@pytest.mark.parametrize("command", ["evaluate", "report", "retrieve", "intervene"])
+@pytest.mark.parametrize(
+    "command", ["evaluate", "report", "retrieve", "intervene", "sample", "encode"]
+)
 def test_not_a_workdir(command, pictures, tmp_path, fails):
     _, x, y = pictures
     more = {
         "retrieve": [x, y],
         "intervene": [x, "--action", "x+1", "--out", str(tmp_path / "out.png")],
+        "sample": ["--out", str(tmp_path / "out.png")],
+        "encode": [x, "--out", str(tmp_path / "out.npz")],
     }
     err = fails(command, "--workdir", tmp_path / "nowhere", *more.get(command, []))
     assert "nowhere" in err and "cdis train" in err
@@ -428,7 +454,10 @@ def test_a_method_that_cannot(tmp_path, data_dir, pictures, fails):
     assert "cannot apply actions" in fails(
         "intervene", "--workdir", path, x, "--action", "x+1", "--out", out
     )
-    assert not out.exists()
+    arguments = ("--workdir", path, "--out", out.with_suffix(".npz"))
+    assert "cannot sample images" in fails("sample", *arguments, "--do", "x=1")
+    assert "cannot encode images" in fails("encode", x, *arguments)
+    assert [file.name for file in tmp_path.glob("out*")] == []
 
 
 def test_unforeseen_errors_keep_their_traceback(monkeypatch):

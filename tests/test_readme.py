@@ -52,6 +52,7 @@ def test_commands_exist():
     named = set(re.findall(r"(?m)^    cdis (\w+)", README))
     assert named <= {name.split()[0] for name in COMMANDS}
     assert {"train", "evaluate", "report", "retrieve", "intervene", "compare", "score"} <= named
+    assert {"sample", "encode"} <= named
 
 
 def test_it_is_short():

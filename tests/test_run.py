@@ -150,6 +150,16 @@ def test_actions_by_name_index_or_one_for_each(run):
         np.testing.assert_array_equal(run.intervene(x, action), images(3, 3, 3))
 
 
+def test_several_actions_or_factors(run):
+    x, after = images(1, 2), images(1 + 1 + 3, 2 + 1 + 3)
+    for actions in (("shadow+1", "shadow-1"), (1, [3, 3]), ([[1, 3]] * 2,)):
+        np.testing.assert_array_equal(run.intervene(x, *actions), after)
+    np.testing.assert_array_equal(run.intervene(x, [[0, 1], [2, 3]], 1), images(3, 8))
+    np.testing.assert_array_equal(run.intervene(x[0], ["shadow+1", "shadow-1"]), after[0])
+    np.testing.assert_array_equal(run.do(x, light=10, shadow=[-1, -2]), images(110, 110))
+    np.testing.assert_array_equal(run.do(x[0], shadow=-1, light=10), images(110)[0])
+
+
 def test_both_parts_of_a_representation_in_any_order(run):
     found = run.encode(images(5, 6))
     vectors, codes = found["vectors"] / 2, found["codes"]
@@ -178,8 +188,14 @@ def test_both_parts_of_a_representation_in_any_order(run):
         (lambda run: run.intervene(images(1), -1), "numbered from 0 to 3"),
         (lambda run: run.intervene(images(1), 0.5), "a name or an index of run.actions"),
         (lambda run: run.intervene(images(1), [0, 1]), "one for each of the 1, not an array"),
-        (lambda run: run.do(images(1)), "exactly one factor.*given: none"),
-        (lambda run: run.do(images(1), light=10, shadow=1), "given: light, shadow"),
+        (lambda run: run.intervene(images(1), [[0, 1], [2, 3]]), r"of the 1, or k for each"),
+        (lambda run: run.intervene(images(1, 2), [[0, 1], [2]]), "as many actions as any other"),
+        (lambda run: run.intervene(images(1)[0], []), "a name or an index of run.actions"),
+        (lambda run: run.intervene(images(1), "light+1", "lihgt+1"), "did you mean 'light\\+1'"),
+        (lambda run: run.do(images(1)), "do needs a factor and its value"),
+        (lambda run: run.do(images(1), light=10, shadow=1), "shadow = 1 is out of range"),
+        (lambda run: run.do(images(1), light=10, shadwo=-1), "did you mean 'shadow'"),
+        (lambda run: run.do(images(1), lihgt="bright"), "no factor 'lihgt'"),
         (lambda run: run.do(images(1), lihgt=1), "no factor 'lihgt' \\(did you mean 'light'\\?\\)"),
         (lambda run: run.do(images(1), light=16.1), "light = 16.1 is out of range.*from 4 to 16"),
         (lambda run: run.do(images(1, 2), light=[10, np.nan]), "light = nan is out of range"),
@@ -217,6 +233,7 @@ def test_what_a_method_cannot_do(tmp_path):
         lambda: run.retrieve(x, x),
         lambda: run.intervene(x, 0),
         lambda: run.do(x, light=10),
+        lambda: run.sample(1),
     ):
         with pytest.raises(UserError, match="cannot"):
             call()

@@ -39,7 +39,7 @@ def make(config: ConfigDict, info: Info) -> Method:
         return jax.nn.softmax(-distance, axis=0).T
 
     def intervene(variables, images, action):
-        return rolled(images, action) / 127.5 - 1
+        return rolled(images, action.reshape(len(images), -1).sum(1)) / 127.5 - 1
 
     return Method(
         init=lambda key, batch: {"params": {"offset": jnp.full(1, config.model.offset)}},

@@ -4,6 +4,7 @@ import numpy as np
 
 from cdis.data.info import Dataset
 from cdis.data.summary import kind, physical, shortened, value_counts
+from cdis.ops.adjacency import reachable
 
 # A factor is nearly constant if this share of images have the same value of it.
 _CONSTANT = 0.95
@@ -172,14 +173,11 @@ def _explanations(dataset: Dataset, factor: int, among: list[int]) -> tuple[list
     """The factor's causes, and all other factors but its effects."""
     if dataset.info.graph is None:
         return [], [other for other in among if other != factor]
-    graph = np.array(dataset.info.graph, bool)
-    effects = np.zeros(len(graph), bool)
-    effects[factor] = True
-    for later in range(factor + 1, len(graph)):
-        effects[later] = (graph[later] & effects).any()
+    graph = np.array(dataset.info.graph)
+    effects = reachable(graph)[:, factor]
     return (
         [other for other in among if graph[factor, other]],
-        [other for other in among if not effects[other]],
+        [other for other in among if other != factor and not effects[other]],
     )
 
 

@@ -33,7 +33,8 @@ from cdis.data.progress import Progress
 
 #: Larger images are refused: 8,192 x 8,192. Pillow warns of images from 89 million pixels.
 MOST_PIXELS = 2**26
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
+#: Of image files, as Pillow names them.
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
 _16_BITS = ("I", "I;16", "I;16B", "I;16L")
 
 _TRANSPARENT = "with transparency are laid over white"
@@ -207,7 +208,7 @@ def _opened(path: str | Path) -> Iterator[tuple[ImageFile.ImageFile, _Header]]:
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):  # opening a named pipe would wait for ever
             raise ValueError("it is a folder" if stat.S_ISDIR(mode) else "it is not a file")
-        with Image.open(path, formats=_FORMATS) as file:
+        with Image.open(path, formats=FORMATS) as file:
             yield file, _header(file)
     except Exception as error:  # Pillow raises almost anything for a damaged file
         raise ValueError(f"{spelled(path)} cannot be read as an image: {_why(error)}") from error

@@ -10,6 +10,7 @@ import numpy as np
 
 from cdis.errors import UserError, near_miss
 from cdis.ops import actions
+from cdis.ops.adjacency import reachable
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,7 @@ class Info:
       description: a sentence or two.
       count: number of images; None if each combination of the factors' values occurs exactly once.
       graph: the true causal graph of the factors if known, else None: graph[i][j] = 1 if factor j
-        is a parent of factor i. Factors are in topological order, so it is strictly lower
-        triangular.
+        is a parent of factor i. It has no cycles; effects may be listed before their causes.
       value_mean, value_std: mean and standard deviation of each factor's physical value over the
         whole data set, for standardising; None if factors are used as indices.
       repeats: whether several images may have the same factors, as photographs do; transitions
@@ -83,8 +83,8 @@ class Info:
             raise ValueError(f"{self.name}: value_names must name all values of a factor, or none.")
         if self.graph is not None:
             graph = np.array(self.graph)
-            if graph.shape != (self.num_factors,) * 2 or np.triu(graph).any():
-                raise ValueError(f"{self.name}: graph must be [F, F], strictly lower triangular.")
+            if graph.shape != (self.num_factors,) * 2 or reachable(graph).diagonal().any():
+                raise ValueError(f"{self.name}: graph must be [F, F], without cycles.")
 
     def to_json(self) -> str:
         """All attributes as indented JSON, to be read by `from_json`."""

@@ -100,8 +100,7 @@ def from_arrays(
     Args:
       images: uint8 ``[n, H, W, C]``, levels from 0 to 255; C is 1 (greyscale) or 3.
       factors: ``[n, F]``, one row of numbers for each image; NaN where a label is missing.
-      names: of the F factors; by default factor_0, factor_1, ... With a graph, factors are sorted:
-        causes come before their effects.
+      names: of the F factors; by default factor_0, factor_1, ...
       split: the split of each image, "train", "validation" or "test".
       group: the group of each image, such as a person; a group is in one split.
       name: of the data set.
@@ -498,7 +497,7 @@ def _check_images(images: np.ndarray, count: int, resize: _Size | None) -> None:
 
 
 def _factor_names(table: Table, about: About) -> tuple[str, ...]:
-    """The columns that are factors, causes before effects. Checks all fields that name factors."""
+    """The columns that are factors. Checks all fields that name factors."""
     columns = [name for name in table.columns if name != about.image]
     others = {about.split, about.group}
     names = [name for name in columns if name not in others]
@@ -517,10 +516,7 @@ def _factor_names(table: Table, about: About) -> tuple[str, ...]:
     ):
         for name in named:
             known(name, names, field)
-    ordered = own_schema.sorted_by_graph(names, about.graph or ())
-    if about.factors is None:
-        return ordered
-    own_schema.check_order(names, about.graph or ())
+    own_schema.check_graph(names, about.graph or ())
     return tuple(names)
 
 

@@ -130,11 +130,8 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:30]) + (", ..." if len(names) > 30 else "")
 
 
-def sorted_by_graph(names: Sequence[str], graph: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """`names` with causes before effects, else in their present order.
-
-    Raises `UserError` for an edge of unknown or equal names, a repeated edge, or a cycle.
-    """
+def check_graph(names: Sequence[str], graph: Sequence[tuple[str, str]]) -> None:
+    """Raises `UserError` for an edge of unknown or equal names, a repeated edge, or a cycle."""
     sorter = graphlib.TopologicalSorter({name: () for name in names})
     for cause, effect in graph:
         for name in (cause, effect):
@@ -151,26 +148,6 @@ def sorted_by_graph(names: Sequence[str], graph: Sequence[tuple[str, str]]) -> t
         raise UserError(
             f"'graph' has a cycle: {_edge(error.args[1])}. Remove one of its edges."
         ) from error
-    place = {name: i for i, name in enumerate(names)}
-    ready: set[str] = set()
-    ordered: list[str] = []
-    while sorter.is_active():
-        ready.update(sorter.get_ready())
-        first = min(ready, key=place.__getitem__)
-        ready.remove(first)
-        sorter.done(first)
-        ordered.append(first)
-    return tuple(ordered)
-
-
-def check_order(names: Sequence[str], graph: Sequence[tuple[str, str]]) -> None:
-    """Raises `UserError` if an effect comes before its cause in `names`, as the user wrote them."""
-    for cause, effect in graph:
-        if names.index(effect) < names.index(cause):
-            raise UserError(
-                f"'factors' lists the effect {effect!r} before its cause {cause!r}. List causes "
-                "first, or turn the edge in 'graph' round."
-            )
 
 
 def adjacency(

@@ -34,6 +34,7 @@ from cdis.data.summary import (
 )
 from cdis.errors import UserError
 from cdis.files import write_bytes
+from cdis.ops.adjacency import topological_order
 
 _CELLS = 20  # images side by side
 _SAMPLE_ROWS = 5
@@ -444,8 +445,8 @@ def _layers(info: Info) -> list[list[int]]:
     """
     graph = np.array(info.graph, bool)
     depth = np.zeros(len(graph), int)
-    for factor, causes in enumerate(graph):  # causes come before effects
-        depth[factor] = depth[causes].max(initial=-1) + 1
+    for factor in topological_order(graph):
+        depth[factor] = depth[graph[factor]].max(initial=-1) + 1
     layers = [np.flatnonzero(depth == level) for level in range(depth.max() + 1)]
     cut = [np.array_split(layer, -(-len(layer) // _MOST_NODES)) for layer in layers]
     return [part.tolist() for parts in cut for part in parts]

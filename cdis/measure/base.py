@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from cdis.chunks import in_chunks
 from cdis.data import Mechanism
@@ -103,7 +103,13 @@ class Subject:
     def encode(self, index: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
         """Representations of images, given by index; few images are in memory at a time."""
         images = self.dataset.images
-        return in_chunks(lambda rows: self.trained.encode(images[rows]), index, size=BATCH)
+        return in_chunks(
+            lambda rows: self.trained.encode(images[rows], self.given(rows)), index, size=BATCH
+        )
+
+    def given(self, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n f"] | None:
+        """The labels of images as the method is given them; None: it has images alone."""
+        return self.dataset.values[index] if self.method.labels_at_evaluation else None
 
 
 class Measured(NamedTuple):

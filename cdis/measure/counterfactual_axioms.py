@@ -50,6 +50,12 @@ def _measure(subject: Subject) -> Measured:
 
     The intervention that changes nothing sets a factor to the value that the encoder sees.
     """
+    if subject.method.labels_at_evaluation:
+        reason = (
+            "The method is given the labels of images, and counterfactual images, on which the "
+            "axioms intervene again, have none."
+        )
+        return Measured({"axioms": {"reason": reason}})
     index = sample(subject.test, MAX_INTERVENED)
     images = subject.dataset.images[index]
     first = to_uint8(reconstruct(subject, index))
@@ -113,7 +119,7 @@ def _of_factor(
     """The axioms for one factor; it is set to the own values of other images, and back."""
 
     def do(images: np.ndarray, value: np.ndarray) -> np.ndarray:
-        return to_uint8(subject.trained.do(images, factor, value))
+        return to_uint8(subject.trained.do(images, {factor: value}))
 
     same = once = do(images, own)
     for _ in range(_REPEATS - 1):

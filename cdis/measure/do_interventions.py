@@ -200,8 +200,13 @@ def _do(
 ) -> Float[np.ndarray, "n h w c"]:
     """Images with a factor set to values."""
     images = subject.dataset.images
+
+    def do(rows: np.ndarray) -> np.ndarray:
+        chosen = index[rows]
+        return subject.trained.do(images[chosen], {factor: values[rows]}, subject.given(chosen))
+
     return in_chunks(
-        lambda rows: subject.trained.do(images[index[rows]], factor, values[rows]),
+        do,
         len(index),
         size=BATCH,
     )

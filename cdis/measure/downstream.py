@@ -88,7 +88,7 @@ def _encode_tinted(
     def encode(rows: np.ndarray) -> np.ndarray:
         images = jnp.asarray(subject.dataset.images[rows])
         images = np.asarray(tinted(images, jnp.asarray(tint[rows], bool)))
-        return subject.trained.encode(images)["vectors"]
+        return subject.trained.encode(images, subject.given(rows))["vectors"]
 
     return in_chunks(encode, index, size=BATCH)
 

@@ -55,8 +55,8 @@ def evaluate(
       progress: receives lines of text.
 
     Returns:
-      The content of metrics.json: "step", "data", "method", a section for each measurement and
-      "timing".
+      The content of metrics.json: "step", "data", "method", "labels_at_evaluation" (was the
+      method given the labels of test images?), a section for each measurement and "timing".
 
     Raises:
       UserError: no usable checkpoint (see `cdis.training.checkpoint.restore`), or data that cannot
@@ -75,9 +75,16 @@ def evaluate(
         find_predictor=lambda: _predictor(dataset, data_dir, predictor_steps, progress),
         progress=progress,
     )
+    if subject.method.labels_at_evaluation:
+        progress("The method is given the labels of the test images, as its config says.")
     scores, arrays = measure(subject, measurements)
     timing = {"train_seconds": restored.train_seconds} | scores.pop("timing", {})
-    metrics = {"step": restored.step, "data": dataset.info.name, "method": config.method}
+    metrics = {
+        "step": restored.step,
+        "data": dataset.info.name,
+        "method": config.method,
+        "labels_at_evaluation": subject.method.labels_at_evaluation,
+    }
     metrics |= scores | {"timing": timing}
     of_data = "" if _same_facts(info, facts) else f".{_as_file_name(dataset.info.name)}"
     for_arrays, for_metrics = (

@@ -43,7 +43,11 @@ def can_reconstruct(subject: Subject) -> bool:
 def reconstruct(subject: Subject, index: np.ndarray) -> Float[np.ndarray, "n h w c"]:
     """Reconstructions of images, given by index."""
     images = subject.dataset.images
-    return in_chunks(lambda rows: subject.trained.reconstruct(images[rows]), index, size=BATCH)
+    return in_chunks(
+        lambda rows: subject.trained.reconstruct(images[rows], subject.given(rows)),
+        index,
+        size=BATCH,
+    )
 
 
 def squared_error(

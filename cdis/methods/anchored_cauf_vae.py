@@ -44,7 +44,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 from cdis.config import common, stage
@@ -196,7 +196,10 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         decode=partial(decode, model) if decodes else None,
         elbo=partial(elbo, model) if decodes else None,
         factors=Factors(
-            info.num_factors, partial(do, model) if decodes else None, partial(structure, model)
+            info.num_factors,
+            partial(do, model) if decodes else None,
+            partial(structure, model),
+            partial(sample, model) if decodes else None,
         ),
         check=partial(
             labels.check,
@@ -324,7 +327,11 @@ def elbo_terms(
     mean, std, zbar = posterior(model, variables, images)
     eps = gaussian.reparameterise(sample_key, mean, std)
     z, log_det = causal_flow.forward(
-        mechanisms(model, variables), edges(model, variables), eps[:, :d], transform=model.transform
+        mechanisms(model, variables),
+        edges(model, variables),
+        eps[:, :d],
+        order=model.order,
+        transform=model.transform,
     )
     prior = causal_latents.prior(model, variables, given.u)
     given_labels = vae.flow_divergence(log_det, std[:, :d], z, *prior)
@@ -552,15 +559,32 @@ def do(
     model: Model,
     variables: Variables,
     images: UInt8[Array, "b h w c"],
-    factor: Int[Array, ""],
-    value: Float[Array, " b"],
+    fixed: Bool[Array, " f"],
+    values: Float[Array, "b f"],
+    own_values: Float[Array, "b f"] | None = None,
 ) -> Float[Array, "b h w c"]:
-    """Counterfactual images under do(factor = value), `value` in physical units."""
+    """Counterfactual images under `do` of the `fixed` factors; `values` in physical units.
+
+    `own_values`, the labels of the images, are not used.
+    """
+    del own_values
     d = model.info.num_factors
     vectors = encode(model, variables, images)["vectors"]
     adjacency = edges(model, variables)
-    z = causal_latents.counterfactual(model, variables, adjacency, vectors[:, :d], factor, value)
+    z = causal_latents.counterfactual(model, variables, adjacency, vectors[:, :d], fixed, values)
     return decode(model, variables, {"vectors": jnp.concatenate([z, vectors[:, d:]], axis=-1)})
+
+
+def sample(
+    model: Model,
+    variables: Variables,
+    key: PRNGKeyArray,
+    fixed: Bool[Array, " f"],
+    values: Float[Array, "b f"],
+) -> Representation:
+    """New latents, with the `fixed` factors set; see `cdis.methods.causal_latents.sample`."""
+    adjacency, extra = edges(model, variables), model.config.extra
+    return causal_latents.sample(model, variables, adjacency, key, fixed, values, extra=extra)
 
 
 def structure(model: Model, variables: Variables, values: Float[Array, "b f"]) -> FactorGraph:

@@ -10,7 +10,7 @@ Images are uint8 ``[B, H, W, C]`` as inputs and float32 in [-1, 1] as outputs.
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 from cdis.data.examples import Rows
@@ -155,10 +155,10 @@ class Retrieve(Protocol):
 
 
 class Intervene(Protocol):
-    """Images after an action."""
+    """Images after an action on each, or after k actions on each, one after another."""
 
     def __call__(
-        self, variables: Variables, images: UInt8[Array, "b h w c"], action: Int[Array, " b"], /
+        self, variables: Variables, images: UInt8[Array, "b h w c"], action: Int[Array, "b *k"], /
     ) -> Float[Array, "b h w c"]: ...
 
 
@@ -179,16 +179,34 @@ class Describe(Protocol):
 
 
 class Do(Protocol):
-    """Counterfactual images: a factor is set to a value (physical), and its effects follow."""
+    """Counterfactual images: the `fixed` factors are set, and the others follow their causes.
+
+    `values` are physical, and count only where a factor is fixed. `labels` are those of the images
+    before that (physical), for an encoder that needs them.
+    """
 
     def __call__(
         self,
         variables: Variables,
         images: UInt8[Array, "b h w c"],
-        factor: Int[Array, ""],
-        value: Float[Array, " b"],
+        fixed: Bool[Array, " f"],
+        values: Float[Array, "b f"],
+        labels: Float[Array, "b f"] | None = None,
         /,
     ) -> Float[Array, "b h w c"]: ...
+
+
+class Sample(Protocol):
+    """Representations of b new images: new noise, and factors fixed as by `Do`."""
+
+    def __call__(
+        self,
+        variables: Variables,
+        key: PRNGKeyArray,
+        fixed: Bool[Array, " f"],
+        values: Float[Array, "b f"],
+        /,
+    ) -> Representation: ...
 
 
 class FactorGraph(NamedTuple):
@@ -227,6 +245,7 @@ class Factors(NamedTuple):
     num_labelled: int = 0
     do: Do | None = None
     structure: Structure | None = None
+    sample: Sample | None = None
 
 
 class Method(NamedTuple):
@@ -240,6 +259,8 @@ class Method(NamedTuple):
     codes: Codes | None = None
     actions: Actions = Actions()
     factors: Factors = Factors()
+    #: evaluation gives `encode` and `do` the labels of test images; otherwise images alone
+    labels_at_evaluation: bool = False
     #: raises `UserError` for data that the method cannot train on; returns lines for the log
     check: Callable[[Dataset], tuple[str, ...]] | None = None
     warnings: tuple[str, ...] = ()  #: settings that hardly suit the data, a sentence or two each

@@ -13,28 +13,42 @@ z_i is the latent of factor i. The causal flow is affine, and its edges are thos
 causal graph or, with `flow.order_only`, all that the factors' order allows; the paper has both. An
 intervention sets a latent, and its effects follow (`do`).
 
-Trained like this, the causal flow stays nearly dead, because the encoder's noise can absorb all
-that the mechanisms should express. Every log line therefore shows the strength of each edge.
+Trained like this, the causal flow stays weaker than the mechanisms, because the encoder's noise can
+absorb what they should express. Every log line therefore shows the strength of each edge.
 `cdis.methods.anchored_cauf_vae` has the remedies.
 
-Ours, where the paper does not say: the weights of the loss, the networks, the training, and the
-fixed standard deviation of the decoder. In training, half of the images hide their labels from the
-encoder, so that it can also do without them: reconstruction of unlabelled images, the ELBO and
-interventions never use labels. `labels_into_encoder=False` leaves them out altogether. Labels may
-be missing: encoder and alignment use those that are known, and an image that lacks one has N(0, I)
-as the prior of eps in place of p(z|u).
+There is no public code by the authors, and their protocol is not known in full. What can be read in
+several ways is a field of `config.model`:
+
+    labels_into_encoder   Does the encoder read u? Paper: yes. Ours: yes. u hands the encoder the
+                          answer; False shows what it finds in images alone.
+    labels_hidden         The share of training images whose labels are hidden from the encoder.
+                          Paper: 0, as we read it. Ours: .5, so that the encoder also learns to do
+                          without labels, as it must where there are none.
+    labels_at_evaluation  Does evaluation give the encoder the labels of test images? Paper: True,
+                          as we read it, since q(eps|x, u) needs them. Ours: False, because latents
+                          that agree with labels prove nothing if the encoder was given the labels.
+    prior                 Paper and ours: "labels", p(z|u). "standard" is N(0, I) for eps, so that
+                          the causal flow alone is the prior of z and can learn from it.
+    weights.alignment     Paper: not known. Ours: as in anchored CauF-VAE.
+
+The learning rate, the number of steps and `clip_norm` are in `config.stages.images`. They are ours,
+as are the networks and the fixed standard deviation of the decoder. Labels may be missing: encoder
+and alignment use those that are known, and an image that lacks one has N(0, I) as the prior of eps
+in place of p(z|u).
 """
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 from cdis.config import common, stage
 from cdis.data.examples import IMAGES
 from cdis.data.info import Info
+from cdis.errors import UserError
 from cdis.methods import causal_latents, diagnose, labels
 from cdis.methods.base import (
     Aux,
@@ -44,17 +58,22 @@ from cdis.methods.base import (
     Factors,
     Method,
     Objective,
+    Path,
     Representation,
     Stage,
     Variables,
 )
 from cdis.methods.causal_latents import MakeNetworks, Model, Networks, decode, mechanisms
 from cdis.methods.fitting import fit_patch
+from cdis.methods.switches import check_switches
 from cdis.networks.apply import apply
 from cdis.objectives import vae
 from cdis.objectives.weighting import weighted_sum
 from cdis.ops import causal_flow, gaussian
 from cdis.ops.images import from_uint8
+
+#: Allowed values of switches in `config.model`.
+SWITCHES = {"prior": ("labels", "standard")}
 
 SMOKE = {
     "model.autoencoder.width": 4,
@@ -72,11 +91,14 @@ def defaults() -> ConfigDict:
     config.validate_every = 500
     config.checkpoint_every = 500
     config.stages.images = stage(
-        steps=3000, batch_size=64, learning_rate=1e-3, schedule="cosine", warmup_steps=100
+        steps=5000, batch_size=64, learning_rate=3e-3, schedule="cosine", warmup_steps=100
     )
     config.model = ConfigDict(
         {
             "labels_into_encoder": True,
+            "labels_hidden": 0.5,  # share of training images; at 0 the encoder always reads labels
+            "labels_at_evaluation": False,
+            "prior": "labels",  # | "standard"
             "pixel_std": 0.1,  # of the decoder's Gaussian, for pixels in [0, 1]
             "prior_hidden": 16,
             "autoencoder": {
@@ -91,7 +113,7 @@ def defaults() -> ConfigDict:
                 "hidden": 64,
                 "threshold": 0.2,  # a weaker edge counts as absent
             },
-            "weights": {"reconstruction": 1.0, "kl": 1.0, "alignment": 100.0},
+            "weights": {"reconstruction": 1.0, "kl": 1.0, "alignment": 2000.0},
         }
     )
     return config
@@ -118,10 +140,11 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
             return cauf_vae.networks(config, info)._replace(decoder=MyDecoder(info.image_shape))
         make = partial(cauf_vae.make, networks=networks)
 
-    Raises `UserError` for a data set without labels or graph, and for a graph with a cycle or of
-    the wrong size.
+    Raises `UserError` for a data set without labels or graph, a graph with a cycle or of the wrong
+    size, and switches with unknown values or that do not go together.
     """
     config = fit(config, info)
+    _check(config.model, info)
     model = Model(
         config.model,
         info,
@@ -130,7 +153,7 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         labels.scale(info),
         causal_flow.AFFINE,
     )
-    objective = Objective(partial(images_loss, model))
+    objective = Objective(partial(images_loss, model), partial(_trainable, model))
     return Method(
         init=partial(init, model),
         stages=(
@@ -145,8 +168,15 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         encode=partial(encode, model),
         decode=partial(decode, model),
         elbo=partial(elbo, model),
-        factors=Factors(info.num_factors, partial(do, model), partial(structure, model)),
+        factors=Factors(
+            info.num_factors,
+            partial(do, model),
+            partial(structure, model),
+            partial(sample, model),
+        ),
+        labels_at_evaluation=config.model.labels_at_evaluation,
         check=partial(labels.check, model.scale),
+        warnings=_warnings(config.model),
     )
 
 
@@ -189,10 +219,11 @@ def elbo_terms(
     log_likelihood = vae.image_log_likelihood(
         output, from_uint8(images), std=model.config.pixel_std
     )
-    prior = causal_latents.prior(model, variables, given.u)
-    divergence = vae.flow_divergence(log_det, std, z, *prior)
-    if model.scale.partly_labelled:
-        divergence = jnp.where(given.complete, divergence, gaussian.kl(mean, std).sum(-1))
+    divergence = gaussian.kl(mean, std).sum(-1)
+    if model.config.prior == "labels":
+        prior = causal_latents.prior(model, variables, given.u)
+        of_labels = vae.flow_divergence(log_det, std, z, *prior)
+        divergence = jnp.where(given.complete, of_labels, divergence)
     return {"reconstruction": -log_likelihood, "kl": divergence}, zbar
 
 
@@ -202,7 +233,8 @@ def images_loss(
     """-ELBO + alignment, each term with its weight."""
     images, given = batch["x"]["image"], labels.read(model.scale, batch["x"]["values"])
     sample_key, seen_key = jax.random.split(context.key)
-    seen = _known(given) & jax.random.bernoulli(seen_key, 0.5, (len(images), 1))
+    shown = jax.random.bernoulli(seen_key, 1 - model.config.labels_hidden, (len(images), 1))
+    seen = _known(given) & shown
     terms, zbar = elbo_terms(model, variables, images, given, seen, sample_key)
     terms["alignment"] = labels.alignment(model.scale, zbar, given)
     total, metrics = weighted_sum(terms, model.config.weights)
@@ -237,9 +269,11 @@ def elbo(
 ) -> Float[Array, " b"]:
     """A lower bound on log p(x|u), or on log p(x) of an image that lacks a label.
 
-    The encoder does not read u.
+    With the prior "standard" it is on log p(x). The encoder reads u with `labels_at_evaluation`.
     """
-    given, seen = labels.read(model.scale, values), _no_labels(model, images)[1]
+    given = labels.read(model.scale, values)
+    reads = model.config.labels_at_evaluation
+    seen = _known(given) if reads else _no_labels(model, images)[1]
     terms, _ = elbo_terms(model, variables, images, given, seen, key)
     return -jnp.sum(jnp.stack(list(terms.values())), axis=0)
 
@@ -248,13 +282,28 @@ def do(
     model: Model,
     variables: Variables,
     images: UInt8[Array, "b h w c"],
-    factor: Int[Array, ""],
-    value: Float[Array, " b"],
+    fixed: Bool[Array, " f"],
+    values: Float[Array, "b f"],
+    own_values: Float[Array, "b f"] | None = None,
 ) -> Float[Array, "b h w c"]:
-    """Counterfactual images under do(factor = value), `value` in physical units."""
-    z = encode(model, variables, images)["vectors"]
-    z = causal_latents.counterfactual(model, variables, _graph(model), z, factor, value)
+    """Counterfactual images under `do` of the `fixed` factors; `values` in physical units.
+
+    `own_values` are the labels of the images, for an encoder that reads them.
+    """
+    z = encode(model, variables, images, own_values)["vectors"]
+    z = causal_latents.counterfactual(model, variables, _graph(model), z, fixed, values)
     return decode(model, variables, {"vectors": z})
+
+
+def sample(
+    model: Model,
+    variables: Variables,
+    key: PRNGKeyArray,
+    fixed: Bool[Array, " f"],
+    values: Float[Array, "b f"],
+) -> Representation:
+    """New latents, with the `fixed` factors set; see `cdis.methods.causal_latents.sample`."""
+    return causal_latents.sample(model, variables, _graph(model), key, fixed, values)
 
 
 def structure(model: Model, variables: Variables, values: Float[Array, "b f"]) -> FactorGraph:
@@ -272,7 +321,9 @@ def _flow(
 ) -> tuple[Float[Array, "b f"], Float[Array, " b"]]:
     """z = F(eps) and its log-determinant."""
     of_nodes = mechanisms(model, variables)
-    return causal_flow.forward(of_nodes, _graph(model), eps, transform=model.transform)
+    return causal_flow.forward(
+        of_nodes, _graph(model), eps, order=model.order, transform=model.transform
+    )
 
 
 def _edge_strength(
@@ -296,3 +347,44 @@ def _label_input(
     if not model.config.labels_into_encoder:
         return ()
     return (jnp.concatenate([u * seen, jnp.broadcast_to(seen, u.shape)], axis=-1),)
+
+
+def _trainable(model: Model, path: Path) -> bool:
+    """The prior "standard" has no parameters."""
+    return path[0] != "prior" or model.config.prior == "labels"
+
+
+# Configs that make no sense
+
+
+def _check(model: ConfigDict, info: Info) -> None:
+    check_switches(model, SWITCHES)
+    if not 0 <= model.labels_hidden <= 1:
+        raise UserError(
+            f"config.model.labels_hidden is {model.labels_hidden}, but must be a share of the "
+            "images, from 0 to 1."
+        )
+    reads = model.labels_into_encoder and model.labels_hidden < 1
+    if model.labels_at_evaluation and not reads:
+        raise UserError(
+            "config.model.labels_at_evaluation is set, but the encoder never reads labels in "
+            "training. Set config.model.labels_into_encoder and a share "
+            "config.model.labels_hidden below 1, or set config.model.labels_at_evaluation to False."
+        )
+    if model.prior == "standard" and any(info.binary):
+        binary = [n for n, two in zip(info.factor_names, info.binary, strict=True) if two]
+        raise UserError(
+            f"config.model.prior is 'standard', but {', '.join(binary)} in {info.name} has only "
+            "the values 0 and 1, and an intervention takes the latent of such a value from p(z|u). "
+            "Set config.model.prior to 'labels'."
+        )
+
+
+def _warnings(model: ConfigDict) -> tuple[str, ...]:
+    if not model.labels_into_encoder or model.labels_hidden or model.labels_at_evaluation:
+        return ()
+    return (
+        "The encoder reads labels of all images in training (config.model.labels_hidden is 0) but "
+        "of none in evaluation, for which it is not prepared. Set "
+        "config.model.labels_at_evaluation, or hide the labels of some images.",
+    )

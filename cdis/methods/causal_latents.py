@@ -1,8 +1,8 @@
 """Latents that follow a causal graph: what CauF-VAE as published and anchored CauF-VAE share.
 
 Exogenous noise eps goes through a causal flow to latents z, one for each factor, in the order of
-the factors. Parameters are in four groups, "encoder", "decoder", "conditioner" (the mechanisms of
-the causal flow) and "prior".
+the factors, which may list effects before their causes. Parameters are in four groups, "encoder",
+"decoder", "conditioner" (the mechanisms of the causal flow) and "prior".
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
 from cdis.data.info import Info
@@ -23,7 +23,7 @@ from cdis.networks.apply import apply
 from cdis.networks.autoencoder import patch_networks
 from cdis.networks.conditioner import Conditioner
 from cdis.ops import causal_flow
-from cdis.ops.adjacency import order_only, validate_graph
+from cdis.ops.adjacency import order_only, topological_order, validate_graph
 
 _MIN_PRIOR_STD = 0.01
 #: Levels of noise at which edge strengths are measured; for an affine map one level is enough.
@@ -52,6 +52,11 @@ class Model(NamedTuple):
     graph: Float[np.ndarray, "f f"]  #: [i, j]: may factor j be a parent of factor i?
     scale: labels.Scale
     transform: causal_flow.Transform
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The factors, causes before effects: the order in which the causal flow visits them."""
+        return topological_order(self.graph)
 
 
 def make_networks(
@@ -119,17 +124,57 @@ def counterfactual(
     variables: Variables,
     adjacency: Float[Array, "f f"],
     z: Float[Array, "b f"],
-    factor: Int[Array, ""],
-    value: Float[Array, " b"],
+    fixed: Bool[Array, " f"],
+    values: Float[Array, "b f"],
 ) -> Float[Array, "b f"]:
-    """What z would have been under do(factor = value), `value` in physical units."""
-    u = (value[:, None] - model.scale.mean) / model.scale.std
-    # The latent of a binary factor is a logit; the prior maps its label to one.
-    target = jnp.where(model.scale.binary, prior(model, variables, u)[0], u)
-    fixed = jnp.broadcast_to(jnp.arange(z.shape[-1]) == factor, z.shape)
+    """What z would have been under `do` of the `fixed` factors; `values` in physical units."""
     return causal_flow.counterfactual(
-        mechanisms(model, variables), adjacency, z, fixed, target, transform=model.transform
+        mechanisms(model, variables),
+        adjacency,
+        z,
+        jnp.broadcast_to(fixed, z.shape),
+        _latents_of(model, variables, values),
+        order=model.order,
+        transform=model.transform,
     )
+
+
+def sample(
+    model: Model,
+    variables: Variables,
+    adjacency: Float[Array, "f f"],
+    key: PRNGKeyArray,
+    fixed: Bool[Array, " f"],
+    values: Float[Array, "b f"],
+    *,
+    extra: int = 0,
+) -> Representation:
+    """Latents of new images: new noise through the causal flow, with the `fixed` factors set.
+
+    `values` are in physical units. The last `extra` latents have no labels and are the noise
+    itself, whose prior is N(0, I).
+    """
+    b, d = values.shape
+    eps = jax.random.normal(key, (b, d + extra))
+    z = causal_flow.intervene(
+        mechanisms(model, variables),
+        adjacency,
+        eps[:, :d],
+        jnp.broadcast_to(fixed, (b, d)),
+        _latents_of(model, variables, values),
+        order=model.order,
+        transform=model.transform,
+    )
+    return {"vectors": jnp.concatenate([z, eps[:, d:]], axis=-1)}
+
+
+def _latents_of(
+    model: Model, variables: Variables, values: Float[Array, "b f"]
+) -> Float[Array, "b f"]:
+    """The latents that stand for physical values."""
+    u = (values - model.scale.mean) / model.scale.std
+    # The latent of a binary factor is a logit; the prior maps its label to one.
+    return jnp.where(model.scale.binary, prior(model, variables, u)[0], u)
 
 
 def edge_strength(

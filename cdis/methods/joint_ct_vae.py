@@ -612,13 +612,14 @@ def intervene(
     model: Model,
     variables: Variables,
     images: UInt8[Array, "b h w c"],
-    action: Int[Array, " b"],
+    action: Int[Array, "b *k"],
 ) -> Float[Array, "b h w c"]:
-    """Images after an action on each: the most likely codes, decoded."""
+    """Images after the actions on each, decoded: each action leads to its most likely codes."""
     one_hot = one_hot_codes(model, variables, images)
-    after = predict(model, variables, one_hot, action, model.gate_key).logits[:, 0]
-    chosen = jax.nn.one_hot(jnp.argmax(after, axis=-1), model.config.codes.num_codes)
-    vectors = quantize.lookup_one_hot(chosen, codebooks(variables))
+    for of_each in action.reshape(len(images), -1).T:
+        after = predict(model, variables, one_hot, of_each, model.gate_key).logits[:, 0]
+        one_hot = jax.nn.one_hot(jnp.argmax(after, axis=-1), model.config.codes.num_codes)
+    vectors = quantize.lookup_one_hot(one_hot, codebooks(variables))
     return decode(model, variables, {"vectors": vectors.reshape(len(images), -1)})
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 
 from cdis.metrics.arrays import need_rows, quiet_convergence
 from cdis.metrics.causal_interventions import descendants, r_squared
+from cdis.ops.adjacency import topological_order
 
 #: Rows to fit an effect to, sampled if there are more; kernels take time cubic in them.
 MAX_ROWS = 2000
@@ -63,7 +64,7 @@ def fit(
     Args:
       values: ``[n, F]``, physical; NaN where unknown. An effect is fitted to the rows in which it
         and all its parents are known.
-      graph: ``[F, F]``, ``graph[i][j] = 1`` if j is a parent of i; strictly lower triangular.
+      graph: ``[F, F]``, ``graph[i][j] = 1`` if j is a parent of i; without cycles.
       categorical: whether the values of each factor are mere names.
       seed: of samples and folds.
 
@@ -71,6 +72,7 @@ def fit(
       UnsuitableData: an effect has fewer than 20 rows to be fitted to.
     """
     adjacency = np.asarray(graph)
+    order = topological_order(adjacency)
     kinds = np.asarray(categorical, bool)
     effects: dict[int, _Effect] = {}
     for effect in np.flatnonzero(adjacency.any(1)).tolist():
@@ -85,7 +87,7 @@ def fit(
         before = np.asarray(values, np.float64)
         after = before.copy()
         after[:, factor] = value
-        for effect in descendants(adjacency, factor):
+        for effect in sorted(descendants(adjacency, factor), key=order.index):
             after[:, effect] = effects[effect].counterfactual(before, after)
         return after
 

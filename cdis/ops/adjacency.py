@@ -13,6 +13,23 @@ def order_only(d: int) -> Float[np.ndarray, "d d"]:
     return np.tril(np.ones((d, d), np.float32), -1)
 
 
+def topological_order(adjacency: np.ndarray) -> tuple[int, ...]:
+    """The nodes, causes before effects: 0, 1, 2, ... if they are listed so already.
+
+    Of several nodes that may come next, the first listed does. Raises ValueError for a graph with
+    a cycle.
+    """
+    edges = np.asarray(adjacency) != 0
+    left, order = list(range(len(edges))), []
+    while left:
+        following = next((i for i in left if not edges[i, left].any()), None)
+        if following is None:
+            raise ValueError(f"the graph has a cycle through some of the nodes {left}")
+        left.remove(following)
+        order.append(following)
+    return tuple(order)
+
+
 def reachable(adjacency: np.ndarray) -> Bool[np.ndarray, "n n"]:
     """[i, j]: does a directed path of one edge or more lead into i from j?
 
@@ -30,8 +47,8 @@ def validate_graph(
     """`graph[i][j]` (is factor j a parent of factor i?) as an adjacency matrix of ones and zeros.
 
     Raises:
-      UserError: the graph is not of the factors called `names`, holds anything but 0 and 1, has a
-        cycle, or an edge from a later factor into an earlier one.
+      UserError: the graph is not of the factors called `names`, holds anything but 0 and 1, or has
+        a cycle.
     """
     rows, d = [list(row) for row in graph], len(names)
     if len(rows) != d or any(len(row) != d for row in rows):
@@ -53,11 +70,5 @@ def validate_graph(
         raise UserError(
             f"The graph has a cycle: {stuck} cause one another, or themselves. A causal flow needs "
             "a graph without cycles; remove an edge."
-        )
-    if np.triu(adjacency).any():
-        child, parent = np.argwhere(np.triu(adjacency))[0]
-        raise UserError(
-            f"The graph has an edge from {names[parent]} into {names[child]}, which comes before "
-            "it. List causes before their effects."
         )
     return adjacency

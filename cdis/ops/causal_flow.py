@@ -1,17 +1,19 @@
 """Causal flows: exogenous noise eps to endogenous factors z along a causal graph.
 
 `z_i = T(eps_i; theta_i(pa_i))`, with parents `pa_i = {z_j : adjacency[i, j] = 1}` and a map T that
-increases in eps (Fan, Kou and Gao, arXiv 2304.09010, with an affine T). Factors are in topological
-order, so the Jacobian dz / deps is triangular and its log-determinant is the sum of the log slopes.
-`adjacency[i, j]` is the edge into i from j. With an edge from every j < i this is an ordinary
-autoregressive flow, which uses the order alone (`cdis.ops.adjacency.order_only`).
+increases in eps (Fan, Kou and Gao, arXiv 2304.09010, with an affine T). The graph has no cycles:
+sorted so that causes come before effects, the Jacobian dz / deps is triangular, and its
+log-determinant is the sum of the log slopes. `adjacency[i, j]` is the edge into i from j. With an
+edge from every j < i this is an ordinary autoregressive flow, which uses the order alone
+(`cdis.ops.adjacency.order_only`).
 
-Each node has its own small network; `Mechanisms` stacks them. eps -> z goes node by node. z -> eps
-is a single pass, since all parents are known. Both directions return the log-determinant of
-eps -> z.
+Each node has its own small network; `Mechanisms` stacks them. eps -> z goes node by node, in an
+`order` with causes before effects (`cdis.ops.adjacency.topological_order`); nodes may be listed in
+any other. z -> eps is a single pass, since all parents are known. Both directions return the
+log-determinant of eps -> z.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -57,6 +59,7 @@ def forward(
     adjacency: Float[Array, "d d"],
     eps: Float[Array, "b d"],
     *,
+    order: Sequence[int],
     transform: Transform,
 ) -> tuple[Float[Array, "b d"], Float[Array, " b"]]:
     """Noise to factors, node by node, and `log |det dz/deps| = sum_i log dT/deps_i`.
@@ -64,7 +67,7 @@ def forward(
     Standard normal noise gives a sample from the observational distribution.
     """
     nothing = jnp.zeros(eps.shape, bool)
-    return _node_by_node(mechanisms, adjacency, eps, nothing, eps, transform)
+    return _node_by_node(mechanisms, adjacency, eps, nothing, eps, order, transform)
 
 
 def inverse(
@@ -116,6 +119,7 @@ def intervene(
     fixed: Bool[Array, "b d"],
     values: Float[Array, "b d"],
     *,
+    order: Sequence[int],
     transform: Transform,
 ) -> Float[Array, "b d"]:
     """Factors under `do(z_i = values_i)` where `fixed`; every other node follows its parents.
@@ -123,7 +127,7 @@ def intervene(
     Standard normal eps gives a sample from the interventional distribution, abducted eps a
     counterfactual (Pearl, "Causality", 2009, section 7.1).
     """
-    return _node_by_node(mechanisms, adjacency, eps, fixed, values, transform)[0]
+    return _node_by_node(mechanisms, adjacency, eps, fixed, values, order, transform)[0]
 
 
 def counterfactual(
@@ -133,11 +137,12 @@ def counterfactual(
     fixed: Bool[Array, "b d"],
     values: Float[Array, "b d"],
     *,
+    order: Sequence[int],
     transform: Transform,
 ) -> Float[Array, "b d"]:
     """What z would have been under `do`: abduct the noise, set `fixed`, recompute the others."""
     eps, _ = inverse(mechanisms, adjacency, z, transform=transform)
-    return intervene(mechanisms, adjacency, eps, fixed, values, transform=transform)
+    return intervene(mechanisms, adjacency, eps, fixed, values, order=order, transform=transform)
 
 
 def edge_strength(
@@ -189,6 +194,7 @@ def _node_by_node(
     eps: Float[Array, "b d"],
     fixed: Bool[Array, "b d"],
     values: Float[Array, "b d"],
+    order: Sequence[int],
     transform: Transform,
 ) -> tuple[Float[Array, "b d"], Float[Array, " b"]]:
     """z, with `fixed` nodes at their values, and the sum of the other nodes' log slopes.
@@ -197,6 +203,8 @@ def _node_by_node(
     """
     _check(mechanisms, adjacency, eps)
     chex.assert_equal_shape([eps, fixed, values])
+    visited, listed = list(order), list(range(len(adjacency)))
+    chex.assert_equal(sorted(visited), listed)
 
     def node(z: Array, inputs: tuple[Any, ...]) -> tuple[Array, Array]:
         i, mechanism, parents, eps_i, fixed_i, value_i = inputs
@@ -205,6 +213,8 @@ def _node_by_node(
         return z.at[:, i].set(z_i), jnp.where(fixed_i, 0.0, log_slope)
 
     nodes = (jnp.arange(len(adjacency)), mechanisms, adjacency, eps.T, fixed.T, values.T)
+    if visited != listed:  # to gather in vain would change the last bits of compiled programs
+        nodes = jax.tree.map(lambda array: array[np.array(visited)], nodes)
     z, log_slopes = jax.lax.scan(node, jnp.zeros_like(eps), nodes)
     return z, log_slopes.sum(0)
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from cdis.data.advice import warnings_about
+from cdis.data.advice import _explanations, warnings_about
 from cdis.data.info import Dataset, Info
 
 COUNT = 400
@@ -86,6 +86,12 @@ def test_factors_that_are_functions_of_one_another():
     columns["second"] = width - 2 * columns["effect"] + rng.normal(0, 0.5, COUNT)
     causes = {"effect": ("cause",), "second": ("cause", "effect")}
     assert warnings_about(_dataset(columns, causes=causes)) == []
+    # Nor does it matter in which order they are listed.
+    backwards = _dataset(dict(reversed(columns.items())), causes=causes)
+    everything = [0, 1, 2]
+    assert _explanations(backwards, 2, everything) == ([], [])
+    assert _explanations(backwards, 1, everything) == ([2], [2])
+    assert _explanations(backwards, 0, everything) == ([1, 2], [1, 2])
 
 
 def test_factors_that_are_constant_or_nearly_so():

@@ -250,6 +250,8 @@ def test_layers_put_effects_below_their_causes():
     graph = ((0, 0, 0, 0), (0, 0, 0, 0), (1, 0, 0, 0), (0, 1, 1, 0))
     info = dataclasses.replace(_photographs().info, graph=graph)
     assert show._layers(info) == [[0, 1], [2], [3]]
+    backwards = dataclasses.replace(info, graph=tuple(row[::-1] for row in graph[::-1]))
+    assert show._layers(backwards) == [[2, 3], [1], [0]]
     figure = Figure()
     axes = figure.subplots()
     show._graph(axes, info)

@@ -236,10 +236,10 @@ def shade_oracle(follows: bool, sets: bool = True, off_by: float = 0.0) -> Metho
         pixels = representation["vectors"] * std + mean
         return jnp.full((len(pixels), 4, 4, 1), -1.0).at[:, 0, :3, 0].set(pixels / 127.5 - 1)
 
-    def intervene_value(variables, images, factor, value):
+    def intervene_value(variables, images, fixed, values, labels=None):
         pixels = encode(variables, images)["vectors"] * std + mean
-        new = jnp.where((jnp.arange(3) == factor) & sets, value[:, None], pixels)
-        moved = (new - pixels)[:, :2].sum(1) * (factor < 2)
+        new = jnp.where(fixed & sets, values, pixels)
+        moved = (new - pixels)[:, :2].sum(1) * ~fixed[2]
         new = new.at[:, 2].add(moved if follows else 0.0)
         return decode(variables, {"vectors": (new - mean) / std}) + off_by / 127.5
 
@@ -254,6 +254,29 @@ def shade_oracle(follows: bool, sets: bool = True, off_by: float = 0.0) -> Metho
         decode,
         elbo=lambda variables, images, values, key: -values.sum(-1),
         factors=Factors(3, intervene_value, structure),
+    )
+
+
+def needs_labels(labels_at_evaluation: bool) -> Method:
+    """`shade_oracle(follows=True)`, but of an image it sees only the labels that it is given."""
+    oracle = shade_oracle(follows=True)
+    encode, do = oracle.encode, oracle.factors.do
+    assert encode is not None and do is not None
+
+    def drawn(images, labels):
+        empty = jnp.zeros_like(images)
+        return empty if labels is None else empty.at[:, 0, :3, 0].set(labels.astype(jnp.uint8))
+
+    def encode_labels(variables, images, values=None):
+        return encode(variables, drawn(images, values))
+
+    def do_with_labels(variables, images, fixed, values, labels=None):
+        return do(variables, drawn(images, labels), fixed, values)
+
+    return oracle._replace(
+        encode=encode_labels,
+        factors=oracle.factors._replace(do=do_with_labels),
+        labels_at_evaluation=labels_at_evaluation,
     )
 
 

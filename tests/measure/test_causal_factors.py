@@ -9,6 +9,7 @@ from oracles import (
     SHADE_MECHANISM,
     SHADE_PREDICTOR,
     measured_causes,
+    needs_labels,
     shade_dataset,
     shade_oracle,
 )
@@ -106,3 +107,21 @@ def test_axioms():
     assert brighter["composition_worst"] == pytest.approx(5 / 255)
     thrice = brighter["composition_3"]["sum"]
     assert thrice == pytest.approx((13 * 5 + 2 * 15 + 5) / 16 / 255, rel=1e-3)
+
+
+def test_labels_are_given_to_the_encoder_only_where_the_method_says_so():
+    dataset = shade_dataset()
+    given, _ = measured_causes(needs_labels(True), dataset, SHADE_MECHANISM)
+    assert given["factors"]["r2_worst"] == pytest.approx(1)
+    assert given["reconstruction"]["mse"] == pytest.approx(0, abs=1e-9)
+    for name in ("left", "right"):
+        scores = given["interventions"][f"do_{name}"]
+        assert (scores["hit"], scores["propagation"]) == pytest.approx((1, 1), abs=1e-6)
+        assert scores["drift"] == pytest.approx(0, abs=1e-6)
+    # What do() draws has no labels to intervene on it again.
+    assert "have none" in given["axioms"]["reason"]
+
+    hidden, _ = measured_causes(needs_labels(False), dataset, SHADE_MECHANISM)
+    assert hidden["factors"]["r2_worst"] <= 0 < 1e-3 < hidden["reconstruction"]["mse"]
+    assert hidden["interventions"]["do_left"]["propagation"] < 0.5
+    assert hidden["axioms"]["composition_worst"] == pytest.approx(0, abs=1e-6)

@@ -2,12 +2,17 @@
 
 import json
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
-from oracles import four_shades, measured_causes, sees_the_tint
+from oracles import four_shades, measured_causes, sees_the_tint, silent
 from sklearn.linear_model import LogisticRegression
 
 from cdis.measure import downstream
+from cdis.measure.base import Subject
+from cdis.methods.base import Method
 from cdis.metrics import downstream as tasks_of_metrics
+from cdis.trained import Trained
 
 
 def test_downstream_tasks(monkeypatch):
@@ -45,3 +50,14 @@ def test_downstream_tasks_of_unlabelled_latents(monkeypatch):
     few = four_shades(100)
     metrics, _ = measured_causes(sees_the_tint(False), few)
     assert "100 rows are too few" in metrics["downstream"]["reason"]
+
+
+def test_a_tinted_image_keeps_its_labels():
+    def encode(variables, images, values=None):
+        return {"vectors": jnp.asarray(values)}
+
+    method = Method(lambda key, batch: {}, (), encode=encode, labels_at_evaluation=True)
+    of, index = four_shades(9), np.array([5, 0, 8])
+    subject = Subject(Trained(method, {}, of.info), of, progress=silent)
+    vectors = downstream._encode_tinted(subject, index, np.ones(9, int))
+    np.testing.assert_array_equal(vectors, of.values[index])

@@ -25,6 +25,7 @@ def test_workdir_gets_files_written_atomically(monkeypatch, tmp_path):
     metrics = evaluate(tmp_path, progress=silent)
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
     assert metrics["step"] == 7 and metrics["timing"]["train_seconds"] == 61.5
+    assert metrics["labels_at_evaluation"] is False
     assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "evaluation.npz"}
 
     before = (tmp_path / "metrics.json").read_bytes()
@@ -64,6 +65,14 @@ def test_other_data_in_place_of_those_trained_on(monkeypatch, tmp_path):
         UserError, match=r"differs in factor_names .*'turn'\) there, .*'angle'\) here"
     ):
         evaluate(tmp_path, dataset=other, progress=silent)
+
+
+def test_says_whether_the_method_was_given_labels(monkeypatch, tmp_path):
+    fake_workdir(monkeypatch, oracle()._replace(labels_at_evaluation=True))
+    lines = []
+    metrics = evaluate(tmp_path, measurements=(), progress=lines.append)
+    assert metrics["labels_at_evaluation"] is True
+    assert "is given the labels" in lines[0]
 
 
 def _gone(*_):

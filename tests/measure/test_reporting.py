@@ -161,6 +161,14 @@ def test_columns_of_several_measurements_share_a_table():
     assert "factorone<two>left0.5003right––turn1.000–" in read.text
 
 
+def test_the_page_says_whether_the_method_was_given_labels():
+    for given, words in (
+        (True, "split; the method is given their labels) and"),
+        (False, "split) and"),
+    ):
+        assert words in _page({"step": 1, "labels_at_evaluation": given}).text
+
+
 def _page(metrics, *tables):
     """The page of some tables, as it is read."""
     read = Page()

@@ -132,13 +132,15 @@ def test_interventions_are_counterfactuals_of_the_flow():
         z,
         jnp.asarray(fixed),
         jnp.asarray(values),
+        order=range(3),
         transform=causal_flow.AFFINE,
     )
     np.testing.assert_allclose(expected[:, 1], z[:, 1], atol=1e-5)
     assert np.abs(np.asarray(expected[:, 2]) - z[:, 2]).max() > 1e-3
     whole = {"vectors": jnp.concatenate([expected, extra], -1)}
     decoded = quick_jit(method.decode)(case.variables, whole)
-    found = quick_jit(method.factors.do)(case.variables, images, 0, jnp.full(B, 7.5))
+    given = jnp.full((B, 3), 7.5)  # of which the first counts
+    found = quick_jit(method.factors.do)(case.variables, images, fixed[0], given)
     np.testing.assert_allclose(found, decoded, atol=1e-5)
 
 

@@ -15,14 +15,15 @@ from cdis import data, methods
 from cdis.config import load_config
 from cdis.data import pendulum
 from cdis.errors import UserError
-from cdis.methods import cauf_vae, labels
+from cdis.methods import cauf_vae, causal_latents, labels
+from cdis.methods.base import Context
 from cdis.methods.causal_latents import Model
 from cdis.ops import causal_flow
 from cdis.training.state import State, split
 from cdis.training.update import make_update
 from tests.helpers import quick_jit
 from tests.methods import bars
-from tests.methods.bars import GRAPH, INFO, B, Case
+from tests.methods.bars import BINARY, GRAPH, INFO, B, Case
 
 NAME = "pendulum_literal"
 
@@ -30,6 +31,12 @@ NAME = "pendulum_literal"
 @functools.cache
 def _case() -> Case:
     return bars.case(NAME)
+
+
+def _model(overrides: dict[str, Any] | None = None) -> Model:
+    config, _ = bars.make(NAME, overrides)
+    networks, graph = cauf_vae.networks(config, INFO), np.array(GRAPH, np.float32)
+    return Model(config.model, INFO, networks, graph, labels.scale(INFO), causal_flow.AFFINE)
 
 
 def test_one_stage_trains_everything():
@@ -78,10 +85,7 @@ def test_labels_can_be_kept_out_of_the_encoder():
 
 
 def test_hidden_labels_do_not_reach_the_encoder():
-    case = _case()
-    networks, graph = cauf_vae.networks(case.config, INFO), np.array(GRAPH, np.float32)
-    scale = labels.scale(INFO)
-    model = Model(case.config.model, INFO, networks, graph, scale, causal_flow.AFFINE)
+    case, model = _case(), _model()
     seen = jnp.arange(B)[:, None] < 4
     u = jax.random.normal(jax.random.key(0), (B, 3))
 
@@ -91,6 +95,93 @@ def test_hidden_labels_do_not_reach_the_encoder():
 
     changed = np.abs(np.asarray(zbar(u)) - np.asarray(zbar(u + 1))).max(1)
     assert (changed[:4] > 1e-4).all() and (changed[4:] == 0).all()
+
+
+@pytest.mark.parametrize("hidden", [0.0, 0.25])
+def test_a_share_of_the_images_hides_its_labels_in_training(hidden):
+    case, model, x = _case(), _model({"model.labels_hidden": hidden}), _case().batch["x"]
+    u = (np.asarray(x["values"]) - np.array(INFO.value_mean)) / np.array(INFO.value_std)
+    encode = quick_jit(functools.partial(cauf_vae.encode, model))
+    zbar = encode(case.variables, x["image"], x["values"]), encode(case.variables, x["image"])
+    seen, not_seen = (((np.asarray(z["vectors"]) - u) ** 2).sum(1).mean() for z in zbar)
+    assert abs(seen - not_seen) > 0.02
+
+    def alignment(key):
+        context = Context(key, jnp.int32(0), None)
+        return cauf_vae.images_loss(model, case.variables, case.batch, context)[1].metrics
+
+    keys = jax.random.split(jax.random.key(0), 2000)
+    found = quick_jit(jax.vmap(lambda key: alignment(key)["alignment"]))(keys)
+    expected = (1 - hidden) * seen + hidden * not_seen
+    np.testing.assert_allclose(found.mean(), expected, atol=0.03 * abs(seen - not_seen))
+    assert (found.std() < 1e-5) == (hidden == 0)
+
+
+@pytest.mark.parametrize("prior", ["labels", "standard"])
+def test_the_divergence_is_that_from_the_prior(prior):
+    """Without mechanisms z is eps, and the divergence is that of two Gaussians, here in NumPy."""
+    model, case = _model({"model.prior": prior}), _case()
+    params = case.variables["params"]
+    params = params | {"conditioner": jax.tree.map(jnp.zeros_like, params["conditioner"])}
+    variables, x = {"params": params}, case.batch["x"]
+    given, seen = labels.read(model.scale, x["values"]), jnp.ones((B, 1), bool)
+    posterior = quick_jit(functools.partial(cauf_vae.posterior, model))
+    mean, std, _ = posterior(variables, x["image"], given.u, seen)
+    p_mean, p_std = causal_latents.prior(model, variables, given.u)
+    if prior == "standard":
+        p_mean, p_std = np.zeros_like(p_mean), np.ones_like(p_std)
+    mean, std, p_mean, p_std = map(np.asarray, (mean, std, p_mean, p_std))
+    each = np.log(p_std / std) + (std**2 + (mean - p_mean) ** 2) / (2 * p_std**2) - 0.5
+
+    def divergence(key):
+        terms, _ = cauf_vae.elbo_terms(model, variables, x["image"], given, seen, key)
+        return terms["kl"]
+
+    found = quick_jit(jax.vmap(divergence))(jax.random.split(jax.random.key(1), 4000))
+    np.testing.assert_allclose(found.mean(0), each.sum(1), atol=0.1)
+    # One is exact for each image, the other is estimated from a sample.
+    assert (found.std(0).max() < 1e-5) == (prior == "standard")
+
+
+def test_the_standard_prior_has_nothing_to_train():
+    case = bars.case(NAME, {"model.prior": "standard"})
+    parts = bars.trained_parts(case, case.method.stages[0])
+    assert parts == {"encoder", "decoder", "conditioner"}
+
+
+def test_labels_at_evaluation():
+    # With this prior the bound depends on labels through the encoder alone.
+    overrides = {"model.prior": "standard", "model.labels_at_evaluation": True}
+    model, case, x = _model(overrides), _case(), _case().batch["x"]
+    hides = _model({"model.prior": "standard"})
+
+    @quick_jit
+    def bounds(values):
+        arguments = case.variables, x["image"], values, jax.random.key(0)
+        return cauf_vae.elbo(model, *arguments), cauf_vae.elbo(hides, *arguments)
+
+    (reads, does_not), moved = bounds(x["values"]), bounds(x["values"] + 1)
+    assert (np.abs(reads - moved[0]) > 1e-4).all() and (does_not == moved[1]).all()
+
+    # To set a factor to the value that the encoder sees in image and labels changes nothing.
+    @quick_jit
+    def images(values):
+        z = cauf_vae.encode(model, case.variables, x["image"], values)
+        own = z["vectors"] * model.scale.std + model.scale.mean
+        arguments = case.variables, x["image"], jnp.arange(3) == 1, own
+        given, not_given = cauf_vae.do(model, *arguments, values), cauf_vae.do(model, *arguments)
+        return cauf_vae.decode(model, case.variables, z), given, not_given
+
+    decoded, given, not_given = images(x["values"])
+    np.testing.assert_allclose(given, decoded, atol=1e-4)
+    assert np.abs(not_given - decoded).max() > 1e-4
+
+
+def test_an_encoder_that_always_had_labels_warns_of_evaluation_without():
+    _, method = bars.make(NAME, {"model.labels_hidden": 0.0})
+    assert "not prepared" in method.warnings[0] and not method.labels_at_evaluation
+    _, method = bars.make(f"{NAME}:labels_given")
+    assert method.labels_at_evaluation and not method.warnings
 
 
 class _Flat(nn.Module):
@@ -126,6 +217,14 @@ def test_networks_can_be_replaced():
         ({}, {"graph": None}, "bars has no causal graph"),
         ({}, {"value_mean": None}, "bars has no labels"),
         ({"model.autoencoder.patch": -1}, {}, "patch is -1, but must be positive"),
+        ({"model.prior": "flow"}, {}, "prior is 'flow', but must be one of labels, standard"),
+        ({"model.prior": "standard"}, BINARY, "but right in bars has only the values 0 and 1"),
+        ({"model.labels_hidden": 1.5}, {}, "labels_hidden is 1.5, but must be a share"),
+        (
+            {"model.labels_at_evaluation": True, "model.labels_into_encoder": False},
+            {},
+            "never reads labels",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(overrides, facts, message):
@@ -136,6 +235,10 @@ def test_what_makes_no_sense_is_refused(overrides, facts, message):
 def test_the_experiment():
     bars.check_experiment(NAME)
     bars.check_smoke(NAME)
+    for variant in ("labels_given", "no_labels", "standard_prior"):
+        bars.make(f"{NAME}:{variant}")
+    with pytest.raises(UserError, match="'labels_given', 'no_labels', 'standard_prior' and 'smok"):
+        bars.make(f"{NAME}:labels")
 
 
 @pytest.mark.slow

@@ -112,8 +112,10 @@ def test_representation(name):
 )
 def test_what_a_trained_method_can_do(name):
     case = _case(name)
+    home = case.variables if name == "moving average" else case.variables["params"]
+    books = np.asarray(home["codebook"]["vectors"])
     spots.assert_can_retrieve_and_intervene(
-        case.method, case.variables, case.batch, case.represented, quick_jit
+        case.method, case.variables, case.batch, case.represented, books, ct_vae.predict, quick_jit
     )
 
 

@@ -95,7 +95,10 @@ def test_representation():
 
 def test_what_a_trained_method_can_do():
     _, method, variables, batch, represented = _case()
-    spots.assert_can_retrieve_and_intervene(method, variables, batch, represented, quick_jit)
+    books = np.asarray(variables["params"]["codebook"]["vectors"])
+    spots.assert_can_retrieve_and_intervene(
+        method, variables, batch, represented, books, joint_ct_vae.predict, quick_jit
+    )
 
 
 @pytest.mark.slow

@@ -58,6 +58,17 @@ def test_counterfactuals_of_known_mechanisms(mechanism, simple, error):
     np.testing.assert_allclose(moved[:, 3] - values[:, 3], 100, rtol=0.01)
 
 
+def test_effects_may_be_listed_before_their_causes():
+    values, places = _draw(_linear, 0.1, n=100), [3, 2, 0, 1]
+    graph = np.array(GRAPH)[np.ix_(places, places)]
+    found = graph_regression.fit(values[:, places], graph, NUMBERS)
+    asked = np.random.default_rng(2).uniform(-1, 1, len(values))
+    after = found.counterfactual(values[:, places], places.index(0), asked)
+    expected = graph_regression.fit(values, GRAPH, NUMBERS).counterfactual(values, 0, asked)
+    np.testing.assert_allclose(after, expected[:, places], rtol=1e-6)
+    assert np.abs(after[:, 0] - values[:, 3]).max() > 100
+
+
 def test_what_causes_explain_is_measured_on_other_rows():
     noisy = graph_regression.fit(_draw(_linear, 3.0), GRAPH, NUMBERS)
     held_out = _draw(_linear, 3.0, n=5000, seed=1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cdis.ops import causal_flow
-from cdis.ops.adjacency import order_only
+from cdis.ops.adjacency import order_only, topological_order
 from cdis.ops.causal_flow import AFFINE, SPLINE, Mechanisms, Transform
 from tests.helpers import quick_jit
 
@@ -16,6 +16,7 @@ B, D, H = 6, 4, 5
 TRANSFORMS = pytest.mark.parametrize("transform", [AFFINE, SPLINE], ids=["affine", "spline"])
 #: 0 -> 2, 1 -> 2, 2 -> 3: node 1 is no parent of 3, but leads there.
 GRAPH = jnp.zeros((D, D)).at[jnp.array([2, 2, 3]), jnp.array([0, 1, 2])].set(1)
+ORDER = range(D)
 
 
 def _mechanisms(transform: Transform, d: int = D, seed: int = 0) -> Mechanisms:
@@ -93,7 +94,7 @@ def test_forward_is_the_literal_loop_gradients_included(transform):
         return jax.vmap(lambda row: _literal(transform, m, GRAPH, row))(eps)
 
     def fast(m, eps):
-        return causal_flow.forward(m, GRAPH, eps, transform=transform)[0]
+        return causal_flow.forward(m, GRAPH, eps, order=ORDER, transform=transform)[0]
 
     def with_gradient(f):
         def total(m, eps):
@@ -118,7 +119,7 @@ def test_bijection(transform, d):
     eps = _noise(rows=3, d=d)
 
     def both(eps):
-        z, log_det = causal_flow.forward(m, graph, eps, transform=transform)
+        z, log_det = causal_flow.forward(m, graph, eps, order=range(d), transform=transform)
         back, again = causal_flow.inverse(m, graph, z, transform=transform)
         return z, back, log_det, again
 
@@ -127,7 +128,7 @@ def test_bijection(transform, d):
     np.testing.assert_allclose(again, log_det, rtol=1e-4, atol=1e-4)
 
     def one(row):
-        return causal_flow.forward(m, graph, row[None], transform=transform)[0][0]
+        return causal_flow.forward(m, graph, row[None], order=range(d), transform=transform)[0][0]
 
     jacobians = np.asarray(quick_jit(jax.vmap(jax.jacfwd(one)))(eps), np.float64)
     sign, expected = np.linalg.slogdet(jacobians)
@@ -146,7 +147,10 @@ def test_the_jacobian_is_exactly_zero_where_there_is_no_path(transform, graph):
     def run(f):
         return np.asarray(quick_jit(jax.vmap(jax.jacfwd(lambda row: f(row[None])[0])))(_noise()))
 
-    jacobian = run(lambda eps: causal_flow.forward(m, graph, eps, transform=transform)[0])
+    def forward(eps):
+        return causal_flow.forward(m, graph, eps, order=ORDER, transform=transform)[0]
+
+    jacobian = run(forward)
     assert (jacobian[:, ~path] == 0).all() and (np.abs(jacobian).max(0)[path] > 1e-4).all()
     # Abduction depends on a node and its parents alone.
     near = (np.eye(D) + np.asarray(graph)) > 0
@@ -213,10 +217,42 @@ def test_counterfactuals_of_a_linear_scm():
             expected[b, i] = values[b, i] if fixed[b, i] else follows
     z32, values32 = jnp.asarray(z, jnp.float32), jnp.asarray(values, jnp.float32)
     found = causal_flow.counterfactual(
-        SCM, GRAPH, z32, jnp.asarray(fixed), values32, transform=AFFINE
+        SCM, GRAPH, z32, jnp.asarray(fixed), values32, order=ORDER, transform=AFFINE
     )
     np.testing.assert_allclose(found, expected, atol=2e-4)
     assert (np.asarray(found)[fixed] == np.asarray(values32)[fixed]).all()
+
+
+#: A new place for each node, in which node 3, an effect, comes first.
+PLACES = np.array([3, 1, 0, 2])
+
+
+def _permuted(m: Mechanisms, places: np.ndarray) -> Mechanisms:
+    """The same nodes, node `places[k]` in place k; hidden kernels have an axis of parents too."""
+    moved = jax.tree.map(lambda array: array[places], m)
+    return moved._replace(hidden_kernel=moved.hidden_kernel[:, places])
+
+
+@TRANSFORMS
+def test_nodes_may_be_listed_in_any_order(transform):
+    m, eps, values = _mechanisms(transform), _noise(), _noise(seed=5)
+    fixed = jnp.zeros((B, D), bool).at[:, 1].set(True).at[::2, 2].set(True)
+    z, log_det = causal_flow.forward(m, GRAPH, eps, order=ORDER, transform=transform)
+    then = causal_flow.counterfactual(m, GRAPH, z, fixed, values, order=ORDER, transform=transform)
+    graph = GRAPH[np.ix_(PLACES, PLACES)]
+    order = topological_order(np.asarray(graph))
+    assert np.triu(graph).any() and order != tuple(range(D))
+    moved, options = _permuted(m, PLACES), {"order": order, "transform": transform}
+    found, found_log_det = causal_flow.forward(moved, graph, eps[:, PLACES], **options)
+    np.testing.assert_allclose(found, z[:, PLACES], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found_log_det, log_det, rtol=1e-5, atol=1e-6)
+    found = causal_flow.counterfactual(
+        moved, graph, z[:, PLACES], fixed[:, PLACES], values[:, PLACES], **options
+    )
+    np.testing.assert_allclose(found, then[:, PLACES], rtol=1e-5, atol=1e-5)
+    # In the order of the list, effects would be computed before their causes.
+    listed = causal_flow.forward(moved, graph, eps[:, PLACES], order=ORDER, transform=transform)
+    assert np.abs(listed[0] - z[:, PLACES]).max() > 0.1
 
 
 @TRANSFORMS
@@ -224,7 +260,7 @@ def test_nothing_intervened_is_nothing_changed(transform):
     m, z = _mechanisms(transform), _noise()
     nothing = jnp.zeros(z.shape, bool)
     found = causal_flow.counterfactual(
-        m, GRAPH, z, nothing, jnp.full_like(z, 9), transform=transform
+        m, GRAPH, z, nothing, jnp.full_like(z, 9), order=ORDER, transform=transform
     )
     np.testing.assert_allclose(found, z, rtol=1e-5, atol=1e-5)
 
@@ -239,11 +275,11 @@ def test_samples_have_the_moments_of_a_linear_scm():
 
     n = 20_000
     eps = jax.random.normal(jax.random.key(0), (n, D))
-    samples, _ = causal_flow.forward(SCM, GRAPH, eps, transform=AFFINE)
+    samples, _ = causal_flow.forward(SCM, GRAPH, eps, order=ORDER, transform=AFFINE)
     check(samples, mixing @ OFFSET, mixing @ noise @ mixing.T)
     # do(z_2 = 1.5): its row of equations is replaced.
     fixed, values = jnp.zeros((n, D), bool).at[:, 2].set(True), jnp.full((n, D), 1.5)
-    samples = causal_flow.intervene(SCM, GRAPH, eps, fixed, values, transform=AFFINE)
+    samples = causal_flow.intervene(SCM, GRAPH, eps, fixed, values, order=ORDER, transform=AFFINE)
     edges, offset, noise = EDGES.copy(), OFFSET.copy(), noise.copy()
     edges[2], offset[2], noise[2] = 0, 1.5, 0
     mixing = np.linalg.inv(np.eye(D) - edges)
@@ -286,12 +322,13 @@ def test_edge_strength_against_differences(transform):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda m: causal_flow.forward(m, GRAPH[:3, :3], _noise(), transform=AFFINE),
+        lambda m: causal_flow.forward(m, GRAPH[:3, :3], _noise(), order=ORDER, transform=AFFINE),
         lambda m: causal_flow.inverse(m, GRAPH, _noise(d=3), transform=AFFINE),
-        lambda m: causal_flow.forward(m, GRAPH, _noise()[0], transform=AFFINE),
+        lambda m: causal_flow.forward(m, GRAPH, _noise()[0], order=ORDER, transform=AFFINE),
         lambda m: causal_flow.intervene(
-            m, GRAPH, _noise(), jnp.zeros(D, bool), _noise(), transform=AFFINE
+            m, GRAPH, _noise(), jnp.zeros(D, bool), _noise(), order=ORDER, transform=AFFINE
         ),
+        lambda m: causal_flow.forward(m, GRAPH, _noise(), order=(0, 1, 1, 2), transform=AFFINE),
         lambda m: causal_flow.edge_strength(m, GRAPH, _noise()[0], transform=AFFINE),
     ],
 )

@@ -26,6 +26,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "rooms3d": ("rooms3d",),
     "pendulum": ("pendulum", "pendulum_published", "pendulum_original"),
     "flow": ("flow", "flow_published", "flow_original"),
+    "bars": ("bars",),
     "light_tunnel": ("light_tunnel",),
     "shapes3d": ("shapes3d",),
     "dsprites": ("dsprites",),
@@ -42,8 +43,8 @@ Variant = tuple[type["ImageBuilder"], Any]
 
 
 def names() -> tuple[str, ...]:
-    """The names of all data sets of cdis. Imports all builders."""
-    return tuple(name for family in _MODULES for name in _variants_of(family))
+    """The names of the data sets of cdis that are listed. Imports all builders."""
+    return tuple(name for name, (builder, config) in _all().items() if builder.listed(config))
 
 
 def find(name: str) -> Variant:
@@ -57,7 +58,7 @@ def find(name: str) -> Variant:
     full = name if name in variants else f"{name}/default"
     if full not in variants:
         raise UserError(
-            f"Unknown data set {name!r}{near_miss(name, names())}. Use one of "
+            f"Unknown data set {name!r}{near_miss(name, _all())}. Use one of "
             f"{', '.join(names())}; or {OWN}FOLDER for a folder of your own images; or "
             "MODULE:NAME for a data set that a Python module of your own defines."
         )
@@ -94,6 +95,11 @@ def _find_outside(name: str) -> Variant:
     return variants[full]
 
 
+def _all() -> dict[str, Variant]:
+    """The variants of all data sets of cdis, by name."""
+    return {name: variant for family in _MODULES for name, variant in _variants_of(family).items()}
+
+
 def _variants_of(family: str) -> dict[str, Variant]:
     """The variants of the data sets whose names begin with `family`."""
     modules = (importlib.import_module(f"cdis.data.{m}") for m in _MODULES.get(family, ()))
@@ -105,7 +111,7 @@ def _variants(module: ModuleType) -> dict[str, Variant]:
     from cdis.data.builder import ImageBuilder
 
     return {
-        builder.facts(config).name: (builder, config)
+        builder.name_of(config): (builder, config)
         for builder in vars(module).values()
         if inspect.isclass(builder)
         and issubclass(builder, ImageBuilder)

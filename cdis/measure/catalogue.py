@@ -11,6 +11,7 @@ from cdis.measure import (
     downstream,
     elbo,
     labelled_factors,
+    labels_decoded,
     reconstruction,
     structure,
 )
@@ -25,6 +26,7 @@ MEASUREMENTS = tuple(
         structure,
         elbo,
         reconstruction,
+        labels_decoded,
         do_interventions,
         counterfactual_axioms,
         codes,

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from cdis.chunks import in_chunks
 from cdis.data.info import Info
-from cdis.measure import figures
+from cdis.measure import counterfactual_pixels, figures
 from cdis.measure.base import (
     Arrays,
     Column,
@@ -26,6 +26,7 @@ from cdis.measure.base import (
     Subject,
     Tables,
 )
+from cdis.measure.counterfactual_pixels import Pixels
 from cdis.measure.reading import ReadValues, by_referee, categorical, values_by
 from cdis.measure.sampling import MAX_INTERVENED, SEED, SHOWN_INTERVENTIONS, sample
 from cdis.metrics import graph_regression
@@ -69,7 +70,8 @@ def _measure(subject: Subject) -> Measured:
 
     The values thus have the factor's own distribution. Counterfactuals that leave the frame are not
     scored. "reader" says how well factors are read from real images: by R^2, or the accuracy of
-    categories; "unchanged" is what images score to which nothing was done.
+    categories; "unchanged" is what images score to which nothing was done. "redrawn" is how far
+    real images are from the mechanism's drawings of their labels.
     """
     if reason := subject.too_few_labels:
         return Measured({"interventions": {"reason": reason}})
@@ -84,6 +86,7 @@ def _measure(subject: Subject) -> Measured:
     settings = np.stack([_settings(subject, factor) for factor in range(info.num_factors)])
     before = truth.read(dataset.images[index[::VALUES_EACH]])
     real = factor_scores(before, dataset.values[index[::VALUES_EACH]], truth.categorical.tolist())
+    pixels = Pixels(subject, index)
     scores: dict[str, Any] = {
         "truth": truth.kind,
         "categories": [info.factor_names[f] for f in np.flatnonzero(truth.categorical)],
@@ -92,13 +95,19 @@ def _measure(subject: Subject) -> Measured:
             for name, score in zip(info.factor_names, real, strict=True)
         },
         "explained": truth.explained,
+        "redrawn": pixels.redrawn,
     }
     before = np.repeat(before, VALUES_EACH, axis=0)
     results = []
     for factor, name in enumerate(info.factor_names):
         values = dataset.values[rng.choice(test, len(index)), factor]
-        scores[f"{_SECTION}{name}"] = _scores(subject, truth, factor, index, values, before)
-        subject.progress(f"do({name}): " + _in_words(scores[f"{_SECTION}{name}"]))
+        wanted = truth.counterfactual(dataset.values[index], factor, values)
+        inside = truth.inside(wanted)
+        wanted, done = wanted[inside], _do(subject, factor, index[inside], values[inside])
+        pixels.compare(name, done, wanted, inside)
+        own = _scores(subject, truth, factor, wanted, truth.read(done), before[inside])
+        scores[f"{_SECTION}{name}"] = own
+        subject.progress(f"do({name}): {_in_words(own)}")
         values = np.tile(settings[factor], len(shown)).astype(np.float32)
         results.append(to_uint8(_do(subject, factor, np.repeat(shown, _SHOWN_VALUES), values)))
     grid = (info.num_factors, len(shown), _SHOWN_VALUES)
@@ -107,7 +116,8 @@ def _measure(subject: Subject) -> Measured:
         "do_results": np.stack(results).reshape(*grid, *info.image_shape),
         "do_values": settings,
     }
-    return Measured({"interventions": scores}, arrays)
+    sections = {"interventions": scores, counterfactual_pixels.SECTION: pixels.section()}
+    return Measured(sections, arrays)
 
 
 def _truth(subject: Subject) -> _Truth:
@@ -158,28 +168,25 @@ def _scores(
     subject: Subject,
     truth: _Truth,
     factor: int,
-    index: Int[np.ndarray, " n"],
-    values: Float[np.ndarray, " n"],
+    wanted: Float[np.ndarray, "n f"],
+    read: Float[np.ndarray, "n f"],
     before: Float[np.ndarray, "n f"],
 ) -> dict[str, Any]:
-    """Scores of setting one factor of each image to a value; `before` is read from the images."""
+    """Scores of what was read from images under do(factor), and from the same images `before`."""
     dataset, info = subject.dataset, subject.info
-    wanted = truth.counterfactual(dataset.values[index], factor, values)
-    inside = truth.inside(wanted)
     std = np.nanstd(dataset.values, 0) if info.value_std is None else np.array(info.value_std)
 
-    def compare(read: np.ndarray) -> dict[str, Any]:
+    def compare(values: np.ndarray) -> dict[str, Any]:
         return intervention_scores(
-            read,
-            wanted[inside],
+            values,
+            wanted,
             factor,
             np.array(info.graph),
             np.where(truth.categorical | (std == 0), 1, std),
             truth.categorical.tolist(),
         )
 
-    scores = compare(truth.read(_do(subject, factor, index[inside], values[inside])))
-    unchanged = compare(before[inside])
+    scores, unchanged = compare(read), compare(before)
     for kind in ("propagation_per_factor", "drift_per_factor"):
         by_factor = zip(info.factor_names, scores[kind], strict=True)
         scores[kind] = {name: value for name, value in by_factor if value is not None}
@@ -191,6 +198,7 @@ def _scores(
 def _do(
     subject: Subject, factor: int, index: Int[np.ndarray, " n"], values: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n h w c"]:
+    """Images with a factor set to values."""
     images = subject.dataset.images
     return in_chunks(
         lambda rows: subject.trained.do(images[index[rows]], {factor: values[rows]}),
@@ -230,7 +238,7 @@ def _headlines(metrics: Metrics) -> list[Headline]:
                 notes[0] += " (estimated by regression along the graph)"
             label = f"do({factor}): {score} of {factor}"
             lines.append(Headline(label, _number(scores["hit"]), ", ".join(notes)))
-    return lines
+    return lines + counterfactual_pixels.headlines(metrics)
 
 
 def _figures(info: Info, metrics: Metrics, arrays: Arrays) -> list[Picture]:
@@ -264,7 +272,7 @@ def _tables(info: Info, metrics: Metrics) -> Tables:
                 Column(f"{score} under do({cause})", changed),
                 Column(f"drift under do({cause})", scores["drift_per_factor"]),
             ]
-    return Tables(by_factor=tuple(columns))
+    return Tables(by_factor=tuple(columns), whole=counterfactual_pixels.tables(info, metrics))
 
 
 def _plot(name: str, factor: int, arrays: Arrays) -> Figure:
@@ -293,4 +301,5 @@ MEASUREMENT = Measurement(
     headlines=_headlines,
     figures=_figures,
     tables=_tables,
+    scores=counterfactual_pixels.SCORES,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,20 @@ def image_grid(rows: int, columns: int, image_shape: tuple[int, ...]) -> Figure:
     height, width, _ = image_shape
     figure = fixed_figure(1.15 * columns, 1.15 * rows * height / width)
     figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.08, hspace=0.08)
+    return figure
+
+
+def image_rows(rows: Mapping[str, UInt8[np.ndarray, "n h w c"]]) -> Figure:
+    """Rows of equally many images, each with its name beside it."""
+    first = next(iter(rows.values()))
+    count = len(first)
+    figure = image_grid(len(rows), count, first.shape[1:])
+    for row, (name, images) in enumerate(rows.items()):
+        for column, image in enumerate(images):
+            axes = figure.add_subplot(len(rows), count, row * count + column + 1)
+            show(axes, image)
+            if column == 0:
+                axes.set_ylabel(name, fontsize=11)
     return figure
 
 

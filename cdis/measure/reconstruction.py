@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -26,9 +26,6 @@ from cdis.measure.sampling import MAX_IMAGES, SEED, sample
 from cdis.metrics.factor_predictor import FactorPredictor, factor_scores
 from cdis.ops.images import to_uint8
 from cdis.trained import BATCH
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _SHOWN = 12
 #: Of discrete and of continuous factors.
@@ -129,7 +126,9 @@ def _headlines(metrics: Metrics) -> list[Headline]:
 
 def _figures(info: Info, metrics: Metrics, arrays: Arrays) -> list[Picture]:
     caption = "Held-out images and their reconstructions."
-    figure = _plot(arrays["reconstruction_images"], arrays["reconstruction_decoded"])
+    figure = figures.image_rows(
+        {"image": arrays["reconstruction_images"], "decoded": arrays["reconstruction_decoded"]}
+    )
     return [Picture("reconstructions", "Reconstructions", caption, figure)]
 
 
@@ -143,19 +142,6 @@ def _tables(info: Info, metrics: Metrics) -> Tables:
             for images, kind in (("real images", "_real_images"), ("reconstructions", ""))
         )
     )
-
-
-def _plot(images: np.ndarray, decoded: np.ndarray) -> Figure:
-    """Images in one row, reconstructions in the other."""
-    count = len(images)
-    figure = figures.image_grid(2, count, images.shape[1:])
-    for row, (name, shown) in enumerate((("image", images), ("decoded", decoded))):
-        for column, image in enumerate(shown):
-            axes = figure.add_subplot(2, count, row * count + column + 1)
-            figures.show(axes, image)
-            if column == 0:
-                axes.set_ylabel(name, fontsize=11)
-    return figure
 
 
 MEASUREMENT = Measurement(

@@ -48,8 +48,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 from cdis.config import common, stage
-from cdis.data.examples import IMAGES
-from cdis.data.info import Info
+from cdis.data.examples import IMAGES, Examples, Rows, of_images
+from cdis.data.info import Dataset, Info
 from cdis.errors import UserError
 from cdis.methods import causal_latents, labels
 from cdis.methods.base import (
@@ -69,12 +69,17 @@ from cdis.methods.causal_latents import MakeNetworks, Model, Networks, decode, m
 from cdis.methods.fitting import fit_patch
 from cdis.networks.apply import apply
 from cdis.objectives import sparsity, vae
+from cdis.objectives.independence import distance_correlation
 from cdis.objectives.weighting import weighted_sum
 from cdis.ops import causal_flow, gaussian
 from cdis.ops.images import from_uint8, tinted
 
 #: Allowed values of switches in `config.model`.
-SWITCHES = {"flow.transform": ("affine", "spline"), "flow.fit_to": ("labels", "images")}
+SWITCHES = {
+    "flow.transform": ("affine", "spline"),
+    "flow.fit_to": ("labels", "images"),
+    "decoder.learns_from": ("labels", "latents"),
+}
 _TRANSFORMS = {"affine": causal_flow.AFFINE, "spline": causal_flow.SPLINE}
 _STRENGTH_DECAY = 0.99
 _ModelLoss = Callable[[Model, Variables, Batch, Context], tuple[Float[Array, ""], Aux]]
@@ -113,6 +118,10 @@ def defaults() -> ConfigDict:
             "posterior_floor": 0.03,  # of the standard deviation of eps
             "pixel_std": 0.1,  # of the decoder's Gaussian, for pixels in [0, 1]
             "prior_hidden": 16,
+            "decoder": {
+                "learns_from": "labels",  # where they are known | "latents"
+                "noise": 0.02,  # on the factors that it learns from
+            },
             "autoencoder": {
                 "patch": 0,  # pixels; 0: to fit the images
                 "width": 32,
@@ -123,7 +132,7 @@ def defaults() -> ConfigDict:
                 "graph": (),  # rows of 0 and 1, row i marking the parents of i; (): the data set's
                 "order_only": False,  # every earlier factor is a parent
                 "transform": "affine",  # | "spline"
-                "hidden": 64,
+                "hidden": 32,
                 "fit_to": "labels",  # | "images"
                 "blur": 0.05,  # noise on standardised labels while the causal flow is fitted
                 "frozen": True,  # in the stage "images"
@@ -131,6 +140,8 @@ def defaults() -> ConfigDict:
             },
             "weights": {
                 "reconstruction": 1.0,
+                "drawing": 1.0,
+                "dependence": 1000.0,
                 "kl": 1.0,
                 "extra": 1.0,
                 "alignment": 2000.0,
@@ -202,18 +213,45 @@ def _stages(model: Model, names: Collection[str]) -> tuple[Stage, ...]:
         return (Objective(partial(loss, model), partial(_within, parts)),)
 
     of_images = ("image", "values")
-    density, make_latents = ("values",), None
+    labelled, both = _labelled_rows(model), _labelled_beside_all(model)
+    density, make_latents, rows = ("values",), None, labelled
     if model.config.flow.fit_to == "images":
-        density, make_latents = ("latents",), partial(labelled_latents, model)
+        density, make_latents, rows = ("latents",), partial(labelled_latents, model), IMAGES
     whole = ("encoder", "decoder", "prior")
     whole += () if model.config.flow.frozen else ("conditioner",)
     stages = (
-        Stage("encoder", IMAGES, of_images, objective(encoder_loss, "encoder")),
-        Stage("structure", IMAGES, density, objective(structure_loss, "conditioner"), make_latents),
-        Stage("flow", IMAGES, density, objective(flow_loss, "conditioner"), make_latents),
-        Stage("images", IMAGES, of_images, objective(images_loss, *whole)),
+        Stage("encoder", labelled, of_images, objective(encoder_loss, "encoder")),
+        Stage("structure", rows, density, objective(structure_loss, "conditioner"), make_latents),
+        Stage("flow", rows, density, objective(flow_loss, "conditioner"), make_latents),
+        Stage("images", both, of_images, objective(images_loss, *whole)),
     )
     return tuple(one for one in stages if one.name in names)
+
+
+def _with_labels(model: Model, dataset: Dataset, index: np.ndarray) -> np.ndarray:
+    """The images among `index` with a label at least."""
+    given = labels.read(
+        model.scale, jnp.asarray(dataset.values[index]), model.config.label_fraction
+    )
+    known = given.complete if given.known is None else given.known.any(-1)
+    return index[np.asarray(known)]
+
+
+def _labelled_rows(model: Model) -> Rows:
+    """Images that have a label."""
+    return Rows("images", lambda dataset, index: of_images(_with_labels(model, dataset, index)))
+
+
+def _labelled_beside_all(model: Model) -> Rows:
+    """Every image as "x", and beside it a labelled one, so that every batch has its labels."""
+
+    def find(dataset: Dataset, index: np.ndarray) -> Examples:
+        labelled = _with_labels(model, dataset, index)
+        if len(labelled) == len(index):
+            return of_images(index)
+        return Examples({"x": index, "labelled": np.resize(labelled, len(index))}, {})
+
+    return Rows("images", find)
 
 
 def _within(parts: tuple[str, ...], path: Path) -> bool:
@@ -259,14 +297,18 @@ def elbo_terms(
     model: Model,
     variables: Variables,
     images: UInt8[Array, "b h w c"],
-    u: Float[Array, "b f"],
-    complete: Bool[Array, " b"],
+    given: labels.Labels,
     key: PRNGKeyArray,
-) -> tuple[dict[str, Float[Array, " b"]], Float[Array, "b f"]]:
-    """Terms of the negative ELBO of each image, and zbar; u counts where it is `complete`."""
+    noise: float = 0.0,
+) -> tuple[dict[str, Float[Array, " b"]], Float[Array, "b f"], Float[Array, "b l"]]:
+    """Terms of the negative ELBO of each image, zbar, and a sample of all latents.
+
+    The decoder sees the sample with `noise` (standard deviation) on the labelled latents.
+    """
     d = model.info.num_factors
+    sample_key, noise_key = jax.random.split(key)
     mean, std, zbar = posterior(model, variables, images)
-    eps = gaussian.reparameterise(key, mean, std)
+    eps = gaussian.reparameterise(sample_key, mean, std)
     z, log_det = causal_flow.forward(
         mechanisms(model, variables),
         edges(model, variables),
@@ -274,47 +316,69 @@ def elbo_terms(
         order=model.order,
         transform=model.transform,
     )
-    vectors = jnp.concatenate([z, eps[:, d:]], axis=-1)
-    output = apply(model.networks.decoder, variables["params"]["decoder"], vectors)
-    log_likelihood = vae.image_log_likelihood(
-        output, from_uint8(images), std=model.config.pixel_std
-    )
-    prior = causal_latents.prior(model, variables, u)
+    prior = causal_latents.prior(model, variables, given.u)
     given_labels = vae.flow_divergence(log_det, std[:, :d], z, *prior)
     without_labels = gaussian.kl(mean[:, :d], std[:, :d]).sum(-1)
+    seen = z + noise * jax.random.normal(noise_key, z.shape) if noise else z
     terms = {
-        "reconstruction": -log_likelihood,
-        "kl": jnp.where(complete, given_labels, without_labels),
+        "reconstruction": pixel_error(model, variables, seen, eps[:, d:], images),
+        "kl": jnp.where(given.complete, given_labels, without_labels),
     }
     if model.config.extra:
         terms["extra"] = gaussian.kl(mean[:, d:], std[:, d:]).sum(-1)
-    return terms, zbar
+    return terms, zbar, jnp.concatenate([z, eps[:, d:]], axis=-1)
 
 
-def negative_log_density(
-    model: Model, variables: Variables, z: Float[Array, "b f"], key: PRNGKeyArray
+def pixel_error(
+    model: Model,
+    variables: Variables,
+    z: Float[Array, "b f"],
+    extra: Float[Array, "b e"],
+    images: UInt8[Array, "b h w c"],
 ) -> Float[Array, " b"]:
-    """-log p(z) under the causal flow; z gets noise, as deterministic mechanisms lack a density."""
-    return -causal_flow.log_prob(
-        mechanisms(model, variables),
-        edges(model, variables),
-        _blurred(model, z, key),
-        transform=model.transform,
-    )
+    """-log p(x|z) of each image."""
+    vectors = jnp.concatenate([z, extra], axis=-1)
+    output = apply(model.networks.decoder, variables["params"]["decoder"], vectors)
+    return -vae.image_log_likelihood(output, from_uint8(images), std=model.config.pixel_std)
+
+
+def drawing(
+    model: Model,
+    variables: Variables,
+    images: UInt8[Array, "b h w c"],
+    given: labels.Labels,
+    vectors: Float[Array, "b l"],
+    key: PRNGKeyArray,
+) -> Float[Array, " b"]:
+    """-log p(x|z) at the labels, where they are known; elsewhere at the latents `vectors`.
+
+    Trains the decoder alone. A binary label says less than its latent, a logit, which is used.
+    """
+    d = model.info.num_factors
+    known = given.complete[:, None] if given.known is None else given.known
+    vectors = jax.lax.stop_gradient(vectors)
+    z = jnp.where(known & ~jnp.asarray(model.scale.binary), given.u, vectors[:, :d])
+    z += model.config.decoder.noise * jax.random.normal(key, z.shape)
+    return pixel_error(model, variables, z, vectors[:, d:], images)
 
 
 def labels_density(
     model: Model, variables: Variables, given: labels.Labels, key: PRNGKeyArray
 ) -> Float[Array, " b"]:
-    """`negative_log_density` of the labels, over the factors known together with their parents."""
-    if given.known is None:
-        return given.complete * negative_log_density(model, variables, given.u, key)
+    """-log p(u) under the causal flow, over the factors known together with their parents.
+
+    Each factor gets noise, as a deterministic mechanism has no density; its parents stay exact, as
+    noise on them would smooth the mechanism.
+    """
     terms = causal_flow.log_prob_of_nodes(
         mechanisms(model, variables),
         edges(model, variables),
-        _blurred(model, given.u, key),
+        given.u + model.config.flow.blur * jax.random.normal(key, given.u.shape),
         transform=model.transform,
+        parents=given.u,
     )
+    if given.known is None:
+        return -jnp.where(given.complete, terms.sum(-1), 0.0)
     unknown_parents = ~given.known @ model.graph.T
     return -jnp.where(given.known & (unknown_parents == 0), terms, 0.0).sum(-1)
 
@@ -327,7 +391,7 @@ def encoder_loss(
 ) -> tuple[Float[Array, ""], Aux]:
     """Alignment alone."""
     _, _, zbar = posterior(model, variables, batch["x"]["image"])
-    error = labels.alignment(model.scale, zbar, _labels(model, batch)).mean()
+    error = labels.alignment(model.scale, zbar, _labels(model, batch["x"])).mean()
     return error, Aux({"alignment": error}, {})
 
 
@@ -366,23 +430,59 @@ def flow_loss(
 def images_loss(
     model: Model, variables: Variables, batch: Batch, context: Context
 ) -> tuple[Float[Array, ""], Aux]:
-    """-ELBO + alignment + density of the labels, each term with its weight."""
-    images, given = batch["x"]["image"], _labels(model, batch)
-    # The second key is unused; splitting off fewer would change the results of a seed.
-    sample_key, _, blur_key, tint_key = jax.random.split(context.key, 4)
-    if model.config.tinted:
-        images = tinted(images, jax.random.bernoulli(tint_key, 0.5, (len(images),)))
-    terms, zbar = elbo_terms(model, variables, images, given.u, given.complete, sample_key)
-    terms["alignment"] = labels.alignment(model.scale, zbar, given)
-    if model.config.weights.flow:
-        terms["flow"] = labels_density(model, variables, given, blur_key)
-    total, metrics = weighted_sum(terms, model.config.weights)
+    """-ELBO, and what ties decoder, latents and flow to the labels, each term with its weight.
+
+    Where few images have labels, "labelled" is a second batch, of images that do.
+    """
+    config, d = model.config, model.info.num_factors
+    keys = jax.random.split(context.key, 7)
+    from_labels = config.decoder.learns_from == "labels"
+    images, given = _seen(model, batch["x"], keys[0]), _labels(model, batch["x"])
+    terms, zbar, vectors = elbo_terms(
+        model,
+        _with_fixed_decoder(variables) if from_labels else variables,
+        images,
+        given,
+        keys[1],
+        0.0 if from_labels else config.decoder.noise,
+    )
+    if from_labels:
+        terms["drawing"] = drawing(model, variables, images, given, vectors, keys[2])
+    if config.extra:
+        known = jax.lax.stop_gradient(vectors[:, :d])
+        known = jnp.where(given.complete[:, None], given.u, known)
+        dependence = distance_correlation(known, vectors[:, d:])
+        terms["dependence"] = jnp.broadcast_to(dependence, len(images))
+    aligned = zbar
+    if "labelled" in batch:
+        images, given = _seen(model, batch["labelled"], keys[3]), _labels(model, batch["labelled"])
+        mean, std, aligned = posterior(model, variables, images)
+        if from_labels:
+            sample = gaussian.reparameterise(keys[4], mean, std)
+            terms["drawing"] += drawing(model, variables, images, given, sample, keys[5])
+    terms["alignment"] = labels.alignment(model.scale, aligned, given)
+    if config.weights.flow:
+        terms["flow"] = labels_density(model, variables, given, keys[6])
+    total, metrics = weighted_sum(terms, config.weights)
     strength = _edge_strength(model, variables, jax.lax.stop_gradient(zbar))
     return total, Aux(metrics | causal_latents.edge_metrics(model, strength), {})
 
 
-def _labels(model: Model, batch: Batch) -> labels.Labels:
-    return labels.read(model.scale, batch["x"]["values"], model.config.label_fraction)
+def _with_fixed_decoder(variables: Variables) -> Variables:
+    decoder = jax.lax.stop_gradient(variables["params"]["decoder"])
+    return variables | {"params": variables["params"] | {"decoder": decoder}}
+
+
+def _seen(model: Model, part: dict[str, Array], key: PRNGKeyArray) -> UInt8[Array, "b h w c"]:
+    """The images; with `tinted`, half of them in another light."""
+    images = part["image"]
+    if not model.config.tinted:
+        return images
+    return tinted(images, jax.random.bernoulli(key, 0.5, (len(images),)))
+
+
+def _labels(model: Model, part: dict[str, Array]) -> labels.Labels:
+    return labels.read(model.scale, part["values"], model.config.label_fraction)
 
 
 def _fitted_to(model: Model, batch: Batch) -> labels.Labels:
@@ -390,11 +490,7 @@ def _fitted_to(model: Model, batch: Batch) -> labels.Labels:
     if model.config.flow.fit_to == "images":
         zbar = batch["x"]["latents"]
         return labels.Labels(zbar, jnp.ones(len(zbar), bool), None)
-    return _labels(model, batch)
-
-
-def _blurred(model: Model, z: Float[Array, "b f"], key: PRNGKeyArray) -> Float[Array, "b f"]:
-    return z + model.config.flow.blur * jax.random.normal(key, z.shape)
+    return _labels(model, batch["x"])
 
 
 def _edge_strength(
@@ -435,7 +531,7 @@ def elbo(
 ) -> Float[Array, " b"]:
     """A lower bound on log p(x|u), or on log p(x) of an image that lacks a label."""
     given = labels.read(model.scale, values)
-    terms, _ = elbo_terms(model, variables, images, given.u, given.complete, key)
+    terms, _, _ = elbo_terms(model, variables, images, given, key)
     return -jnp.sum(jnp.stack(list(terms.values())), axis=0)
 
 

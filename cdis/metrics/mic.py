@@ -7,6 +7,8 @@ from jaxtyping import Float, Int
 
 from cdis.metrics.arrays import UnsuitableData, check, need_rows, sample
 
+_ALPHA, _CLUMPS = 0.6, 15.0
+
 
 class Characteristic(NamedTuple):
     """The characteristic matrix of two variables."""
@@ -35,8 +37,8 @@ def mic(
     representations: np.ndarray,
     factors: np.ndarray,
     *,
-    alpha: float = 0.6,
-    clumps: float = 15,
+    alpha: float = _ALPHA,
+    clumps: float = _CLUMPS,
     num_samples: int | None = 1_000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -77,9 +79,8 @@ def mic(
     matrices = {"mic": np.zeros((len(columns), y.count)), "tic": np.zeros((len(columns), y.count))}
     for i, column in enumerate(columns):
         for j, target in enumerate(targets):
-            if len(column.counts) > 1 and len(target.counts) > 1:
-                found = _characteristic(column, target, alpha, clumps)
-                matrices["mic"][i, j], matrices["tic"][i, j] = found.mic, found.tic_normalised
+            found = _coefficients(column, target, alpha, clumps)
+            matrices["mic"][i, j], matrices["tic"][i, j] = found
     result: dict[str, Any] = {}
     for name, matrix in matrices.items():
         per_factor = np.zeros(y.count)
@@ -91,12 +92,48 @@ def mic(
     return result | {"num_samples": len(rows)}
 
 
+def mic_of_pairs(
+    latents: Float[np.ndarray, "n f"],
+    values: Float[np.ndarray, "n f"],
+    *,
+    num_samples: int | None = 1_000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """MIC and TIC of column i of `latents` with column i of `values`, for latents with known names.
+
+    The settings, and what perfect codes score, are those of `mic`, which instead looks for the best
+    assignment. A constant column has 0.
+
+    Args:
+      latents, values: ``[n, F]``.
+      num_samples: use at most this many rows, sampled at random; None uses all.
+
+    Returns:
+      ``mic`` and ``tic`` (normalised), means over factors, each with ``..._per_factor``;
+      ``num_samples``.
+
+    Raises:
+      UnsuitableData: fewer than 20 rows.
+    """
+    need_rows(len(values), 20, "MIC")
+    rows = sample(len(values), num_samples, seed)
+    pairs = [
+        _coefficients(_Variable(x), _Variable(y), _ALPHA, _CLUMPS)
+        for x, y in zip(latents[rows].T, values[rows].T, strict=True)
+    ]
+    result: dict[str, Any] = {}
+    for name, per_factor in zip(("mic", "tic"), zip(*pairs, strict=True), strict=True):
+        result[name] = float(np.mean(per_factor))
+        result[f"{name}_per_factor"] = list(per_factor)
+    return result | {"num_samples": len(rows)}
+
+
 def characteristic_matrix(
     x: Float[np.ndarray, " n"],
     y: Float[np.ndarray, " n"],
     *,
-    alpha: float = 0.6,
-    clumps: float = 15,
+    alpha: float = _ALPHA,
+    clumps: float = _CLUMPS,
 ) -> Characteristic:
     """The approximate characteristic matrix of MINE (Reshef et al., 2011, supplement, section 3).
 
@@ -136,6 +173,14 @@ class _Variable:
         if count not in self._rows:
             self._rows[count] = equipartition(self.counts, count)[self.rank]
         return self._rows[count]
+
+
+def _coefficients(x: _Variable, y: _Variable, alpha: float, clumps: float) -> tuple[float, float]:
+    """MIC and normalised TIC; 0 if a variable is constant."""
+    if len(x.counts) < 2 or len(y.counts) < 2:
+        return 0.0, 0.0
+    found = _characteristic(x, y, alpha, clumps)
+    return found.mic, found.tic_normalised
 
 
 def _characteristic(x: _Variable, y: _Variable, alpha: float, clumps: float) -> Characteristic:

@@ -8,7 +8,7 @@ from cdis.ops.causal_flow import Mechanisms
 
 
 class Conditioner(nn.Module):
-    """A network with one hidden layer for each node, from all nodes to `outputs` numbers, stacked.
+    """A network of two hidden layers for each node, from all nodes to `outputs` numbers, stacked.
 
     Called without arguments, it returns the weights; the ops apply them and mask non-parents.
     """
@@ -26,6 +26,8 @@ class Conditioner(nn.Module):
         return Mechanisms(
             self.param("hidden_kernel", scaled, (d, d, h)),
             self.param("hidden_bias", lambda *args: bend(*args) - 2.0, (d, h)),
+            self.param("second_kernel", scaled, (d, h, h)),
+            self.param("second_bias", initializers.zeros, (d, h), jnp.float32),
             self.param("output_kernel", scaled, (d, h, self.outputs)),
             self.param("output_bias", initializers.zeros, (d, self.outputs), jnp.float32),
         )

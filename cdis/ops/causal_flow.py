@@ -30,10 +30,15 @@ SPLINE_BINS, SPLINE_BOUND = 8, 4.0
 
 
 class Mechanisms(NamedTuple):
-    """A network with one hidden layer per node, from its parents to the parameters of its map."""
+    """A network of two hidden layers per node, from its parents to the parameters of its map.
+
+    One layer bends too slowly where a mechanism has a kink, such as a shadow of least length.
+    """
 
     hidden_kernel: Float[Array, "d d h"]  #: [i, j]: weights from z_j to the hidden units of node i
     hidden_bias: Float[Array, "d h"]
+    second_kernel: Float[Array, "d h h"]
+    second_bias: Float[Array, "d h"]
     output_kernel: Float[Array, "d h p"]
     output_bias: Float[Array, "d p"]
 
@@ -95,9 +100,15 @@ def log_prob_of_nodes(
     z: Float[Array, "b d"],
     *,
     transform: Transform,
+    parents: Float[Array, "b d"] | None = None,
 ) -> Float[Array, "b d"]:
-    """`log p(z_i | pa_i)` of each node, which sum to `log_prob`."""
-    eps, log_slope = transform.inverse(map_parameters(mechanisms, adjacency, z), z)
+    """`log p(z_i | pa_i)` of each node, which sum to `log_prob`.
+
+    `parents` holds the values of all nodes as parents, if they differ from z: where z is noisy, the
+    density given exact parents is wanted.
+    """
+    theta = map_parameters(mechanisms, adjacency, z if parents is None else parents)
+    eps, log_slope = transform.inverse(theta, z)
     return gaussian.log_prob(eps) - log_slope
 
 
@@ -173,6 +184,7 @@ def _node_parameters(
 ) -> Float[Array, "b p"]:
     """theta of one node, whose arrays have no leading axis; zeros mask all but its parents."""
     hidden = jnp.tanh((z * parents) @ mechanism.hidden_kernel + mechanism.hidden_bias)
+    hidden = jnp.tanh(hidden @ mechanism.second_kernel + mechanism.second_bias)
     return hidden @ mechanism.output_kernel + mechanism.output_bias
 
 

@@ -22,6 +22,8 @@ def test_causal_factors(follows):
     metrics, arrays = measured_causes(shade_oracle(follows), dataset, SHADE_MECHANISM)
     json.dumps(metrics, allow_nan=False)
     assert metrics["factors"]["r2"] == pytest.approx(dict.fromkeys(SHADE.factor_names, 1))
+    for name in ("mic", "tic"):
+        assert metrics["factors"][name] == pytest.approx(metrics["factors"]["perfect"][name])
     assert metrics["reconstruction"]["mse"] == pytest.approx(0, abs=1e-9)
     # The referee reads reconstructions, and real images to compare with.
     assert metrics["reconstruction"]["factor_r2"] == pytest.approx(1)
@@ -50,6 +52,10 @@ def test_causal_factors(follows):
     for scores in (left, right):
         assert (scores["propagation"] > 0.999) if follows else (scores["propagation"] < 0.5)
     assert arrays["do_results"].shape == (3, 8, 7, 4, 4, 1)
+    # Pixels of the right counterfactuals are right; else those of one in 16 are not.
+    pixels = metrics["counterfactual_pixels"]
+    assert pixels["error"]["sum"] == pytest.approx(0, abs=1e-9)
+    assert (pixels["error"]["left"] < 1e-9) == follows == (pixels["visibly_wrong"]["left"] == 0)
     # A factor's values rise along the columns.
     rising = arrays["do_results"][0, :, :, 0, 0, 0].astype(int)
     assert (np.diff(rising, axis=1) > 0).all()
@@ -69,6 +75,8 @@ def test_without_a_mechanism_the_truth_is_a_regression():
         assert found[f"do_{name}"]["propagation"] > 0.999
         assert found[f"do_{name}"]["drift"] == pytest.approx(0, abs=1e-6)
         assert found[f"do_{name}"]["unchanged"]["hit"] < 0
+    assert "true pixels are unknown" in metrics["counterfactual_pixels"]["reason"]
+    assert found["redrawn"] is None
     # What the predictor reads of real images is its own; of reconstructions it is measured.
     assert metrics["reconstruction"]["factor_r2_real_images"] == 0.97
     assert metrics["reconstruction"]["factor_r2"] == pytest.approx(1)

@@ -74,7 +74,7 @@ def test_kinds_of_factors_side_by_side():
     assert found["do_left"]["drift_per_factor"] == {"right": 0}
     # Each name is shown, in order.
     assert set(arrays["do_values"][1]) == {0, 40, 80}
-    for section in ("factors", "structure", "disentanglement"):
+    for section in ("factors", "structure", "disentanglement", "labels_decoded"):
         assert metrics[section]["num_images"] == 60
     assert np.isfinite(metrics["elbo"])
     reconstruction = metrics["reconstruction"]
@@ -98,7 +98,10 @@ def test_too_few_labels_are_a_reason_and_no_score():
     )
     for metrics, sections in (
         (few, ("interventions", "graph", "disentanglement")),
-        (other, ("interventions", "factors", "structure", "elbo", "disentanglement")),
+        (
+            other,
+            ("interventions", "factors", "structure", "elbo", "disentanglement", "labels_decoded"),
+        ),
     ):
         for section in sections:
             assert "49 of" in metrics[section]["reason"]

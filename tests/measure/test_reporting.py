@@ -104,12 +104,13 @@ def test_pictures_of_causal_factors(workdir):
     path = report(directory, progress=silent)
     drawn = {p.stem for p in (directory / "pictures").iterdir()}
     sliders = {f"do_{name}" for name in SHADE.factor_names}
-    assert drawn == {"edge_strength", "losses", "reconstructions"} | sliders
+    assert drawn == {"edge_strength", "labels_decoded", "losses", "reconstructions"} | sliders
     page = Page()
     page.feed(path.read_text())
     assert not page.open and len(page.fetched) == len(drawn)
     assert {f"do({name})" for name in SHADE.factor_names} < set(page.titles)
     assert "SHD to the true graph" in page.text and "R\u00b2 under do(left)" in page.text
+    assert "Pixels of counterfactuals" in page.titles and "MIC of its latent" in page.text
 
 
 def test_the_page_says_what_is_estimated(workdir):

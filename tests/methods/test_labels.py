@@ -79,6 +79,7 @@ def _log_density(params: dict[str, np.ndarray], node: int, row: np.ndarray) -> f
     parents = [j for j in range(3) if GRAPH[node][j]]
     kernel, bias = params["hidden_kernel"][node], params["hidden_bias"][node]
     hidden = np.tanh(sum((row[j] * kernel[j] for j in parents), bias))
+    hidden = np.tanh(hidden @ params["second_kernel"][node] + params["second_bias"][node])
     raw, shift = hidden @ params["output_kernel"][node] + params["output_bias"][node]
     log_scale = 3 * np.tanh(raw / 3)
     eps = (row[node] - shift) / np.exp(log_scale)

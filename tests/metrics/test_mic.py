@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cdis.metrics.arrays import UnsuitableData
-from cdis.metrics.mic import characteristic_matrix, equipartition, mic
+from cdis.metrics.mic import characteristic_matrix, equipartition, mic, mic_of_pairs
 
 X = np.linspace(0, 1, 1000)
 WAVE = np.sin(10 * np.pi * X) + X
@@ -98,6 +98,20 @@ def test_scores_by_assignment():
     assert result["mic"] == pytest.approx(1, abs=0.02)
     assert np.argmax(result["mic_matrix"], 0).tolist() == [1, 0]
     assert result["mic_matrix"][2] == [0, 0]
+
+
+def test_pairs_are_the_diagonal():
+    random = np.random.default_rng(0)
+    y = random.normal(size=(150, 3))
+    z = y[:, [0, 2, 1]] + 0.3 * random.normal(size=y.shape)
+    z[:, 1] = 7
+    found, whole = mic_of_pairs(z, y, num_samples=100), mic(z, y, num_samples=100)
+    for name in ("mic", "tic"):
+        diagonal = np.diag(whole[f"{name}_matrix"])
+        assert found[f"{name}_per_factor"] == diagonal.tolist() and diagonal[1] == 0
+        assert found[name] == pytest.approx(diagonal.mean()) and found[name] < whole[name]
+    with pytest.raises(UnsuitableData, match="20"):
+        mic_of_pairs(z[:19], y[:19])
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,9 @@ ORDER = range(D)
 def _mechanisms(transform: Transform, d: int = D, seed: int = 0) -> Mechanisms:
     rng = np.random.default_rng(seed)
     # In the order of the fields of Mechanisms.
-    shapes = ((d, d, H), (d, H), (d, H, transform.num_parameters), (d, transform.num_parameters))
-    scales = (d**-0.5, 1.0, 0.5 * H**-0.5, 0.3)
+    p = transform.num_parameters
+    shapes = ((d, d, H), (d, H), (d, H, H), (d, H), (d, H, p), (d, p))
+    scales = (d**-0.5, 1.0, H**-0.5, 0.5, 0.5 * H**-0.5, 0.3)
     return Mechanisms(
         *(
             jnp.asarray(scale * rng.normal(size=shape), jnp.float32)
@@ -79,6 +80,7 @@ def _literal(transform: Transform, m: Mechanisms, graph: Any, eps: Any) -> Any:
         hidden = m.hidden_bias[i]
         for j in range(i):
             hidden = hidden + graph[i, j] * z[j] * m.hidden_kernel[i, j]
+        hidden = jnp.tanh(hidden) @ m.second_kernel[i] + m.second_bias[i]
         theta = jnp.tanh(hidden) @ m.output_kernel[i] + m.output_bias[i]
         z.append(_literal_map(transform, theta, eps[i]))
     return jnp.stack(z)
@@ -189,7 +191,8 @@ def _linear_scm(edges: np.ndarray, offset: np.ndarray, log_scale: np.ndarray) ->
         output[i, j, 1] = edges[i, j] / small
     raw = 3 * np.arctanh(log_scale / 3)
     bias = np.stack([raw, offset], -1).astype(np.float32)
-    arrays = (kernel, np.zeros((d, d), np.float32), output, bias)
+    none, same = np.zeros((d, d), np.float32), np.tile(np.eye(d, dtype=np.float32), (d, 1, 1))
+    arrays = (kernel, none, same, none, output, bias)
     return Mechanisms(*(jnp.asarray(array) for array in arrays))
 
 

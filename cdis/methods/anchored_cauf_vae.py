@@ -108,7 +108,12 @@ def defaults() -> ConfigDict:
         clip_norm=10.0,
     )
     config.stages.images = stage(
-        steps=5000, batch_size=64, learning_rate=3e-3, schedule="cosine", warmup_steps=100
+        steps=3000,
+        batch_size=64,
+        learning_rate=3e-3,
+        schedule="cosine",
+        warmup_steps=100,
+        clip_norm=1.0,
     )
     config.model = ConfigDict(
         {

@@ -16,6 +16,8 @@ from jaxtyping import Array, Float
 
 from cdis.ops.images import depth_to_space, pad_to_multiple, space_to_depth
 
+_LEAK = 0.01  # slope of a saturated pixel
+
 
 class ResidualBlock(nn.Module):
     """ReLU, 3x3 convolution, ReLU, 1x1 convolution, added to the input; no bias."""
@@ -120,12 +122,17 @@ class CompactDecoder(nn.Module):
     A dense network maps the latent vector to the factors of every term (a canonical polyadic
     decomposition). It has far fewer outputs than there are pixels, and what it learns to render in
     one place it can render in another.
+
+    With `saturate`, `tanh(x) + 0.01 x` follows. Terms that rise gently then draw edges that are
+    sharp, wherever they lie, which their sum alone learns slowly. The slope never vanishes, so
+    pixels that saturate at the wrong end can come back, and -1 and 1 are reached at finite x.
     """
 
     hidden: tuple[int, ...]
     rank: int
     image_shape: tuple[int, int, int]
     start: float = -3.0  # initial output of all pixels; as a logit, nearly black
+    saturate: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b h w c"]:
@@ -136,7 +143,8 @@ class CompactDecoder(nn.Module):
             for size in self.image_shape
         )
         logits = jnp.einsum("bhr,bwr,bcr->bhwc", rows, columns, colours) / self.rank**0.5
-        return logits + self.param("bias", nn.initializers.constant(self.start), ())
+        x = logits + self.param("bias", nn.initializers.constant(self.start), ())
+        return jnp.tanh(x) + _LEAK * x if self.saturate else x
 
 
 class PatchEncoder(nn.Module):
@@ -203,5 +211,5 @@ def patch_networks(
     """
     encoder = PatchEncoder(patch, width, hidden, latent)
     if rank:
-        return encoder, CompactDecoder((hidden,) * 3, rank, image_shape, start=1.0)
+        return encoder, CompactDecoder((hidden,) * 3, rank, image_shape, start=1.0, saturate=True)
     return encoder, PatchDecoder(patch, width, hidden, image_shape)

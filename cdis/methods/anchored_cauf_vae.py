@@ -21,15 +21,22 @@ Departures from the paper, with the fields of `config.model`:
                                  learning, and `weights.flow` keeps it a density of the labels
     the encoder's head           it predicts factors m(x), and F^-1(m) is the mean of eps, so zbar =
                                  m and supervision does not fight the causal flow
+    decoder.learns_from          "labels": the decoder learns to draw each image from its labels,
+                                 with `decoder.noise` on them, and the encoder learns against the
+                                 fixed decoder. Trained together on latents ("latents", as in the
+                                 paper), the two agree on offsets far finer than any label, which
+                                 interventions do not carry along
     labels into the encoder      none: they would hand it the answer
     posterior_floor              least standard deviation of q(eps|x), so that nothing hides in
                                  small offsets
     weights.alignment            heavy
-    extra, weights.extra         latents without labels, with their own weight on the KL divergence
+    extra, weights.extra,        latents without labels, with their own weight on the KL divergence,
+    weights.dependence           and a price on their distance correlation with the labelled ones
     flow.transform               "spline" in place of "affine", for multimodal noise
     stages "encoder", "structure"  the graph is learnt, from labels or from images
-    label_fraction               images without all labels have the causal flow's own density as
-                                 prior, in place of p(z|u)
+    label_fraction               the other images have the causal flow's own density as prior, in
+                                 place of p(z|u), and the decoder learns from their latents; each
+                                 comes beside a labelled image
     tinted                       half of the images are shown in another light, which no label
                                  describes: the irrelevant attribute in the evaluation of robustness
 

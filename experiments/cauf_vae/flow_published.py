@@ -4,9 +4,8 @@
     cdis evaluate --workdir runs/flow_published
     cdis evaluate --workdir runs/flow_published --data flow/original
 
-As `pendulum_cpu.py`, with 3,000 steps on images instead of 5,000 and clipped gradients. The last
-command measures on the original files, which `cdis data prepare flow/original --manual_dir
-FOLDER_OR_ZIP` reads.
+The recipe of `pendulum_cpu.py`. The last command measures on the original files, which `cdis data
+prepare flow/original --manual_dir FOLDER_OR_ZIP` reads.
 """
 
 from ml_collections import ConfigDict
@@ -19,12 +18,5 @@ pendulum_cpu = beside(__file__, "pendulum_cpu")
 def get_config() -> ConfigDict:
     """The experiment."""
     config = pendulum_cpu()
-    override(
-        config,
-        {
-            "data.name": "flow/published",
-            "stages.images.steps": 3000,
-            "stages.images.clip_norm": 1.0,
-        },
-    )
+    override(config, {"data.name": "flow/published"})
     return config

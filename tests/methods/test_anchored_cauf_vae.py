@@ -97,8 +97,8 @@ def test_losses(name, stage_name):
     weights = case.config.model.weights
     terms = bars.terms_of(aux.metrics)
     if stage_name == "images":
-        expected = {"reconstruction", "kl", "alignment"}
-        expected |= {"extra"} if name == "shipped" else set()
+        expected = {"reconstruction", "drawing", "kl", "alignment"}
+        expected |= {"extra", "dependence"} if name == "shipped" else set()
         expected |= {"flow"} if name == "spline" else set()
         assert set(terms) == expected
         np.testing.assert_allclose(value, sum(weights[t] * x for t, x in terms.items()), rtol=1e-5)
@@ -197,9 +197,104 @@ def test_images_without_labels_have_no_alignment():
     run = bars.metrics_of(stage_of(method, "images"))
     metrics = run(case.variables, case.batch)
     assert metrics["alignment"] == 0 and metrics["reconstruction"] != 0
-    # Their labels change nothing: the prior is the flow's own.
-    moved = {"x": case.batch["x"] | {"values": case.batch["x"]["values"] + 1.0}}
-    np.testing.assert_allclose(run(case.variables, moved)["kl"], metrics["kl"], rtol=1e-6)
+    # Their labels change nothing: the prior is the flow's own, and latents are drawn.
+    moved = run(case.variables, {"x": case.batch["x"] | {"values": case.batch["x"]["values"] + 1}})
+    for term in ("kl", "drawing", "dependence"):
+        np.testing.assert_allclose(moved[term], metrics[term], rtol=1e-6)
+
+
+# The decoder learns from labels
+
+
+def _gradients(case: Case, method: Any, batch: Any, term: str) -> dict[str, bool]:
+    """Which groups of parameters have a gradient of a term of the stage "images"."""
+    loss = stage_of(method, "images").objectives[0].loss
+    context = Context(jax.random.key(2), jnp.int32(0), None)
+
+    def value(params: Any) -> Any:
+        return loss(case.variables | {"params": params}, batch, context)[1].metrics[term]
+
+    slopes = quick_jit(jax.grad(value))(case.variables["params"])
+    return {
+        part: any(np.any(np.asarray(x)) for x in jax.tree.leaves(slopes[part])) for part in slopes
+    }
+
+
+def test_labels_train_the_decoder_and_the_encoder_learns_against_it():
+    case = _case("shipped")
+    drawing = _gradients(case, case.method, case.batch, "drawing")
+    assert drawing["decoder"] and not drawing["encoder"]
+    reconstruction = _gradients(case, case.method, case.batch, "reconstruction")
+    assert reconstruction["encoder"] and not reconstruction["decoder"]
+    # As published, one term trains both.
+    _, method = _make("shipped", {"model.decoder.learns_from": "latents"})
+    reconstruction = _gradients(case, method, case.batch, "reconstruction")
+    assert reconstruction["encoder"] and reconstruction["decoder"]
+    assert "drawing" not in bars.metrics_of(stage_of(method, "images"))(case.variables, case.batch)
+
+
+def test_what_is_drawn_are_labels_where_they_are_known():
+    """Entry by entry: continuous labels that are known, plus noise, and the latents elsewhere."""
+    info = dataclasses.replace(INFO, partly_labelled=True, **BINARY)
+    config, method = _make("shipped", info=info)
+    loss: Any = stage_of(method, "images").objectives[0].loss
+    model, variables = loss.args[0], _case("shipped").variables
+    values = VALUES[:B].copy()
+    values[:, 1] = values[:, 1] > 5
+    values[::3, 0] = np.nan
+    given = labels.read(model.scale, jnp.asarray(values))
+    rng = np.random.default_rng(0)
+    vectors, key = rng.normal(size=(B, 5)).astype(np.float32), jax.random.key(1)
+    noise = config.model.decoder.noise * np.asarray(jax.random.normal(key, (B, 3)))
+    mean, std = np.array(info.value_mean), np.array(info.value_std)
+    drawn = vectors.copy()
+    for b, i in np.ndindex(B, 3):
+        if i != 1 and np.isfinite(values[b, i]):
+            drawn[b, i] = (values[b, i] - mean[i]) / std[i]
+        drawn[b, i] += noise[b, i]
+    params = variables["params"]["decoder"]
+    image = np.asarray(model.networks.decoder.apply({"params": params}, jnp.asarray(drawn)))
+    error = (image / 2 + 0.5 - IMAGES[:B] / 255) / config.model.pixel_std
+    expected = (error**2 / 2 + np.log(config.model.pixel_std * np.sqrt(2 * np.pi))).sum((1, 2, 3))
+    found = anchored_cauf_vae.drawing(
+        model, variables, jnp.asarray(IMAGES[:B]), given, jnp.asarray(vectors), key
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_few_labels_are_in_every_batch():
+    _, method = _make("shipped", {"model.label_fraction": 0.3})
+    values = VALUES + np.random.default_rng(0).normal(size=VALUES.shape).astype(np.float32)
+    dataset = _dataset(values)
+    index = np.arange(50)
+    labelled = set(index[np.asarray(labels.labelled(jnp.asarray(values[:50]), 0.3))].tolist())
+    assert 5 < len(labelled) < 30
+    stages = {stage.name: stage.rows.find(dataset, index) for stage in method.stages}
+    # The causal flow sees labelled images alone; the whole model every image, each beside one.
+    assert set(stages["flow"].images["x"].tolist()) == labelled
+    whole = stages["images"].images
+    np.testing.assert_array_equal(whole["x"], index)
+    assert set(whole["labelled"].tolist()) == labelled
+    # With all labels there is nothing to put beside.
+    every = stage_of(_case("shipped").method, "images").rows.find(dataset, index)
+    assert set(every.images) == {"x"}
+
+
+def test_labels_of_the_second_batch_are_those_that_align():
+    case = _case("shipped")
+    _, method = _make("shipped", {"model.label_fraction": 0.3})
+    known = np.asarray(labels.labelled(jnp.asarray(VALUES), 0.3))
+    assert 0 < known.sum() < len(known)
+    rows = np.resize(np.flatnonzero(known), B)
+    second = {"image": jnp.asarray(IMAGES[rows]), "values": jnp.asarray(VALUES[rows])}
+    run = bars.metrics_of(stage_of(method, "images"))
+    metrics = run(case.variables, case.batch | {"labelled": second})
+    assert case.method.encode is not None
+    encoded = quick_jit(case.method.encode)(case.variables, second["image"])["vectors"]
+    u = (VALUES[rows] - np.array(INFO.value_mean)) / np.array(INFO.value_std)
+    error = ((np.asarray(encoded)[:, :3] - u) ** 2).sum(1).mean()
+    np.testing.assert_allclose(metrics["alignment"], error, rtol=1e-4)
+    assert metrics["drawing"] > run(case.variables, case.batch)["drawing"]
 
 
 def test_networks_can_be_replaced():

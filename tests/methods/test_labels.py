@@ -110,14 +110,13 @@ def test_images_that_lack_a_label_have_the_flows_own_density_as_prior():
     stage = stage_of(method, "images")
     loss: Any = stage.objectives[0].loss
     model = loss.args[0]
-    key = jax.random.split(CONTEXT.key, 4)[0]
+    key = jax.random.split(CONTEXT.key, 7)[1]
     u = jnp.asarray(_standardised(VALUES[:B]), jnp.float32)
 
     @quick_jit
     def divergence(complete):
-        terms, _ = anchored_cauf_vae.elbo_terms(
-            model, variables, BATCH["x"]["image"], u, complete, key
-        )
+        given = labels.Labels(u, complete, None)
+        terms, *_ = anchored_cauf_vae.elbo_terms(model, variables, BATCH["x"]["image"], given, key)
         return terms["kl"]
 
     complete = ~UNKNOWN.any(1)

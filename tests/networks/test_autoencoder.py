@@ -126,3 +126,14 @@ def test_a_conditioner_starts_a_flow_that_is_alive():
         strength = causal_flow.edge_strength(mechanisms, graph, z, transform=transform)
         assert (np.asarray(strength)[np.asarray(graph) == 1] > 0.05).all()
         assert (np.asarray(strength)[np.asarray(graph) == 0] == 0).all()
+
+
+def test_a_saturating_decoder_bends_the_sum_of_terms():
+    plain = CompactDecoder((6,), 2, (4, 4, 3), start=1.0)
+    bent = CompactDecoder((6,), 2, (4, 4, 3), start=1.0, saturate=True)
+    z = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
+    variables = plain.init(jax.random.key(0), z)
+    x = np.asarray(plain.apply(variables, 9 * z), float)
+    np.testing.assert_allclose(bent.apply(variables, 9 * z), np.tanh(x) + 0.01 * x, atol=1e-5)
+    slope = jax.grad(lambda variables: jnp.sum(bent.apply(variables, 1e3 * z)))(variables)
+    assert any(np.any(np.asarray(x)) for x in jax.tree.leaves(slope))

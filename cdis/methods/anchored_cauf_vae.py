@@ -115,7 +115,7 @@ def defaults() -> ConfigDict:
         clip_norm=10.0,
     )
     config.stages.images = stage(
-        steps=3000,
+        steps=2000,
         batch_size=64,
         learning_rate=3e-3,
         schedule="cosine",

@@ -91,7 +91,12 @@ def defaults() -> ConfigDict:
     config.validate_every = 500
     config.checkpoint_every = 500
     config.stages.images = stage(
-        steps=5000, batch_size=64, learning_rate=3e-3, schedule="cosine", warmup_steps=100
+        steps=2000,
+        batch_size=64,
+        learning_rate=3e-3,
+        schedule="cosine",
+        warmup_steps=100,
+        clip_norm=1.0,
     )
     config.model = ConfigDict(
         {
@@ -110,7 +115,7 @@ def defaults() -> ConfigDict:
             "flow": {
                 "graph": (),  # rows of 0 and 1, row i marking the parents of i; (): the data set's
                 "order_only": False,  # every earlier factor is a parent
-                "hidden": 64,
+                "hidden": 32,
                 "threshold": 0.2,  # a weaker edge counts as absent
             },
             "weights": {"reconstruction": 1.0, "kl": 1.0, "alignment": 2000.0},

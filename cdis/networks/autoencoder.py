@@ -122,17 +122,12 @@ class CompactDecoder(nn.Module):
     A dense network maps the latent vector to the factors of every term (a canonical polyadic
     decomposition). It has far fewer outputs than there are pixels, and what it learns to render in
     one place it can render in another.
-
-    With `saturate`, `tanh(x) + 0.01 x` follows. Terms that rise gently then draw edges that are
-    sharp, wherever they lie, which their sum alone learns slowly. The slope never vanishes, so
-    pixels that saturate at the wrong end can come back, and -1 and 1 are reached at finite x.
     """
 
     hidden: tuple[int, ...]
     rank: int
     image_shape: tuple[int, int, int]
     start: float = -3.0  # initial output of all pixels; as a logit, nearly black
-    saturate: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b h w c"]:
@@ -142,9 +137,51 @@ class CompactDecoder(nn.Module):
             nn.Dense(size * self.rank)(x).reshape(len(x), size, self.rank)
             for size in self.image_shape
         )
-        logits = jnp.einsum("bhr,bwr,bcr->bhwc", rows, columns, colours) / self.rank**0.5
-        x = logits + self.param("bias", nn.initializers.constant(self.start), ())
-        return jnp.tanh(x) + _LEAK * x if self.saturate else x
+        return _sum_of_terms(rows, columns, colours) + self.param(
+            "bias", nn.initializers.constant(self.start), ()
+        )
+
+
+class FactorDecoder(nn.Module):
+    """A `CompactDecoder` of pixels with a small network for each latent beside that of all.
+
+    What one latent alone draws is then learnt once, for all combinations with the others, those
+    that an intervention makes up included. At the end `tanh(x) + 0.01 x` saturates: terms that rise
+    gently draw edges that are sharp, wherever these lie, which the sum alone learns slowly. The
+    slope never vanishes, so pixels that saturate at the wrong end can come back.
+    """
+
+    hidden: tuple[int, ...]
+    each: int  # hidden units for each latent
+    rank: int
+    image_shape: tuple[int, int, int]
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b d"]) -> Float[Array, "b h w c"]:
+        joint = z
+        for size in self.hidden:
+            joint = nn.relu(nn.Dense(size)(joint))
+        scaled = nn.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=0)
+        own, bend = z[..., None], nn.initializers.uniform(2.0)
+        for i in range(2):
+            kernel = self.param(f"own_kernel_{i}", scaled, (z.shape[-1], own.shape[-1], self.each))
+            bias = self.param(f"own_bias_{i}", bend, (z.shape[-1], self.each))
+            own = nn.relu(jnp.einsum("bdi,dio->bdo", own, kernel) + bias)
+            bend = nn.initializers.zeros
+        x = jnp.concatenate([joint, own.reshape(len(z), -1)], axis=-1)
+        rows, columns, colours = (
+            nn.Dense(size * self.rank)(x).reshape(len(x), size, self.rank)
+            for size in self.image_shape
+        )
+        bias = self.param("bias", nn.initializers.ones, ())
+        pixels = _sum_of_terms(rows, columns, colours) + bias
+        return jnp.tanh(pixels) + _LEAK * pixels
+
+
+def _sum_of_terms(
+    rows: Float[Array, "b h r"], columns: Float[Array, "b w r"], colours: Float[Array, "b c r"]
+) -> Float[Array, "b h w c"]:
+    return jnp.einsum("bhr,bwr,bcr->bhwc", rows, columns, colours) / rows.shape[-1] ** 0.5
 
 
 class PatchEncoder(nn.Module):
@@ -202,14 +239,14 @@ def patch_networks(
     hidden: int,
     rank: int,
     latent: int,
-) -> tuple[PatchEncoder, PatchDecoder | CompactDecoder]:
+) -> tuple[PatchEncoder, PatchDecoder | FactorDecoder]:
     """Encoder to `latent` numbers, and decoder: the networks of every VAE here.
 
-    With rank 0 the decoder is a `PatchDecoder`, with a positive rank a `CompactDecoder` of pixels:
-    on rendered images (Pendulum) it takes a third of the time of the convolutions and has a fifth
-    of their error.
+    With rank 0 the decoder is a `PatchDecoder`, with a positive rank a `FactorDecoder`: on rendered
+    images (Pendulum) it takes a half of the time of the convolutions and has a tenth of their
+    error.
     """
     encoder = PatchEncoder(patch, width, hidden, latent)
     if rank:
-        return encoder, CompactDecoder((hidden,) * 3, rank, image_shape, start=1.0, saturate=True)
+        return encoder, FactorDecoder((hidden,) * 3, max(1, hidden // 8), rank, image_shape)
     return encoder, PatchDecoder(patch, width, hidden, image_shape)

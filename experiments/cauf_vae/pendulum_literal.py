@@ -4,7 +4,7 @@
     cdis evaluate --workdir runs/pendulum_literal
 
 Only the ELBO and the alignment of the encoder's outputs with labels teach the causal flow. The
-networks and the budget, 5,000 steps of 64 images, are those of `pendulum_cpu.py`. The paper's
+networks and the budget, 2,000 steps of 64 images, are those of `pendulum_cpu.py`. The paper's
 protocol is not known in full (`cdis.methods.cauf_vae`), so there are four variants:
 
     (none)          half of the training images hide their labels from the encoder, and evaluation

@@ -10,6 +10,7 @@ import pytest
 from cdis.networks.autoencoder import (
     CompactDecoder,
     CompactEncoder,
+    FactorDecoder,
     GridDecoder,
     GridEncoder,
     PatchDecoder,
@@ -108,7 +109,7 @@ def test_patch_networks():
     )
     assert np.abs(np.asarray(one) - np.asarray(other)).min(1).max() > 0
 
-    for rank, kind in ((0, PatchDecoder), (2, CompactDecoder)):
+    for rank, kind in ((0, PatchDecoder), (2, FactorDecoder)):
         sizes = dict(patch=4, width=4, hidden=6, latent=5)
         again, decoder = patch_networks((16, 24, 3), rank=rank, **sizes)
         assert again == encoder and isinstance(decoder, kind)
@@ -128,12 +129,36 @@ def test_a_conditioner_starts_a_flow_that_is_alive():
         assert (np.asarray(strength)[np.asarray(graph) == 0] == 0).all()
 
 
-def test_a_saturating_decoder_bends_the_sum_of_terms():
-    plain = CompactDecoder((6,), 2, (4, 4, 3), start=1.0)
-    bent = CompactDecoder((6,), 2, (4, 4, 3), start=1.0, saturate=True)
+def test_a_factor_decoder_is_the_sum_of_its_terms():
+    """Written out for one row: the joint network, that of each latent, terms, saturation."""
+    decoder = FactorDecoder((6, 5), 3, 2, (4, 3, 2))
+    z = jnp.asarray(np.random.default_rng(0).normal(size=(7, 3)), jnp.float32)
+    variables = decoder.init(jax.random.key(0), z)
+    p = jax.tree.map(lambda x: np.asarray(x, float), variables["params"])
+
+    def dense(name: str, x: np.ndarray) -> np.ndarray:
+        return x @ p[name]["kernel"] + p[name]["bias"]
+
+    row = np.asarray(z[4], float)
+    joint = np.maximum(dense("Dense_1", np.maximum(dense("Dense_0", row), 0)), 0)
+    own = []
+    for d in range(3):
+        unit = np.maximum(row[d] * p["own_kernel_0"][d, 0] + p["own_bias_0"][d], 0)
+        own.append(np.maximum(unit @ p["own_kernel_1"][d] + p["own_bias_1"][d], 0))
+    x = np.concatenate([joint, *own])
+    rows, columns, colours = (dense(f"Dense_{2 + i}", x).reshape(-1, 2) for i in range(3))
+    expected = np.zeros((4, 3, 2))
+    for y, x_, c in np.ndindex(4, 3, 2):
+        terms = [rows[y, r] * columns[x_, r] * colours[c, r] for r in range(2)]
+        pixel = sum(terms) / np.sqrt(2) + p["bias"]
+        expected[y, x_, c] = np.tanh(pixel) + 0.01 * pixel
+    np.testing.assert_allclose(decoder.apply(variables, z)[4], expected, atol=1e-5)
+
+
+def test_a_saturated_pixel_still_has_a_slope():
+    decoder = FactorDecoder((6,), 3, 2, (4, 4, 3))
     z = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
-    variables = plain.init(jax.random.key(0), z)
-    x = np.asarray(plain.apply(variables, 9 * z), float)
-    np.testing.assert_allclose(bent.apply(variables, 9 * z), np.tanh(x) + 0.01 * x, atol=1e-5)
-    slope = jax.grad(lambda variables: jnp.sum(bent.apply(variables, 1e3 * z)))(variables)
+    variables = decoder.init(jax.random.key(0), z)
+    assert np.abs(np.asarray(decoder.apply(variables, 1e3 * z))).min() > 0.99
+    slope = jax.grad(lambda variables: jnp.sum(decoder.apply(variables, 1e3 * z)))(variables)
     assert any(np.any(np.asarray(x)) for x in jax.tree.leaves(slope))

@@ -143,7 +143,7 @@ class Run:
         restored = restore(workdir)
         self.workdir = Path(workdir)
         self.config, self.info, self.step = restored.config, restored.info, restored.step
-        method = methods.module(self.config.method).make(self.config, self.info)
+        method = methods.make(self.config, self.info)
         self._trained = Trained(method, restored.variables, self.info)
         self._shapes = jax.eval_shape(lambda: restored.variables)
 

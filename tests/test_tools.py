@@ -18,6 +18,7 @@ SCRIPTS = [
     "tools/relock",
     "tools/benchmark",
     "tools/benchmark_data",
+    "tools/compare_graphs",
 ]
 
 

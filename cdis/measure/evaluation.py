@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cdis import data
+from cdis import data, methods
 from cdis.data.info import Dataset, Info
 from cdis.errors import UserError
 from cdis.files import write_bytes
@@ -19,7 +19,6 @@ from cdis.measure.catalogue import MEASUREMENTS
 from cdis.metrics import factor_predictor as predictors
 from cdis.trained import Trained
 from cdis.training.checkpoint import full_disk_is_the_users, restore
-from cdis.training.loop import make_method
 from cdis.training.workdir import METRICS
 
 ARRAYS = "evaluation.npz"
@@ -69,7 +68,7 @@ def evaluate(
         dataset, mechanism = _load(name, config.data.name, data_dir)
     facts, dataset = dataset.info, _as_trained_on(info, dataset)
     subject = Subject(
-        Trained(make_method(config, info), restored.variables, info),
+        Trained(methods.make(config, info), restored.variables, info),
         dataset,
         mechanism=mechanism,
         find_predictor=lambda: _predictor(dataset, data_dir, predictor_steps, progress),

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from cdis.data.info import Info
 from cdis.errors import UserError
 from cdis.imports import import_user_module
+from cdis.methods.base import Method
 
 
 def module(name: str) -> ModuleType:
@@ -43,3 +44,32 @@ def fitted(config: ConfigDict, info: Info) -> ConfigDict:
     """The config with what it leaves open filled in to fit the data (`fit`)."""
     fit = getattr(module(config.method), "fit", None)
     return config if fit is None else fit(config, info)
+
+
+def make(config: ConfigDict, info: Info) -> Method:
+    """The method that ``config.method`` names, for the images and factors of `info`.
+
+    Raises `UserError` if the module is missing, or if the config lacks fields of the method's
+    `defaults`, as the config of an older version may.
+    """
+    found = module(config.method)
+    if hasattr(found, "defaults"):
+        missing = _missing(found.defaults().model, config.model, "config.model")
+        if missing:
+            raise UserError(
+                f"The config has no {', '.join(missing)}, which {config.method} needs. Add what is "
+                "missing; or, if another version of cdis wrote this config, use that version, or "
+                "train again into another --workdir."
+            )
+    return found.make(config, info)
+
+
+def _missing(wanted: ConfigDict, given: ConfigDict, name: str) -> list[str]:
+    """The fields of `wanted` that `given` lacks, by their dotted names."""
+    found = []
+    for key, value in wanted.items():
+        if key not in given:
+            found.append(f"{name}.{key}")
+        elif isinstance(value, ConfigDict) and isinstance(given[key], ConfigDict):
+            found += _missing(value, given[key], f"{name}.{key}")
+    return found

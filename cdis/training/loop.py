@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from cdis import data, methods
 from cdis.chunks import in_chunks
 from cdis.config import override, to_json
-from cdis.data.info import Dataset, Info
+from cdis.data.info import Dataset
 from cdis.data.pipeline import batches
 from cdis.errors import UserError
 from cdis.methods.base import Batch, Method, Variables
@@ -77,7 +77,7 @@ def train(
         config = config.copy_and_resolve_references()
         override(config, {"data.name": dataset.info.name})
     config = methods.fitted(config, dataset.info)
-    method = make_method(config, dataset.info)
+    method = methods.make(config, dataset.info)
     _check(config, method, layout)
     notes = method.check(dataset) if method.check is not None else ()
     ends = tuple(accumulate(config.stages[stage.name].steps for stage in method.stages))
@@ -218,11 +218,6 @@ def train(
                     )
                     return state
     return state
-
-
-def make_method(config: ConfigDict, info: Info) -> Method:
-    """The method that ``config.method`` names. Raises `UserError` if the module is missing."""
-    return methods.module(config.method).make(config, info)
 
 
 def _check(config: ConfigDict, method: Method, layout: parallel.Layout) -> None:

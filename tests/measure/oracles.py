@@ -320,7 +320,7 @@ def fake_workdir(monkeypatch, method=None, of=dataset, mechanism=None, predictor
     restored = Restored(config, of().info, VARIABLES, 7, 61.5)
     for module in (evaluation, reporting):
         monkeypatch.setattr(module, "restore", lambda _: restored)
-    monkeypatch.setattr(evaluation, "make_method", lambda *_: method or oracle())
+    monkeypatch.setattr(evaluation.methods, "make", lambda *_: method or oracle())
     monkeypatch.setattr(evaluation.data, "load", lambda *_: of())
     monkeypatch.setattr(evaluation.data, "mechanism", lambda _: mechanism)
     monkeypatch.setattr(evaluation.predictors, "factor_predictor", lambda *_, **__: predictor)

@@ -7,6 +7,7 @@ import pytest
 
 from cdis import data, methods
 from cdis.config import load_config, names, to_json
+from cdis.errors import UserError
 from cdis.methods import fitting
 from tests import spots
 from tests.methods import bars
@@ -15,6 +16,7 @@ SIZES = ("autoencoder.patch", "codes.num_codebooks", "codes.num_codes")
 #: What each experiment on our own data sets was measured with.
 MEASURED = {
     "baselines/beta_vae_pendulum_cpu": {"autoencoder.patch": 4},
+    "cauf_vae/bars": {"autoencoder.patch": 4},
     "cauf_vae/celeba_attractive": {"autoencoder.patch": 4},
     "cauf_vae/celeba_smile": {"autoencoder.patch": 4},
     "cauf_vae/flow": {"autoencoder.patch": 4},
@@ -93,3 +95,10 @@ def test_codes_and_nodes_fit_the_factors():
     assert _sizes(methods.fitted(config, info).model)["codes.num_codes"] == 12
     codes, nodes = methods.module(config.method).make(config, info).warnings
     assert "num_codes is 12, but f8 has 13 values" in codes and "8 nodes" in nodes
+
+
+def test_a_config_that_lacks_fields_of_the_method_is_refused():
+    config = load_config("cauf_vae/pendulum_cpu").copy_and_resolve_references().unlock()
+    del config.model.decoder, config.model.weights.drawing
+    with pytest.raises(UserError, match=r"has no config\.model\.\S+, config\.model\.\S+, which"):
+        methods.make(config.lock(), data.info("pendulum/clean"))

@@ -2,9 +2,9 @@
 
     cdis train --config experiments/ct_vae/published.py --workdir runs/published
 
-Published widths and weights. The paper trains for 20 and 100 epochs; the steps here are far fewer,
-and still take 40 minutes on one core. Other data: `--config.data.name=sprites2d/oriented`. Ours:
-.105 / .208 retrieval, which is chance, with 1 code of 64 in use (the README explains why).
+Published widths and weights. The paper trains for 20 and 100 epochs; the steps here are far fewer.
+Other data: `--config.data.name=sprites2d/oriented`. On these black backgrounds one code of 64 stays
+in use, so the run stops at step 500 and says so (the README explains why).
 """
 
 from ml_collections import ConfigDict

@@ -31,18 +31,24 @@ from cdis.training.loop import train
 Graph = Float[np.ndarray, "f f"]
 
 
-def graphs(true: Graph, names: tuple[str, ...]) -> dict[str, Graph]:
+def graphs(true: Graph, names: tuple[str, ...], most: int | None = None) -> dict[str, Graph]:
     """The true graph and others, by what they are; each wrong graph has one edge too few or many.
 
-    Factors are in topological order.
+    Factors are in topological order. With `most`, there are so many wrong graphs of each kind, at
+    equal distances in the order of their edges.
     """
+
+    def some(edges: np.ndarray) -> np.ndarray:
+        count = len(edges) if most is None else min(most, len(edges))
+        return edges[np.linspace(0, len(edges) - 1, count).round().astype(int)]
+
     free = np.argwhere((order_only(len(true)) > 0) & (true == 0))
     found = {"true": true, "order alone": order_only(len(true))}
-    for child, parent in np.argwhere(true):
+    for child, parent in some(np.argwhere(true)):
         without = true.copy()
         without[child, parent] = 0
         found[f"without {names[parent]} -> {names[child]}"] = without
-    for child, parent in free:
+    for child, parent in some(free):
         more = true.copy()
         more[child, parent] = 1
         found[f"with {names[parent]} -> {names[child]}"] = more
@@ -94,6 +100,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("workdir", type=Path)
     parser.add_argument("--data_dir")
+    parser.add_argument("--edges", type=int)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     restored = restore(options.workdir)
@@ -104,7 +111,7 @@ def main() -> int:
         )
     true = np.array(restored.info.graph, np.float32)
     results = {}
-    for name, graph in graphs(true, restored.info.factor_names).items():
+    for name, graph in graphs(true, restored.info.factor_names, options.edges).items():
         with tempfile.TemporaryDirectory() as temporary:
             scores = measured(options.workdir, graph, options.data_dir, Path(temporary) / "flow")
         results[name] = row(scores)

@@ -19,6 +19,8 @@ def test_every_edge_is_left_out_and_every_other_one_put_in():
     without = found["without light_position -> shadow_length"]
     np.testing.assert_array_equal(np.argwhere(true - without), [[2, 1]])
     assert found["with shadow_length -> shadow_position"][3, 2] == 1
+    fewer = compare_graphs.graphs(true, NAMES, most=2)
+    assert len(fewer) == 2 + 2 + 2 and fewer.keys() < found.keys()
     assert all(not np.triu(graph).any() for graph in found.values())
 
 
@@ -60,7 +62,7 @@ def test_the_tool_runs(tmp_path, monkeypatch, capsys):
 
     config = load_config("cauf_vae/pendulum_cpu:smoke")
     train(config, tmp_path / "run")
-    some = lambda true, names: {"true": true, "order alone": np.tril(np.ones_like(true), -1)}  # noqa: E731
+    some = lambda true, names, most: {"true": true, "order alone": np.tril(np.ones_like(true), -1)}  # noqa: E731
     monkeypatch.setattr(compare_graphs, "graphs", some)
     out = tmp_path / "scores.json"
     monkeypatch.setattr(sys, "argv", ["compare_graphs", str(tmp_path / "run"), "--json", str(out)])

@@ -72,7 +72,9 @@ Directed retrieval asks for the action (which factor, which direction), undirect
 factor alone. A predictor trained on real images alone reads the factors of reconstructions and of
 images after an intervention. Representations are scored as by cdis score, with its cheaper metrics.
 Methods with discrete codes are scored twice, on quantised vectors and on code indices. If factors
-are continuous, only held-out images are scored; otherwise all images are.
+are continuous, only held-out images are scored; otherwise all images are. Where latents stand for
+factors, images are also decoded from true labels; where the data set can draw, images under do()
+are compared with its own drawings.
 
 If a data set has at least four factors with physical values, two downstream tasks are measured: a
 small classifier learns a label from 100 labelled images or from all of them, and a tint of the

@@ -6,6 +6,8 @@ graph the causal flow is fitted again to the same labels, with the settings of t
 """
 
 import argparse
+import contextlib
+import io
 import json
 import sys
 import tempfile
@@ -63,7 +65,8 @@ def measured(
     config = _with_graph(restored.config, graph)
     alone = config.copy_and_resolve_references().unlock()
     alone.stages = ConfigDict({"flow": config.stages.flow})
-    train(alone, temporary, data_dir)
+    with contextlib.redirect_stdout(io.StringIO()):
+        train(alone, temporary, data_dir)
     variables = restored.variables
     flow = restore(temporary).variables["params"]["conditioner"]
     variables = variables | {"params": variables["params"] | {"conditioner": flow}}

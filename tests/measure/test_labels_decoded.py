@@ -52,11 +52,11 @@ def reads_offsets() -> Method:
         pixels = jnp.round(pixels - 0.25).at[:, 1].set(jnp.where(offset, pixels[:, 1] - 0.25, 50))
         return drawn(pixels, jnp.where(offset, 2.0, 20.0))
 
-    def do(variables, images, factor, value):
+    def do(variables, images, fixed, values, own_values=None):
         pixels = images[:, 0, :3, 0].astype(jnp.float32)
-        new = jnp.where(jnp.arange(3) == factor, value[:, None], pixels)
-        new = new.at[:, 2].add((new - pixels)[:, :2].sum(1) * (factor < 2))
-        return drawn(new, jnp.full(len(images), jnp.where(factor < 2, 6.0, 20.0)))
+        new, is_cause = jnp.where(fixed, values, pixels), ~fixed[2]
+        new = new.at[:, 2].add((new - pixels)[:, :2].sum(1) * is_cause)
+        return drawn(new, jnp.full(len(images), jnp.where(is_cause, 6.0, 20.0)))
 
     return Method(lambda key, batch: {"params": {}}, (), encode, decode, factors=Factors(3, do))
 

@@ -152,7 +152,8 @@ def test_a_factor_decoder_is_the_sum_of_its_terms():
         terms = [rows[y, r] * columns[x_, r] * colours[c, r] for r in range(2)]
         pixel = sum(terms) / np.sqrt(2) + p["bias"]
         expected[y, x_, c] = np.tanh(pixel) + 0.01 * pixel
-    np.testing.assert_allclose(decoder.apply(variables, z)[4], expected, atol=1e-5)
+    found: Any = decoder.apply(variables, z)
+    np.testing.assert_allclose(found[4], expected, atol=1e-5)
 
 
 def test_a_saturated_pixel_still_has_a_slope():
@@ -160,5 +161,10 @@ def test_a_saturated_pixel_still_has_a_slope():
     z = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
     variables = decoder.init(jax.random.key(0), z)
     assert np.abs(np.asarray(decoder.apply(variables, 1e3 * z))).min() > 0.99
-    slope = jax.grad(lambda variables: jnp.sum(decoder.apply(variables, 1e3 * z)))(variables)
+
+    def total(variables: Any) -> Any:
+        pixels: Any = decoder.apply(variables, 1e3 * z)
+        return pixels.sum()
+
+    slope = jax.grad(total)(variables)
     assert any(np.any(np.asarray(x)) for x in jax.tree.leaves(slope))

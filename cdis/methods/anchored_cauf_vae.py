@@ -24,8 +24,8 @@ Departures from the paper, with the fields of `config.model`:
     decoder.learns_from          "labels": the decoder learns to draw each image from its labels,
                                  with `decoder.noise` on them, and the encoder learns against the
                                  fixed decoder. Trained together on latents ("latents", as in the
-                                 paper), the two agree on offsets far finer than any label, which
-                                 interventions do not carry along
+                                 paper), the two can agree on offsets finer than any label, which
+                                 interventions do not carry along, such as the light of an image
     labels into the encoder      none: they would hand it the answer
     posterior_floor              least standard deviation of q(eps|x), so that nothing hides in
                                  small offsets

@@ -5,6 +5,10 @@
     cdis train --config cauf_vae/bars --config.data.name=bars/16_seed3 --workdir runs/bars16
 
 The recipe of `pendulum_cpu.py`, nothing tuned.
+
+Held-out images, three seeds: R^2 of the worst labelled latent .9993; under do() of a cause, R^2 of
+the worst effect .980; drift at most .05, but .07 to .10 of bar_0 under do(bar_1), from which it is
+rarely seen apart. About 180 s of one core.
 """
 
 from ml_collections import ConfigDict

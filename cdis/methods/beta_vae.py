@@ -71,7 +71,12 @@ def defaults() -> ConfigDict:
     config.validate_every = 500
     config.checkpoint_every = 500
     config.stages.images = stage(
-        steps=5000, batch_size=64, learning_rate=1e-3, schedule="cosine", warmup_steps=100
+        steps=2000,
+        batch_size=64,
+        learning_rate=1e-3,
+        schedule="cosine",
+        warmup_steps=100,
+        clip_norm=1.0,
     )
     config.model = ConfigDict(
         {

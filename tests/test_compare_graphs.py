@@ -62,7 +62,10 @@ def test_the_tool_runs(tmp_path, monkeypatch, capsys):
 
     config = load_config("cauf_vae/pendulum_cpu:smoke")
     train(config, tmp_path / "run")
-    some = lambda true, names, most: {"true": true, "order alone": np.tril(np.ones_like(true), -1)}  # noqa: E731
+
+    def some(true: np.ndarray, names: object, most: object) -> dict[str, np.ndarray]:
+        return {"true": true, "order alone": np.tril(np.ones_like(true), -1)}
+
     monkeypatch.setattr(compare_graphs, "graphs", some)
     out = tmp_path / "scores.json"
     monkeypatch.setattr(sys, "argv", ["compare_graphs", str(tmp_path / "run"), "--json", str(out)])

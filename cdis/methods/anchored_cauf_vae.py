@@ -74,6 +74,7 @@ from cdis.methods.base import (
 )
 from cdis.methods.causal_latents import MakeNetworks, Model, Networks, decode, mechanisms
 from cdis.methods.fitting import fit_patch
+from cdis.methods.switches import check_switches
 from cdis.networks.apply import apply
 from cdis.objectives import sparsity, vae
 from cdis.objectives.independence import distance_correlation
@@ -272,11 +273,14 @@ def _labelled_rows(model: Model) -> Rows:
 
 
 def _labelled_beside_all(model: Model) -> Rows:
-    """Every image as "x", and beside it a labelled one, so that every batch has its labels."""
+    """Every image as "x". Where few have a label, a labelled one stands beside each.
+
+    If at least half of them do, every batch has labels enough.
+    """
 
     def find(dataset: Dataset, index: np.ndarray) -> Examples:
         labelled = _with_labels(model, dataset, index)
-        if len(labelled) == len(index):
+        if 2 * len(labelled) >= len(index):
             return of_images(index)
         return Examples({"x": index, "labelled": np.resize(labelled, len(index))}, {})
 
@@ -337,7 +341,31 @@ def elbo_terms(
     d = model.info.num_factors
     sample_key, noise_key = jax.random.split(key)
     mean, std, zbar = posterior(model, variables, images)
-    eps = gaussian.reparameterise(sample_key, mean, std)
+    vectors, log_det = latents_sample(model, variables, mean, std, sample_key)
+    z, extra = vectors[:, :d], vectors[:, d:]
+    prior = causal_latents.prior(model, variables, given.u)
+    given_labels = vae.flow_divergence(log_det, std[:, :d], z, *prior)
+    without_labels = gaussian.kl(mean[:, :d], std[:, :d]).sum(-1)
+    seen = z + noise * jax.random.normal(noise_key, z.shape) if noise else z
+    terms = {
+        "reconstruction": pixel_error(model, variables, seen, extra, images),
+        "kl": jnp.where(given.complete, given_labels, without_labels),
+    }
+    if model.config.extra:
+        terms["extra"] = gaussian.kl(mean[:, d:], std[:, d:]).sum(-1)
+    return terms, zbar, vectors
+
+
+def latents_sample(
+    model: Model,
+    variables: Variables,
+    mean: Float[Array, "b l"],
+    std: Float[Array, "b l"],
+    key: PRNGKeyArray,
+) -> tuple[Float[Array, "b l"], Float[Array, " b"]]:
+    """A sample of all latents, z and the extra ones, from q(eps|x); and the flow's log |det|."""
+    d = model.info.num_factors
+    eps = gaussian.reparameterise(key, mean, std)
     z, log_det = causal_flow.forward(
         mechanisms(model, variables),
         edges(model, variables),
@@ -345,17 +373,7 @@ def elbo_terms(
         order=model.order,
         transform=model.transform,
     )
-    prior = causal_latents.prior(model, variables, given.u)
-    given_labels = vae.flow_divergence(log_det, std[:, :d], z, *prior)
-    without_labels = gaussian.kl(mean[:, :d], std[:, :d]).sum(-1)
-    seen = z + noise * jax.random.normal(noise_key, z.shape) if noise else z
-    terms = {
-        "reconstruction": pixel_error(model, variables, seen, eps[:, d:], images),
-        "kl": jnp.where(given.complete, given_labels, without_labels),
-    }
-    if model.config.extra:
-        terms["extra"] = gaussian.kl(mean[:, d:], std[:, d:]).sum(-1)
-    return terms, zbar, jnp.concatenate([z, eps[:, d:]], axis=-1)
+    return jnp.concatenate([z, eps[:, d:]], axis=-1), log_det
 
 
 def pixel_error(
@@ -489,8 +507,8 @@ def images_loss(
         images, given = _seen(model, batch["labelled"], keys[3]), _labels(model, batch["labelled"])
         mean, std, aligned = posterior(model, variables, images)
         if from_labels:
-            sample = gaussian.reparameterise(keys[4], mean, std)
-            terms["drawing"] += drawing(model, variables, images, given, sample, keys[5])
+            vectors, _ = latents_sample(model, variables, mean, std, keys[4])
+            terms["drawing"] += drawing(model, variables, images, given, vectors, keys[5])
     terms["alignment"] = labels.alignment(model.scale, aligned, given)
     if config.weights.flow:
         terms["flow"] = labels_density(model, variables, given, keys[6])
@@ -609,13 +627,7 @@ def structure(model: Model, variables: Variables, values: Float[Array, "b f"]) -
 
 
 def _check(config: ConfigDict, info: Info) -> None:
-    for name, allowed in SWITCHES.items():
-        group, field = name.split(".")
-        value = config.model[group][field]
-        if value not in allowed:
-            raise UserError(
-                f"config.model.{name} is {value!r}, but must be one of {', '.join(allowed)}."
-            )
+    check_switches(config.model, SWITCHES)
     _check_label_fraction(config.model.label_fraction, info)
     _check_stages(config.model, set(config.stages))
 

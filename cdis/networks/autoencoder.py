@@ -117,7 +117,7 @@ def standardise_latents(params: dict[str, Any], latent: Float[Array, "b d"]) -> 
 
 
 class CompactDecoder(nn.Module):
-    """Logits or pixels as a sum of separable images: `sum_r row_r(y) column_r(x) colour_r(c)`.
+    """Logits as a sum of separable images: `sum_r row_r(y) column_r(x) colour_r(c)`.
 
     A dense network maps the latent vector to the factors of every term (a canonical polyadic
     decomposition). It has far fewer outputs than there are pixels, and what it learns to render in
@@ -127,7 +127,6 @@ class CompactDecoder(nn.Module):
     hidden: tuple[int, ...]
     rank: int
     image_shape: tuple[int, int, int]
-    start: float = -3.0  # initial output of all pixels; as a logit, nearly black
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b h w c"]:
@@ -137,9 +136,8 @@ class CompactDecoder(nn.Module):
             nn.Dense(size * self.rank)(x).reshape(len(x), size, self.rank)
             for size in self.image_shape
         )
-        return _sum_of_terms(rows, columns, colours) + self.param(
-            "bias", nn.initializers.constant(self.start), ()
-        )
+        dark = nn.initializers.constant(-3.0)  # as a logit, nearly black
+        return _sum_of_terms(rows, columns, colours) + self.param("bias", dark, ())
 
 
 class FactorDecoder(nn.Module):

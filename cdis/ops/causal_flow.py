@@ -82,18 +82,6 @@ def inverse(
     return eps, log_slope.sum(-1)
 
 
-def log_prob(
-    mechanisms: Mechanisms,
-    adjacency: Float[Array, "d d"],
-    z: Float[Array, "b d"],
-    *,
-    transform: Transform,
-) -> Float[Array, " b"]:
-    """`log p(z) = log N(F^-1(z); 0, I) - log |det dF/deps|`."""
-    eps, log_det = inverse(mechanisms, adjacency, z, transform=transform)
-    return gaussian.log_prob(eps).sum(-1) - log_det
-
-
 def log_prob_of_nodes(
     mechanisms: Mechanisms,
     adjacency: Float[Array, "d d"],
@@ -102,7 +90,7 @@ def log_prob_of_nodes(
     transform: Transform,
     parents: Float[Array, "b d"] | None = None,
 ) -> Float[Array, "b d"]:
-    """`log p(z_i | pa_i)` of each node, which sum to `log_prob`.
+    """`log p(z_i | pa_i)` of each node; their sum is `log N(F^-1(z); 0, I) - log |det dF/deps|`.
 
     `parents` holds the values of all nodes as parents, if they differ from z: where z is noisy, the
     density given exact parents is wanted.

@@ -262,6 +262,25 @@ def test_what_is_drawn_are_labels_where_they_are_known():
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+def test_a_sample_without_spread_is_the_mean():
+    # The labelled part goes through the flow, from F^-1(zbar) to zbar; the extra part does not.
+    case = _case("shipped")
+    loss: Any = stage_of(case.method, "images").objectives[0].loss
+    model, images = loss.args[0], case.batch["x"]["image"]
+
+    @quick_jit
+    def sample(variables):
+        mean, std, zbar = anchored_cauf_vae.posterior(model, variables, images)
+        key = jax.random.key(0)
+        vectors, _ = anchored_cauf_vae.latents_sample(model, variables, mean, 0 * std, key)
+        return mean, zbar, vectors
+
+    mean, zbar, vectors = sample(case.variables)
+    np.testing.assert_allclose(vectors[:, :3], zbar, atol=1e-5)
+    np.testing.assert_array_equal(vectors[:, 3:], mean[:, 3:])
+    assert np.abs(np.asarray(mean[:, :3] - zbar)).max() > 1e-3
+
+
 def test_few_labels_are_in_every_batch():
     _, method = _make("shipped", {"model.label_fraction": 0.3})
     values = VALUES + np.random.default_rng(0).normal(size=VALUES.shape).astype(np.float32)
@@ -275,9 +294,10 @@ def test_few_labels_are_in_every_batch():
     whole = stages["images"].images
     np.testing.assert_array_equal(whole["x"], index)
     assert set(whole["labelled"].tolist()) == labelled
-    # With all labels there is nothing to put beside.
-    every = stage_of(_case("shipped").method, "images").rows.find(dataset, index)
-    assert set(every.images) == {"x"}
+    # With all labels, or most of them, there is no need to put any beside.
+    for fraction in (0.9, 1.0):
+        _, method = _make("shipped", {"model.label_fraction": fraction})
+        assert set(stage_of(method, "images").rows.find(dataset, index).images) == {"x"}
 
 
 def test_labels_of_the_second_batch_are_those_that_align():

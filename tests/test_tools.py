@@ -19,6 +19,7 @@ SCRIPTS = [
     "tools/benchmark",
     "tools/benchmark_data",
     "tools/compare_graphs",
+    "tools/learning_curves",
 ]
 
 

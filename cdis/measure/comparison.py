@@ -61,7 +61,7 @@ def compare(
     names = _chosen(scores, list(_titles(measurements)), all_metrics)
     return [
         {
-            "name": _common_name([run.workdir for run in runs]),
+            "name": common_name([run.workdir for run in runs]),
             "seeds": [run.seed for run in runs],
             "scores": {
                 name: _over_runs([_number(run.metrics, name) for run in runs]) for name in names
@@ -139,7 +139,8 @@ def _over_runs(values: Sequence[float | None]) -> dict[str, Any] | None:
     return {"mean": float(np.mean(known)), "interval": interval}
 
 
-def _common_name(paths: Sequence[Path]) -> str:
+def common_name(paths: Sequence[Path]) -> str:
+    """What the names of the workdirs of an experiment have in common."""
     names = [path.absolute().name for path in paths]
     if len(names) == 1:
         return names[0]

@@ -29,7 +29,7 @@ def pictures(lines: list[dict[str, Any]]) -> list[Picture]:
 
 def _plot(lines: list[dict[str, Any]]) -> Figure:
     """One panel for each quantity, the loss first."""
-    curves = _curves(lines)
+    curves = curves_of(lines)
     names = sorted(curves, key=lambda name: name != "loss")
     ends = [first["step"] for first, second in pairwise(lines) if first["stage"] != second["stage"]]
     columns = min(3, len(names))
@@ -49,7 +49,7 @@ def _plot(lines: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def _curves(lines: list[dict[str, Any]]) -> dict[str, Curves]:
+def curves_of(lines: list[dict[str, Any]]) -> dict[str, Curves]:
     """The curves of each quantity."""
     curves: dict[str, Curves] = {}
     for line in lines:

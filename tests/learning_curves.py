@@ -167,10 +167,8 @@ def _cell(values: Float[np.ndarray, " seeds"] | None, error: bool) -> str:
 
 
 def draw(experiments: Sequence[Experiment]) -> bytes:
-    """A PNG: a row for each quantity, a column for each data set, a colour for each run's name."""
+    """A PNG: a row for each quantity, a column for each data set."""
     columns = list(dict.fromkeys(experiment.data for experiment in experiments))
-    names = list(dict.fromkeys(experiment.name for experiment in experiments))
-    several = len(experiments) > len(columns)
     figure = figures.new_figure(_WIDTH * len(columns), _HEIGHT * len(QUANTITIES))
     panels = figure.subplots(len(QUANTITIES), len(columns), sharex="col", squeeze=False)
     for column, data in enumerate(columns):
@@ -179,13 +177,12 @@ def draw(experiments: Sequence[Experiment]) -> bytes:
         panels[-1, column].set_xlabel("step", fontsize=9)
         for row, (quantity, title) in enumerate(QUANTITIES.items()):
             axes = panels[row, column]
-            for experiment in here:
-                colour = f"C{names.index(experiment.name)}" if several else figures.BLUE
-                _draw_curve(axes, experiment, quantity, colour)
+            for number, experiment in enumerate(here):
+                _draw_curve(axes, experiment, quantity, f"C{number}")
             _finish(axes, here, quantity)
             if column == 0:
                 axes.set_ylabel(title, fontsize=9)
-        if several:
+        if len(here) > 1:
             panels[-1, column].legend(fontsize=8, frameon=False)
     return figures.png(figure)
 

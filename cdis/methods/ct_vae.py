@@ -7,8 +7,8 @@ into the nodes that it hits. Trained, the model applies actions to images (`inte
 the action between two images (`retrieve`).
 
     stage "autoencoder"  MCQ-VAE: images -> codes -> images
-    stage "transition"   on codes that are frozen and computed once; base, action and retrieval mode
-                         take turns
+    stage "transition"   on codes that are frozen and computed once; each batch is in base, action
+                         or retrieval mode
 
 Paper and code of the authors differ in places, and the code has slips. Where they differ, we do as
 the code does, and a switch of `config.model` gives the other form; slips are corrected. "-": the
@@ -56,8 +56,8 @@ same as in the column to the left; "?": we know of no statement.
     modes               base, action,  a batch has one, at random      - (`modes`)
                         retrieval
     optimiser           Adam, 5e-4     no weight decay                 - (AdamW without it)
-    schedule            .98 and .994   an epoch of stage two has       an epoch is all pairs
-                        per epoch      16,000 pairs
+    schedule            .98 and .994   an epoch of stage two has       an epoch is all pairs: with
+                        per epoch      16,000 pairs                    many, the rate falls later
     batch               64; 16         -                               -
 
 `experiments/ct_vae` says how long each training is.
@@ -107,7 +107,7 @@ Predict = Callable[..., Transition]
 
 
 def defaults() -> ConfigDict:
-    """The complete config: published widths and weights, on coloured sprites, short trainings."""
+    """The complete config: as published but for the length, on coloured sprites."""
     config = common()
     config.method = "cdis.methods.ct_vae"
     config.data.name = "sprites2d/coloured"

@@ -6,8 +6,8 @@
 
 `cdis.methods.ct_vae` lists what the paper says, what its authors' code does and what we do.
 Shortened here: the autoencoder takes 1,000 steps of 16 images (5.0 epochs of coloured sprites) in
-place of 20 epochs in batches of 64, the transitions 2,000 steps (1.8 epochs) in place of 100 epochs.
-At the published length: `--config.stages.autoencoder.batch_size=64
+place of 20 epochs in batches of 64, the transitions 2,000 steps (1.8 epochs) in place of 100
+epochs. At the published length: `--config.stages.autoencoder.batch_size=64
 --config.stages.autoencoder.steps=1008 --config.stages.transition.steps=100000`.
 
 log.jsonl has the learning curves, on validation data: the share of codes in use, the error of

@@ -92,7 +92,7 @@ from cdis.methods.base import (
     Stage,
     Variables,
 )
-from cdis.methods.switches import check_noise, check_switches
+from cdis.methods.switches import check_noise, check_shares, check_switches
 from cdis.networks import autoencoder
 from cdis.networks.apply import apply
 from cdis.networks.causal_transition import Action, CausalTransition, Transition
@@ -178,7 +178,8 @@ def defaults() -> ConfigDict:
 #: Overrides that make the networks tiny, on images that need no download.
 SMOKE = {
     "data.name": "sprites2d/coloured",
-    "stages.transition.steps": 3,
+    "stages.transition.steps": 3,  # one of each mode
+    "model.modes": "in_turn",
     "model.autoencoder.widths": (8, 8, 8),
     "model.autoencoder.residual_blocks": 1,
     "model.codes.num_codes": 8,
@@ -267,10 +268,11 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         def make(config, info):
             return ct_vae.make(config, info, networks=networks)
 
-    Raises `UserError` for a switch of `config.model` with an unknown value.
+    Raises `UserError` for values of `config.model` that are not allowed.
     """
     check_switches(config.model, SWITCHES)
     check_noise(config.model)
+    check_shares(config.model, ("floor", "transition.position_dropout"))
     key = jax.random.key(config.seed)
     model, bind = Model(config.model, info, networks(config, info), key), functools.partial
     first = Stage(

@@ -36,7 +36,6 @@ TINY: dict[str, Any] = {
     "model.codes.num_codes": 4,
     "model.transition.edge_hidden": 4,
     "model.transition.message_hidden": (3,),
-    "model.modes": "in_turn",
 }
 MOVING = TINY | {
     "model.codes.decay": 0.9,
@@ -396,9 +395,25 @@ def test_published_length(name, images, batch):
     assert stages.transition.steps * stages.transition.batch_size == 100 * 16_000
 
 
-def test_an_unknown_kind_of_noise_is_refused():
-    with pytest.raises(UserError, match="noise is 'extra', but must be one of off, exo, endo"):
-        _make("published", {"model.transition.noise": "extra"})
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"transition.noise": "extra"}, "noise is 'extra', but must be one of off, exo, endo"),
+        ({"images": "uint8"}, "images is 'uint8', but must be one of unit, symmetric"),
+        (
+            {"transition.noise": "exo", "gates": "deterministic"},
+            "deterministic gates exclude noise",
+        ),
+        (
+            {"transition.position_dropout": 1.0},
+            "dropout is 1, but must be at least 0 and less than",
+        ),
+        ({"floor": -0.1}, "model.floor is -0.1, but must be at least 0"),
+    ],
+)
+def test_values_that_are_refused(overrides, message):
+    with pytest.raises(UserError, match=message):
+        _make("published", {f"model.{name}": value for name, value in overrides.items()})
 
 
 def test_networks_can_be_swapped():

@@ -252,7 +252,7 @@ def transition_layer(config: ConfigDict, info: Info) -> CausalTransition | Dense
     if kind == "dense":
         return DenseTransition(**sizes, hidden=tuple(dense_hidden))
     options["message_hidden"] = tuple(options["message_hidden"])
-    return CausalTransition(**sizes, **options)
+    return CausalTransition(**sizes, **options, published=False)
 
 
 def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> Method:
@@ -513,7 +513,7 @@ def joint_loss(
     model: Model, variables: Variables, batch: Batch, context: Context
 ) -> tuple[Float[Array, ""], Aux]:
     """Of stage "joint": autoencoder and transitions of pairs of images."""
-    key, step, axis_name = context
+    key, step, axis_name = context[:3]
     images = from_uint8(jnp.concatenate([batch["x"]["image"], batch["y"]["image"]]))
     pairs = len(images) // 2
     terms, one_hot, h, metrics = autoencoder_terms(model, variables, images, pairs, axis_name)

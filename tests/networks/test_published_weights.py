@@ -1,0 +1,204 @@
+"""Our modules on weights in the published parametrisation, held to `published_twin`.
+
+The fixture has random weights, inputs and the twin's outputs. Here the weights are brought into our
+modules' parameters; outputs are then the same to 1e-5.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import published_twin as twin
+import pytest
+from helpers import quick_jit
+
+from cdis.networks.apply import apply
+from cdis.networks.autoencoder import GridDecoder, GridEncoder
+from cdis.networks.causal_transition import CausalTransition
+from cdis.ops import graph, quantize, retrieve
+
+WEIGHTS, INPUTS, FOUND = twin.read()
+PAPER = FOUND["paper"]
+GRID = PAPER["latent"].shape[-2:]
+CODEBOOKS = jnp.asarray(WEIGHTS["codebooks"])
+LAYER = CausalTransition(
+    num_nodes=twin.N,
+    num_codes=twin.K,
+    num_actions=twin.A,
+    edge_hidden=twin.EDGE_HIDDEN,
+    message_hidden=twin.MESSAGE_HIDDEN,
+)
+
+
+def same(found: Any, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def differs(found: Any, expected: np.ndarray) -> None:
+    assert np.abs(np.asarray(found) - expected).max() > 0.1
+
+
+def last(x: Any) -> Any:
+    """Channels first to channels last, as our images are."""
+    return np.moveaxis(x, 1, -1)
+
+
+# The published parametrisation -> our parameters
+
+
+def conv(weights: twin.Arrays, name: str) -> dict[str, np.ndarray]:
+    """`[out, in, kh, kw]` -> `[kh, kw, in, out]`."""
+    kernel = weights[f"{name}.weight"].transpose(2, 3, 1, 0)
+    return {"kernel": kernel, "bias": weights[f"{name}.bias"]}
+
+
+def conv_transpose(weights: twin.Arrays, name: str) -> dict[str, np.ndarray]:
+    """`[in, out, kh, kw]` -> `[kh, kw, in, out]`, which Flax does not flip."""
+    kernel = weights[f"{name}.weight"][:, :, ::-1, ::-1].transpose(2, 3, 0, 1)
+    return {"kernel": kernel, "bias": weights[f"{name}.bias"]}
+
+
+def residual(weights: twin.Arrays) -> dict[str, Any]:
+    return {
+        f"ResidualBlock_{i}": {
+            f"Conv_{j}": {"kernel": weights[f"residual.{i}.{name}"].transpose(2, 3, 1, 0)}
+            for j, name in enumerate(("first", "second"))
+        }
+        for i in range(twin.BLOCKS)
+    }
+
+
+def encoder() -> dict[str, Any]:
+    w = twin.part(WEIGHTS, "encoder")
+    names = [*(f"down.{i}" for i in range(len(twin.WIDTHS))), "middle", "last"]
+    return residual(w) | {f"Conv_{i}": conv(w, name) for i, name in enumerate(names)}
+
+
+def decoder() -> dict[str, Any]:
+    w = twin.part(WEIGHTS, "decoder")
+    up = {f"ConvTranspose_{i}": conv_transpose(w, f"up.{i}") for i in range(len(twin.WIDTHS))}
+    return residual(w) | {"Conv_0": conv(w, "first")} | up
+
+
+def message(w: twin.Arrays) -> dict[str, np.ndarray]:
+    """Linear maps of all heads, `[G * E, D]` -> `[G, D, E]`."""
+    heads, width = w["attention"].shape
+
+    def split(name: str) -> np.ndarray:
+        return w[name].reshape(heads, width, -1).swapaxes(1, 2)
+
+    return {
+        "target": split("target.weight"),
+        "source": split("source.weight"),
+        "readout": w["attention"],
+        "edge": w["edge.weight"].reshape(heads, width),
+        "bias": w["bias"].reshape(heads, width),
+    }
+
+
+def transition() -> dict[str, Any]:
+    """Maps of concatenated vectors are cut into one map for each of the two."""
+    action, position = np.split(WEIGHTS["mask.weight"].T, [twin.A])
+    nets = [twin.part(WEIGHTS, f"edges.{k}") for k in range(1 + twin.A)]
+    hidden = np.stack([w["hidden.weight"].T for w in nets])
+    names = [*(f"message_{i}" for i in range(len(twin.MESSAGE_HIDDEN))), "message_out"]
+    return {
+        "mask_action": action,
+        "mask_position": position,
+        "mask_bias": WEIGHTS["mask.bias"],
+        "edge_target": hidden[:, : twin.K],
+        "edge_source": hidden[:, twin.K :],
+        "edge_bias": np.stack([w["hidden.bias"] for w in nets]),
+        "edge_readout": np.concatenate([w["out.weight"] for w in nets]),
+        "edge_offset": np.concatenate([w["out.bias"] for w in nets]),
+        "action_node": WEIGHTS["action.weight"].T,
+    } | {name: message(twin.part(WEIGHTS, f"messages.{i}")) for i, name in enumerate(names)}
+
+
+# The fixture
+
+
+def test_the_fixture_is_what_the_twin_computes():
+    for form, expected in twin.all_outputs(WEIGHTS, INPUTS).items():
+        assert FOUND[form].keys() == expected.keys()
+        for name, x in expected.items():
+            np.testing.assert_allclose(FOUND[form][name], x, atol=1e-6, err_msg=f"{form} {name}")
+
+
+def test_the_fixture_is_not_at_an_edge():
+    """Gates on both sides of one half, none at it; several codes; all switches change something."""
+    for name in ("hit", "edges"):
+        values = PAPER[f"of_actions.{name}"]
+        assert 0.1 < (values > 0.5).mean() < 0.9
+        assert np.abs(values - 0.5).min() > 1e-4
+    assert all(len(np.unique(PAPER["codes"][:, c])) > 2 for c in range(twin.C))
+    assert all(FOUND.values())
+
+
+# Our modules
+
+
+def test_encoder():
+    shape = GridEncoder(twin.WIDTHS, twin.BLOCKS, twin.D)
+    same(apply(shape, encoder(), last(INPUTS["images"])), last(PAPER["latent"]))
+
+
+def test_decoder():
+    height, width = twin.SHAPE[1:]
+    module = GridDecoder(twin.WIDTHS, twin.BLOCKS, (height, width, twin.SHAPE[0]))
+    same(apply(module, decoder(), last(PAPER["vectors"])), last(PAPER["reconstructed"]))
+
+
+def test_quantiser():
+    h = quantize.split_codebooks(jnp.asarray(last(PAPER["latent"])), num_codebooks=twin.C)
+    codes = quantize.nearest_code(h, CODEBOOKS)
+    expected = PAPER["codes"].reshape(codes.shape)
+    np.testing.assert_array_equal(codes, expected)
+    vectors = quantize.merge_codebooks(quantize.lookup(codes, CODEBOOKS), grid=GRID)
+    same(vectors, last(PAPER["vectors"]))
+
+
+def one_hot(side: str) -> Any:
+    return jax.nn.one_hot(INPUTS[side], twin.K)
+
+
+@functools.cache
+def predicted(action: str, identity: bool = False) -> Any:
+    """The layer's outputs, with an axis for the actions considered."""
+    run = quick_jit(lambda p, x: apply(LAYER, p, x, action, identity_graph=identity))
+    return run(transition(), one_hot("x"))
+
+
+def test_intervention_mask():
+    w, positions = transition(), graph.sinusoidal_positions(twin.N, twin.K)
+    table = graph.additive_mask_logits(
+        w["mask_action"], w["mask_position"], w["mask_bias"], positions
+    )
+    hit = jax.nn.sigmoid(jnp.einsum("bnk,ank->ban", one_hot("x"), table))
+    same(hit, PAPER["of_actions.hit"])
+    np.testing.assert_array_equal(predicted("all").mask, PAPER["of_actions.mask"])
+
+
+def test_edge_probabilities():
+    for of, action in (("of_actions", "all"), ("of_none", "none")):
+        seen = predicted(action)
+        same(seen.edges, PAPER[f"{of}.edges"])
+        np.testing.assert_array_equal(seen.graph, PAPER[f"{of}.graph"])
+
+
+def test_logits():
+    for of, seen in {
+        "of_actions": predicted("all"),
+        "of_none": predicted("none"),
+        "of_identity": predicted("none", identity=True),
+    }.items():
+        same(seen.logits, PAPER[f"{of}.logits"])
+        differs(seen.logits, FOUND["reversed_edges"][f"{of}.logits"])
+
+
+def test_distances():
+    target = one_hot("y")
+    found = retrieve.code_distances(jnp.asarray(PAPER["of_actions.logits"]), target, over_nodes="mean")
+    same(found, PAPER["distances"])

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import published_twin as twin
-import pytest
 from helpers import quick_jit
 
 from cdis.networks.apply import apply
@@ -156,6 +155,7 @@ def test_quantiser():
     codes = quantize.nearest_code(h, CODEBOOKS)
     expected = PAPER["codes"].reshape(codes.shape)
     np.testing.assert_array_equal(codes, expected)
+    assert np.any(codes != FOUND["overlapping_chunks"]["codes"].reshape(codes.shape))
     vectors = quantize.merge_codebooks(quantize.lookup(codes, CODEBOOKS), grid=GRID)
     same(vectors, last(PAPER["vectors"]))
 
@@ -188,6 +188,32 @@ def test_edge_probabilities():
         np.testing.assert_array_equal(seen.graph, PAPER[f"{of}.graph"])
 
 
+def test_messages():
+    w = twin.part(WEIGHTS, "messages.0")
+    heads, width = w["attention"].shape
+
+    def side(name: str, nodes: Any) -> Any:
+        """`[b, s, v, D]` -> `[b, s, G, v, E]`."""
+        x = nodes @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+        return jnp.moveaxis(x.reshape(*x.shape[:-1], heads, width), -2, 2)
+
+    nodes = (one_hot("x") + graph.sinusoidal_positions(twin.N, twin.K))[:, None]
+    actions = (WEIGHTS["action.weight"].T + WEIGHTS["action.bias"])[None, :, None]
+    gates = PAPER["of_actions.graph"]
+    received = quick_jit(graph.message_passing)(
+        side("target", nodes),
+        side("source", nodes),
+        side("source", actions),
+        jnp.asarray(w["attention"])[None, None],
+        jnp.asarray(w["edge.weight"]).reshape(1, 1, heads, width),
+        jnp.asarray(PAPER["of_actions.edges"] * gates),
+        jnp.maximum(gates, jnp.eye(twin.N)),
+    )
+    found = jnp.moveaxis(received, 2, 3) + w["bias"].reshape(heads, width)
+    same(found, PAPER["of_actions.received"])
+    differs(found, FOUND["reversed_edges"]["of_actions.received"])
+
+
 def test_logits():
     for of, seen in {
         "of_actions": predicted("all"),
@@ -200,5 +226,7 @@ def test_logits():
 
 def test_distances():
     target = one_hot("y")
-    found = retrieve.code_distances(jnp.asarray(PAPER["of_actions.logits"]), target, over_nodes="mean")
+    found = retrieve.code_distances(
+        jnp.asarray(PAPER["of_actions.logits"]), target, over_nodes="mean"
+    )
     same(found, PAPER["distances"])

@@ -24,29 +24,30 @@ FIXTURE = Path(__file__).parent / "networks" / "published_weights.npz"
 # codes, channels, actions, hidden widths of the edge networks and of the message-passing layers.
 B, SHAPE, WIDTHS, BLOCKS, C, K, D, A = 2, (3, 8, 12), (4, 6), 2, 2, 6, 8, 4
 EDGE_HIDDEN, MESSAGE_HIDDEN = 7, (5, 3)
-N = C * (SHAPE[1] // 2 ** len(WIDTHS)) * (SHAPE[2] // 2 ** len(WIDTHS))
+GRID = (SHAPE[1] // 2 ** len(WIDTHS), SHAPE[2] // 2 ** len(WIDTHS))
+N = C * GRID[0] * GRID[1]
 
 
 class Form(NamedTuple):
-    """The equations of the paper, with what the authors' code does instead as switches."""
+    """What the authors' code does, with its slips corrected."""
 
-    # Slips: the code contradicts the paper.
+    # Slips: there the code contradicts the paper.
     overlapping_chunks: bool = False  #: codebook c quantises channels `c : c + D/C`
     reversed_edges: bool = False  #: a node receives messages from its children
     # Choices that the paper does not mention.
-    activated_latent: bool = False  #: LeakyReLU between encoder and quantiser
-    mean_self_loops: bool = False  #: a self-loop weighs the mean of its node's other edges
-    floor: float = 0.0  #: predicted probabilities below it count as it in retrieval
+    activated_latent: bool = True  #: LeakyReLU between encoder and quantiser
+    mean_self_loops: bool = True  #: a self-loop weighs the mean of its node's other edges
+    floor: float = 1e-4  #: predicted probabilities below it count as it in retrieval
 
 
-#: The paper's form, and each switch alone.
+#: The corrected form, with each slip alone, and without each choice alone.
 FORMS = {
-    "paper": Form(),
+    "corrected": Form(),
     "overlapping_chunks": Form(overlapping_chunks=True),
     "reversed_edges": Form(reversed_edges=True),
-    "activated_latent": Form(activated_latent=True),
-    "mean_self_loops": Form(mean_self_loops=True),
-    "floor": Form(floor=1e-4),
+    "plain_latent": Form(activated_latent=False),
+    "own_self_loops": Form(mean_self_loops=False),
+    "no_floor": Form(floor=0.0),
 }
 
 
@@ -321,24 +322,29 @@ def random_weights(rng: np.random.Generator) -> Arrays:
 
 
 def random_inputs(rng: np.random.Generator) -> Arrays:
-    """Images, and the codes of the two sides of pairs."""
+    """Images, latents to quantise and decode, and the codes of both sides of pairs."""
     return {
-        "images": rng.uniform(-1, 1, (B, *SHAPE)).astype(np.float32),
+        "images": rng.uniform(size=(B, *SHAPE)).astype(np.float32),
+        "latents": rng.normal(size=(B, D, *GRID)).astype(np.float32),
         "x": rng.integers(0, K, (B, N)),
         "y": rng.integers(0, K, (B, N)),
     }
 
 
 def outputs(weights: Arrays, inputs: Arrays, form: Form) -> Arrays:
-    """All outputs of one form: leading axes are images and what was considered.
+    """All outputs of one form, `[B, ...]`.
 
-    Of the transition these are all actions (`of_actions.*`), none and none on the identity graph.
+    Those of the transition are `[B, S, ...]`, for all actions (`of_actions.*`), without an action
+    (`of_none.*`) and without one on the identity graph (`of_identity.*`).
     """
-    latent = np.stack([encode(weights, image, form) for image in inputs["images"]])
-    found = [quantise(weights, h, form) for h in latent]
+    found = [quantise(weights, h, form) for h in inputs["latents"]]
     codes, vectors = (np.stack(parts) for parts in zip(*found, strict=True))
-    results = {"latent": latent, "codes": codes, "vectors": vectors}
-    results["reconstructed"] = np.stack([decode(weights, z) for z in vectors])
+    results = {
+        "encoded": np.stack([encode(weights, image, form) for image in inputs["images"]]),
+        "codes": codes,
+        "vectors": vectors,
+        "decoded": np.stack([decode(weights, z) for z in inputs["latents"]]),
+    }
     cases = {"of_actions": range(A), "of_none": [None], "of_identity": [None]}
     for case, actions in cases.items():
         fixed = case == "of_identity"
@@ -355,11 +361,11 @@ def outputs(weights: Arrays, inputs: Arrays, form: Form) -> Arrays:
 
 
 def all_outputs(weights: Arrays, inputs: Arrays) -> dict[str, Arrays]:
-    """The outputs of the paper's form, and of each other form those that differ."""
+    """The outputs of the corrected form, and of each other form those that differ."""
     found = {name: outputs(weights, inputs, form) for name, form in FORMS.items()}
-    paper = found.pop("paper")
-    return {"paper": paper} | {
-        form: {name: x for name, x in of_form.items() if not np.array_equal(x, paper[name])}
+    corrected = found.pop("corrected")
+    return {"corrected": corrected} | {
+        form: {name: x for name, x in of_form.items() if not np.array_equal(x, corrected[name])}
         for form, of_form in found.items()
     }
 

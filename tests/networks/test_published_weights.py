@@ -19,8 +19,7 @@ from cdis.networks.causal_transition import CausalTransition
 from cdis.ops import graph, quantize, retrieve
 
 WEIGHTS, INPUTS, FOUND = twin.read()
-PAPER = FOUND["paper"]
-GRID = PAPER["latent"].shape[-2:]
+EXPECTED = FOUND["corrected"]
 CODEBOOKS = jnp.asarray(WEIGHTS["codebooks"])
 LAYER = CausalTransition(
     num_nodes=twin.N,
@@ -94,6 +93,8 @@ def message(w: twin.Arrays) -> dict[str, np.ndarray]:
         "readout": w["attention"],
         "edge": w["edge.weight"].reshape(heads, width),
         "bias": w["bias"].reshape(heads, width),
+        "target_bias": w["target.bias"].reshape(heads, width),
+        "source_bias": w["source.bias"].reshape(heads, width),
     }
 
 
@@ -113,6 +114,7 @@ def transition() -> dict[str, Any]:
         "edge_readout": np.concatenate([w["out.weight"] for w in nets]),
         "edge_offset": np.concatenate([w["out.bias"] for w in nets]),
         "action_node": WEIGHTS["action.weight"].T,
+        "action_bias": WEIGHTS["action.bias"],
     } | {name: message(twin.part(WEIGHTS, f"messages.{i}")) for i, name in enumerate(names)}
 
 
@@ -129,10 +131,10 @@ def test_the_fixture_is_what_the_twin_computes():
 def test_the_fixture_is_not_at_an_edge():
     """Gates on both sides of one half, none at it; several codes; all switches change something."""
     for name in ("hit", "edges"):
-        values = PAPER[f"of_actions.{name}"]
+        values = EXPECTED[f"of_actions.{name}"]
         assert 0.1 < (values > 0.5).mean() < 0.9
         assert np.abs(values - 0.5).min() > 1e-4
-    assert all(len(np.unique(PAPER["codes"][:, c])) > 2 for c in range(twin.C))
+    assert all(len(np.unique(EXPECTED["codes"][:, c])) > 2 for c in range(twin.C))
     assert all(FOUND.values())
 
 
@@ -140,24 +142,26 @@ def test_the_fixture_is_not_at_an_edge():
 
 
 def test_encoder():
-    shape = GridEncoder(twin.WIDTHS, twin.BLOCKS, twin.D)
-    same(apply(shape, encoder(), last(INPUTS["images"])), last(PAPER["latent"]))
+    for form, activation in (("corrected", True), ("plain_latent", False)):
+        module = GridEncoder(twin.WIDTHS, twin.BLOCKS, twin.D, activation)
+        found = apply(module, encoder(), last(INPUTS["images"]))
+        same(found, last(FOUND[form]["encoded"]))
 
 
 def test_decoder():
     height, width = twin.SHAPE[1:]
     module = GridDecoder(twin.WIDTHS, twin.BLOCKS, (height, width, twin.SHAPE[0]))
-    same(apply(module, decoder(), last(PAPER["vectors"])), last(PAPER["reconstructed"]))
+    same(apply(module, decoder(), last(INPUTS["latents"])), last(EXPECTED["decoded"]))
 
 
 def test_quantiser():
-    h = quantize.split_codebooks(jnp.asarray(last(PAPER["latent"])), num_codebooks=twin.C)
+    h = quantize.split_codebooks(jnp.asarray(last(INPUTS["latents"])), num_codebooks=twin.C)
     codes = quantize.nearest_code(h, CODEBOOKS)
-    expected = PAPER["codes"].reshape(codes.shape)
+    expected = EXPECTED["codes"].reshape(codes.shape)
     np.testing.assert_array_equal(codes, expected)
     assert np.any(codes != FOUND["overlapping_chunks"]["codes"].reshape(codes.shape))
-    vectors = quantize.merge_codebooks(quantize.lookup(codes, CODEBOOKS), grid=GRID)
-    same(vectors, last(PAPER["vectors"]))
+    vectors = quantize.merge_codebooks(quantize.lookup(codes, CODEBOOKS), grid=twin.GRID)
+    same(vectors, last(EXPECTED["vectors"]))
 
 
 def one_hot(side: str) -> Any:
@@ -177,15 +181,15 @@ def test_intervention_mask():
         w["mask_action"], w["mask_position"], w["mask_bias"], positions
     )
     hit = jax.nn.sigmoid(jnp.einsum("bnk,ank->ban", one_hot("x"), table))
-    same(hit, PAPER["of_actions.hit"])
-    np.testing.assert_array_equal(predicted("all").mask, PAPER["of_actions.mask"])
+    same(hit, EXPECTED["of_actions.hit"])
+    np.testing.assert_array_equal(predicted("all").mask, EXPECTED["of_actions.mask"])
 
 
 def test_edge_probabilities():
     for of, action in (("of_actions", "all"), ("of_none", "none")):
         seen = predicted(action)
-        same(seen.edges, PAPER[f"{of}.edges"])
-        np.testing.assert_array_equal(seen.graph, PAPER[f"{of}.graph"])
+        same(seen.edges, EXPECTED[f"{of}.edges"])
+        np.testing.assert_array_equal(seen.graph, EXPECTED[f"{of}.graph"])
 
 
 def test_messages():
@@ -199,19 +203,24 @@ def test_messages():
 
     nodes = (one_hot("x") + graph.sinusoidal_positions(twin.N, twin.K))[:, None]
     actions = (WEIGHTS["action.weight"].T + WEIGHTS["action.bias"])[None, :, None]
-    gates = PAPER["of_actions.graph"]
-    received = quick_jit(graph.message_passing)(
-        side("target", nodes),
-        side("source", nodes),
-        side("source", actions),
-        jnp.asarray(w["attention"])[None, None],
-        jnp.asarray(w["edge.weight"]).reshape(1, 1, heads, width),
-        jnp.asarray(PAPER["of_actions.edges"] * gates),
-        jnp.maximum(gates, jnp.eye(twin.N)),
-    )
-    found = jnp.moveaxis(received, 2, 3) + w["bias"].reshape(heads, width)
-    same(found, PAPER["of_actions.received"])
-    differs(found, FOUND["reversed_edges"]["of_actions.received"])
+    gates = EXPECTED["of_actions.graph"]
+    connected = jnp.maximum(gates, jnp.eye(twin.N))
+    own = jnp.asarray(EXPECTED["of_actions.edges"] * gates)
+    mean = graph.mean_self_weights(own, connected, others=1)
+    passed = quick_jit(graph.message_passing)
+    for form, weight in (("corrected", mean), ("own_self_loops", own)):
+        received = passed(
+            side("target", nodes),
+            side("source", nodes),
+            side("source", actions),
+            jnp.asarray(w["attention"])[None, None],
+            jnp.asarray(w["edge.weight"]).reshape(1, 1, heads, width),
+            weight,
+            connected,
+        )
+        found = jnp.moveaxis(received, 2, 3) + w["bias"].reshape(heads, width)
+        same(found, FOUND[form]["of_actions.received"])
+        differs(found, FOUND["reversed_edges"]["of_actions.received"])
 
 
 def test_logits():
@@ -220,13 +229,13 @@ def test_logits():
         "of_none": predicted("none"),
         "of_identity": predicted("none", identity=True),
     }.items():
-        same(seen.logits, PAPER[f"{of}.logits"])
+        same(seen.logits, EXPECTED[f"{of}.logits"])
         differs(seen.logits, FOUND["reversed_edges"][f"{of}.logits"])
 
 
 def test_distances():
     target = one_hot("y")
     found = retrieve.code_distances(
-        jnp.asarray(PAPER["of_actions.logits"]), target, over_nodes="mean"
+        jnp.asarray(EXPECTED["of_actions.logits"]), target, over_nodes="mean"
     )
-    same(found, PAPER["distances"])
+    same(found, EXPECTED["distances"])

@@ -252,7 +252,7 @@ def transition_layer(config: ConfigDict, info: Info) -> CausalTransition | Dense
     if kind == "dense":
         return DenseTransition(**sizes, hidden=tuple(dense_hidden))
     options["message_hidden"] = tuple(options["message_hidden"])
-    return CausalTransition(**sizes, **options)
+    return CausalTransition(**sizes, **options, published=False)
 
 
 def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> Method:

@@ -1,8 +1,8 @@
-"""Encoders and decoders: parameters and shapes. Images are float32 in [-1, 1], NHWC, of any size.
+"""Encoders and decoders: parameters and shapes. Images are float32, NHWC, of any size.
 
 Encoders repeat the last row and column up to the multiple that they need; decoders crop.
 
-`Grid*` are those of the CT-VAE paper, with a grid of latent places. In `Compact*` every latent sees
+`Grid*` are those of CT-VAE, with a grid of latent places, and start as in PyTorch. In `Compact*` every latent sees
 the whole image, so that a code can stand for a factor rather than for a patch. So it does in
 `Patch*`, with convolutions in encoder and decoder; patches of pixels as channels make them cheap on
 a CPU.
@@ -14,42 +14,45 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cdis.networks.start import within
 from cdis.ops.images import depth_to_space, pad_to_multiple, space_to_depth
 
 _LEAK = 0.01  # slope of a saturated pixel
 
 
 class ResidualBlock(nn.Module):
-    """ReLU, 3x3 convolution, ReLU, 1x1 convolution, added to the input; no bias."""
+    """3x3 convolution, ReLU, 1x1 convolution, added to the input; no bias."""
 
     width: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        hidden = nn.Conv(self.width, (3, 3), use_bias=False)(nn.relu(x))
-        return x + nn.Conv(x.shape[-1], (1, 1), use_bias=False)(nn.relu(hidden))
+        hidden = nn.relu(_convolved(x, self.width, 3, use_bias=False))
+        return x + _convolved(hidden, x.shape[-1], 1, use_bias=False)
 
 
 class GridEncoder(nn.Module):
     """One stride-2 4x4 convolution per width, 3x3, residual blocks, 1x1 to the latent channels.
 
-    arXiv 2302.00869, section 5 (widths 64, 128, 256; 6 blocks). Departure: no activation between
-    the last convolution and the quantiser.
+    arXiv 2302.00869, section 5 (widths 64, 128, 256; 6 blocks), and its authors' code, which has
+    the `last_activation`: a LeakyReLU on the latents.
     """
 
     widths: tuple[int, ...]
     residual_blocks: int
     latent: int
+    last_activation: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j d"]:
         x = pad_to_multiple(x, 2 ** len(self.widths))
         for width in self.widths:
-            x = nn.leaky_relu(nn.Conv(width, (4, 4), strides=2)(x))
-        x = nn.leaky_relu(nn.Conv(self.widths[-1], (3, 3))(x))
+            x = nn.leaky_relu(_convolved(x, width, 4, strides=2))
+        x = nn.leaky_relu(_convolved(x, self.widths[-1], 3))
         for _ in range(self.residual_blocks):
             x = ResidualBlock(self.widths[-1])(x)
-        return nn.Conv(self.latent, (1, 1))(nn.leaky_relu(x))
+        x = _convolved(nn.leaky_relu(x), self.latent, 1)
+        return nn.leaky_relu(x) if self.last_activation else x
 
 
 class GridDecoder(nn.Module):
@@ -62,14 +65,27 @@ class GridDecoder(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b i j d"]) -> Float[Array, "b h w c"]:
         height, width, channels = self.image_shape
-        x = nn.leaky_relu(nn.Conv(self.widths[-1], (3, 3))(x))
+        x = nn.leaky_relu(_convolved(x, self.widths[-1], 3))
         for _ in range(self.residual_blocks):
             x = ResidualBlock(self.widths[-1])(x)
         x = nn.leaky_relu(x)
         for features in self.widths[-2::-1]:
-            x = nn.leaky_relu(nn.ConvTranspose(features, (4, 4), strides=(2, 2))(x))
-        x = nn.ConvTranspose(channels, (4, 4), strides=(2, 2))(x)
-        return jnp.tanh(x[:, :height, :width])
+            x = nn.leaky_relu(_enlarged(x, features))
+        return jnp.tanh(_enlarged(x, channels)[:, :height, :width])
+
+
+def _convolved(
+    x: Float[Array, "b h w c"], features: int, size: int, **options: Any
+) -> Float[Array, "b i j d"]:
+    """Convolution, with initial values as in PyTorch."""
+    start = within((size**2 * x.shape[-1]) ** -0.5)
+    return nn.Conv(features, (size, size), kernel_init=start, bias_init=start, **options)(x)
+
+
+def _enlarged(x: Float[Array, "b h w c"], features: int) -> Float[Array, "b 2*h 2*w d"]:
+    """Transposed 4x4 convolution of stride 2, with initial values as in PyTorch."""
+    start = within((4**2 * features) ** -0.5)
+    return nn.ConvTranspose(features, (4, 4), strides=(2, 2), kernel_init=start, bias_init=start)(x)
 
 
 class CompactEncoder(nn.Module):

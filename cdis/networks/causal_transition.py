@@ -5,6 +5,7 @@ codes.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from cdis.networks.start import within
 from cdis.ops import graph
 from cdis.ops.chunked_map import each_action, each_image
 from cdis.ops.pair_scores import LEAKY_SLOPE, pair_scores
@@ -33,8 +35,8 @@ class CausalTransition(nn.Module):
     """Predicts the codes after an action by message passing on a graph that the action rewires.
 
     The defaults are the published form (arXiv 2302.00869, section 4). Other values of `embedding`,
-    `mask`, `mask_start`, `edge_start`, `message_heads`, `mechanism` and `copy` are departures;
-    `cdis.methods.joint_ct_vae` explains them.
+    `mask`, `mask_start`, `edge_start`, `message_heads`, `mechanism`, `copy` and `published` are
+    departures; `cdis.methods.joint_ct_vae` explains them.
 
     Attributes:
       num_nodes: N.
@@ -52,6 +54,16 @@ class CausalTransition(nn.Module):
       mask_start, edge_start: initial logits of the hits of a mask table, and of edges.
       copy: a node that is not hit and has no hit parent keeps its code, with a learned confidence.
       noise: "off", "exo" (Gaussian noise on every node) or "endo" (a noise node, parent of all).
+      position_dropout: probability at which, in training, each entry of a node's features is
+        dropped, and each entry of the position that an additive mask reads.
+      published: details as in the authors' code. Initial values are PyTorch's; LeakyReLU has slope
+        .01 outside attention; both maps of a message layer and the action's embedding have biases;
+        the edges of an action are sampled from their probability under that action; their gates
+        have a gradient as weights alone, not as parents in the attention; a node's edge to itself
+        weighs as much as the other edges into it do on average. False: normal initial values, slope
+        .2, no biases; gates of the edges without action are sampled once for all actions, and the
+        mask chooses between them and the action's; a gate is a weight and makes a parent, with
+        both gradients; a node's edge to itself has its own weight.
     """
 
     num_nodes: int
@@ -67,6 +79,8 @@ class CausalTransition(nn.Module):
     mechanism: str = "shared"
     copy: bool = False
     noise: str = "off"
+    position_dropout: float = 0.1
+    published: bool = True
 
     @nn.compact
     def __call__(
@@ -75,6 +89,7 @@ class CausalTransition(nn.Module):
         action: Action,
         *,
         key: PRNGKeyArray | None = None,
+        dropout_key: PRNGKeyArray | None = None,
         identity_graph: bool = False,
     ) -> Transition:
         """Codes after `action`, for one-hot codes that may carry a straight-through gradient.
@@ -84,29 +99,45 @@ class CausalTransition(nn.Module):
           action: one action for each image (s = 1), "all" (s = A) or "none" (s = 1).
           key: for gates and noise; None: deterministic gates (an edge or hit exists where its
             probability is above one half) and no noise.
-          identity_graph: every node is its own only parent, regardless of the edge networks. With
-            mechanisms per node, no messages are passed then.
+          dropout_key: for dropout, the same for all actions considered; None: nothing is dropped.
+          identity_graph: every node is its own only parent, with weight 1, regardless of the edge
+            networks. With mechanisms per node, no messages are passed then.
         """
         chosen = _chosen(action, self.num_actions)
         keys = dict.fromkeys(("mask", "graph", "noise"))
         if key is not None:
             keys = dict(zip(keys, jax.random.split(key, 3), strict=True))
-        mask = self._mask(one_hot, chosen, keys["mask"])
+        drop_position = drop_node = None
+        if dropout_key is not None:
+            drop_position, drop_node = jax.random.split(dropout_key)
+        mask = self._mask(one_hot, chosen, keys["mask"], drop_position)
         identity = jnp.broadcast_to(jnp.eye(self.num_nodes), (*mask.shape, self.num_nodes))
         if identity_graph and self.mechanism == "per_node":
             # A message could only carry the node's own code, which its table reads anyway.
             idle, acted = self._node_mechanisms(one_hot, None, chosen)
             logits = self._after(one_hot, idle, acted, mask, identity)
             return Transition(logits, mask, identity, identity)
-        nodes = self._node_features(one_hot, keys["noise"])
+        nodes = self._node_features(one_hot, keys["noise"], drop_node)
         edges, gates = self._edges(nodes, chosen, mask, keys["graph"])
-        if identity_graph:
-            gates = identity
-        idle, acted = self._mechanisms(one_hot, nodes, chosen, edges, gates, keys["noise"])
+        gates, weight = (identity, identity) if identity_graph else (gates, edges * gates)
+        idle, acted = self._mechanisms(one_hot, nodes, chosen, weight, gates, keys["noise"])
         return Transition(self._after(one_hot, idle, acted, mask, gates), mask, edges, gates)
 
+    def _start(self, fan_in: int, otherwise: Callable[..., Any]) -> Callable[..., Any]:
+        """Initial values of a linear map: PyTorch's or, if the form is not published, others."""
+        return within(fan_in**-0.5) if self.published else otherwise
+
+    def _dropped(self, key: PRNGKeyArray | None, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        if key is None or not self.position_dropout:
+            return x
+        kept = 1 - self.position_dropout
+        return jnp.where(jax.random.bernoulli(key, kept, x.shape), x / kept, 0.0)
+
     def _node_features(
-        self, one_hot: Float[Array, "b n k"], key: PRNGKeyArray | None
+        self,
+        one_hot: Float[Array, "b n k"],
+        key: PRNGKeyArray | None,
+        dropout_key: PRNGKeyArray | None,
     ) -> Float[Array, "b n d"]:
         if self.embedding:
             table = self.param(
@@ -117,12 +148,17 @@ class CausalTransition(nn.Module):
             nodes = jnp.einsum("bnk,nkd->bnd", one_hot, table)
         else:
             nodes = one_hot + graph.sinusoidal_positions(self.num_nodes, self.num_codes)
+        nodes = self._dropped(dropout_key, nodes)
         if self.noise == "exo" and key is not None:
             nodes += jax.random.normal(key, nodes.shape)
         return nodes
 
     def _mask(
-        self, one_hot: Float[Array, "b n k"], chosen: "_Chosen", key: PRNGKeyArray | None
+        self,
+        one_hot: Float[Array, "b n k"],
+        chosen: "_Chosen",
+        key: PRNGKeyArray | None,
+        dropout_key: PRNGKeyArray | None,
     ) -> Float[Array, "b s n"]:
         a, n, k = self.num_actions, self.num_nodes, self.num_codes
         if self.mask == "table":
@@ -131,11 +167,16 @@ class CausalTransition(nn.Module):
             table = self.param("mask_table", nn.initializers.zeros, (a, n, k))
             table += shared + self.mask_start
         else:
+            positions = graph.sinusoidal_positions(n, k)
+            if dropout_key is not None:
+                positions = jnp.broadcast_to(positions, (len(one_hot), n, k))
+                positions = self._dropped(dropout_key, positions)
+            normal = nn.initializers.lecun_normal()
             table = graph.additive_mask_logits(
-                self.param("mask_action", nn.initializers.lecun_normal(), (a, k)),
-                self.param("mask_position", nn.initializers.lecun_normal(), (k, k)),
-                self.param("mask_bias", nn.initializers.zeros, (k,)),
-                graph.sinusoidal_positions(n, k),
+                self.param("mask_action", self._start(a + k, normal), (a, k)),
+                self.param("mask_position", self._start(a + k, normal), (k, k)),
+                self.param("mask_bias", self._start(a + k, nn.initializers.zeros), (k,)),
+                positions,
             )
         if chosen.index is None:
             return jnp.zeros((one_hot.shape[0], 1, n))
@@ -152,7 +193,7 @@ class CausalTransition(nn.Module):
     ) -> tuple[Float[Array, "b s n n"], Float[Array, "b s n n"]]:
         """Edge probabilities and gates; network 0 is for no action, 1 + a for action a."""
         logits = functools.partial(
-            _edge_logits, self._edge_networks(nodes.shape[-1]), self.edge_start
+            _edge_logits, self._edge_networks(nodes.shape[-1]), self.edge_start, self._slope
         )
         if chosen.index is None:
             base = logits(jnp.zeros((1,), jnp.int32), nodes)
@@ -165,22 +206,30 @@ class CausalTransition(nn.Module):
             both = each_action(of_actions, select, work=work)
         else:
             both = each_image(logits, select, nodes, work=self.num_nodes * self.edge_hidden)
-        edges, gates = jax.nn.sigmoid(both), graph.straight_through_bernoulli(key, both)
-        return (
-            graph.intervened_edges(edges[:, :1], edges[:, 1:], mask),
-            graph.intervened_edges(gates[:, :1], gates[:, 1:], mask),
-        )
+        edges = jax.nn.sigmoid(both)
+        edges = graph.intervened_edges(edges[:, :1], edges[:, 1:], mask)
+        if self.published:
+            return edges, graph.straight_through_bernoulli(key, graph.bounded_logits(edges))
+        gates = graph.straight_through_bernoulli(key, both)
+        return edges, graph.intervened_edges(gates[:, :1], gates[:, 1:], mask)
+
+    @property
+    def _slope(self) -> float:
+        """Of LeakyReLU outside attention."""
+        return 0.01 if self.published else LEAKY_SLOPE
 
     def _edge_networks(self, width: int) -> "_EdgeNetworks":
         hidden, nets = self.edge_hidden, 1 + self.num_actions
+        zeros, small = nn.initializers.zeros, nn.initializers.normal(hidden**-0.5)
         # A pair's input has twice the width of one node's: half the variance for each side.
-        init = nn.initializers.variance_scaling(0.5, "fan_in", "normal", batch_axis=0)
+        pair = nn.initializers.variance_scaling(0.5, "fan_in", "normal", batch_axis=0)
+        pair = self._start(2 * width, pair)
         return _EdgeNetworks(
-            self.param("edge_target", init, (nets, width, hidden)),
-            self.param("edge_source", init, (nets, width, hidden)),
-            self.param("edge_bias", nn.initializers.zeros, (nets, hidden)),
-            self.param("edge_readout", nn.initializers.normal(hidden**-0.5), (nets, hidden)),
-            self.param("edge_offset", nn.initializers.zeros, (nets,)),
+            self.param("edge_target", pair, (nets, width, hidden)),
+            self.param("edge_source", pair, (nets, width, hidden)),
+            self.param("edge_bias", self._start(2 * width, zeros), (nets, hidden)),
+            self.param("edge_readout", self._start(hidden, small), (nets, hidden)),
+            self.param("edge_offset", self._start(hidden, zeros), (nets,)),
         )
 
     def _mechanisms(
@@ -188,7 +237,7 @@ class CausalTransition(nn.Module):
         one_hot: Float[Array, "b n k"],
         nodes: Float[Array, "b n d"],
         chosen: "_Chosen",
-        edges: Float[Array, "b s n n"],
+        weight: Float[Array, "b s n n"],
         gates: Float[Array, "b s n n"],
         key: PRNGKeyArray | None,
     ) -> tuple[Array, Array | float]:
@@ -196,13 +245,15 @@ class CausalTransition(nn.Module):
         hidden, last = self._message_weights(nodes.shape[-1])
         extra = self._extra_parents(nodes, chosen, key)
         extra = jnp.broadcast_to(extra, (len(nodes), *extra.shape[1:]))
-        weight = edges * gates
         # A node is always among its own parents.
         connected = jnp.maximum(gates, jnp.eye(self.num_nodes))
+        if self.published:
+            connected = jax.lax.stop_gradient(connected)
+            weight = graph.mean_self_weights(weight, connected, others=extra.shape[2])
         graphs = (weight, connected, extra)
         pairs = (self.message_heads or 1 + self.num_actions) * self.num_nodes**2
         select = None if chosen.index is None else 1 + chosen.index
-        received = functools.partial(_received, hidden, last, pairs)
+        received = functools.partial(_received, hidden, last, self._slope, pairs)
         if select is None or chosen.shared:
             received = functools.partial(received, select)
             results = each_image(received, nodes[:, None], *graphs, work=pairs)
@@ -214,12 +265,13 @@ class CausalTransition(nn.Module):
         """Weights of the hidden layers, and of the last one that shared mechanisms read."""
         heads, hidden = self.message_heads or 1 + self.num_actions, []
         for i, features in enumerate(self.message_hidden):
-            hidden.append(_MessageWeights(heads, width, features, name=f"message_{i}")())
+            sizes = (heads, width, features, self.published)
+            hidden.append(_MessageWeights(*sizes, name=f"message_{i}")())
             width = heads * features
         if self.mechanism != "shared":
             return hidden, None
-        blocks = 1 + self.num_actions
-        return hidden, _MessageWeights(blocks, width, self.num_codes, name="message_out")()
+        sizes = (1 + self.num_actions, width, self.num_codes, self.published)
+        return hidden, _MessageWeights(*sizes, name="message_out")()
 
     def _after(
         self,
@@ -241,13 +293,15 @@ class CausalTransition(nn.Module):
         self, nodes: Float[Array, "b n d"], chosen: "_Chosen", key: PRNGKeyArray | None
     ) -> Float[Array, "#b s x d"]:
         """Features of the action node and, with endogenous noise, of the noise node."""
-        embedding = self.param(
-            "action_node", nn.initializers.normal(1.0), (self.num_actions, nodes.shape[-1])
-        )
+        width, actions = nodes.shape[-1], self.num_actions
+        start = self._start(actions, nn.initializers.normal(1.0))
+        embedding = self.param("action_node", start, (actions, width))
         if chosen.index is None:
-            extra = jnp.zeros((1, 1, 1, nodes.shape[-1]))
+            extra = jnp.zeros((1, 1, 1, width))
         else:
             extra = _with_batch(embedding[chosen.index], chosen.index)[:, :, None]
+        if self.published:
+            extra += self.param("action_bias", start, (width,))
         if self.noise == "endo":
             shape = (nodes.shape[0], extra.shape[1], 1, nodes.shape[-1])
             noise = jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
@@ -312,6 +366,7 @@ class _EdgeNetworks(NamedTuple):
 def _edge_logits(
     weights: _EdgeNetworks,
     start: float,
+    slope: float,
     select: Int[Array, "b s"] | Int[Array, " s"],
     nodes: Float[Array, "b n d"],
 ) -> Float[Array, "b s n n"]:
@@ -321,7 +376,7 @@ def _edge_logits(
     source = _project(nodes[:, None], weights.source[select])
     target, source = target[:, :, None], source[:, :, None]
     head = _with_batch(weights.readout[select], select)[:, :, None]
-    scores = pair_scores(target, source, head)[:, :, 0]
+    scores = pair_scores(target, source, head, slope=slope)[:, :, 0]
     return scores + (_with_batch(weights.offset[select], select)[..., None, None] + start)
 
 
@@ -333,6 +388,9 @@ class _Message(NamedTuple):
     readout: Float[Array, "g e"]
     edge: Float[Array, "g e"]
     bias: Float[Array, "g e"]
+    #: of the maps `target` and `source`; None: no bias
+    target_bias: Float[Array, "g e"] | None = None
+    source_bias: Float[Array, "g e"] | None = None
 
 
 class _MessageWeights(nn.Module):
@@ -341,32 +399,53 @@ class _MessageWeights(nn.Module):
     heads: int
     features: int
     width: int
+    published: bool
 
     @nn.compact
     def __call__(self) -> _Message:
         init = nn.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=0)
+        readout = edge = nn.initializers.normal(self.width**-0.5)
+        if self.published:
+            # Glorot and Bengio (2010), as in PyTorch Geometric, where all heads are one matrix.
+            outputs = self.heads * self.width
+            init = within((6 / (self.features + outputs)) ** 0.5)
+            edge = within((6 / (1 + outputs)) ** 0.5)
+            readout = within((6 / (self.heads + self.width)) ** 0.5)
         matrix, row = (self.heads, self.features, self.width), (self.heads, self.width)
-        small = nn.initializers.normal(self.width**-0.5)
-        return _Message(
+        layer = _Message(
             self.param("target", init, matrix),
             self.param("source", init, matrix),
-            self.param("readout", small, row),
-            self.param("edge", small, row),
+            self.param("readout", readout, row),
+            self.param("edge", edge, row),
             self.param("bias", nn.initializers.zeros, row),
         )
+        if not self.published:
+            return layer
+        start = within(self.features**-0.5)
+        target, source = (self.param(f"{side}_bias", start, row) for side in ("target", "source"))
+        return layer._replace(target_bias=target, source_bias=source)
+
+
+def _every_head(
+    x: Float[Array, "b s n d"], weights: Float[Array, "g d e"], bias: Float[Array, "g e"] | None
+) -> Float[Array, "b s g n e"]:
+    """Nodes times the matrices of all heads."""
+    y = jnp.einsum("bsnd,gde->bsgne", x, weights)
+    return y if bias is None else y + bias[:, None]
 
 
 def _sides(layer: _Message, nodes: Float[Array, "b s n d"]) -> tuple[Array, Array]:
     """Nodes as targets and as sources of messages, for every head: `[B, S, G, N, E]`."""
-    target, source = (
-        jnp.einsum("bsnd,gde->bsgne", nodes, side) for side in (layer.target, layer.source)
+    return (
+        _every_head(nodes, layer.target, layer.target_bias),
+        _every_head(nodes, layer.source, layer.source_bias),
     )
-    return target, source
 
 
 def _received(
     hidden: list[_Message],
     last: _Message | None,
+    slope: float,
     pairs: int,
     select: Int[Array, " s"] | Int[Array, "b 1"] | None,
     nodes: Float[Array, "b 1 n d"],
@@ -376,7 +455,7 @@ def _received(
 
     With a `last` layer instead logits `[B, S, N, K]` of two of its blocks: without action, and of
     the actions in `select`. `graphs` are the edge weights, the connections and the extra parents;
-    `pairs` is how many numbers there are to compute for one image and action.
+    `slope` is that of LeakyReLU between layers; `pairs` is how many numbers there are to compute for one image and action.
     """
     # The first layer's transformed nodes are the same for all actions.
     first = _sides(hidden[0], nodes) if hidden else None
@@ -387,7 +466,7 @@ def _received(
         x = nodes
         for i, layer in enumerate(hidden):
             sides = first if first and i == 0 else _sides(layer, x)
-            x, extra = _message_layer(layer, sides, extra, weight, connected)
+            x, extra = _message_layer(layer, slope, sides, extra, weight, connected)
         return _read_blocks(last, x, extra, select, weight, connected) if last else x
 
     if select is None or select.ndim == 2:
@@ -397,6 +476,7 @@ def _received(
 
 def _message_layer(
     layer: _Message,
+    slope: float,
     sides: tuple[Array, Array],
     extra: Float[Array, "b s x d"],
     weight: Float[Array, "b s n n"],
@@ -404,12 +484,12 @@ def _message_layer(
 ) -> tuple[Array, Array]:
     """All heads of a hidden layer: new features of the nodes and of the extra parents."""
     target, source = sides
-    sent = jnp.einsum("bsnd,gde->bsgne", extra, layer.source)
+    sent = _every_head(extra, layer.source, layer.source_bias)
     received = graph.message_passing(
         target, source, sent, layer.readout[None, None], layer.edge[None, None], weight, connected
     )
     nodes, others = (
-        nn.leaky_relu(_merge_heads(x + layer.bias[:, None]), LEAKY_SLOPE) for x in (received, sent)
+        nn.leaky_relu(_merge_heads(x + layer.bias[:, None]), slope) for x in (received, sent)
     )
     return nodes, others
 
@@ -425,10 +505,14 @@ def _read_blocks(
     """The last layer's block for no action and that of the action: of 1 + A, the two read."""
 
     def block(select: Array) -> Float[Array, "b s n k"]:
+        def of_head(x: Array, weights: Array, bias: Array | None) -> Array:
+            y = _project(x, weights[select])
+            return y if bias is None else y + bias[select][..., None, :]
+
         parts = (
-            _project(nodes, layer.target[select])[:, :, None],
-            _project(nodes, layer.source[select])[:, :, None],
-            _project(extra, layer.source[select])[:, :, None],
+            of_head(nodes, layer.target, layer.target_bias)[:, :, None],
+            of_head(nodes, layer.source, layer.source_bias)[:, :, None],
+            of_head(extra, layer.source, layer.source_bias)[:, :, None],
             _with_batch(layer.readout[select], select)[:, :, None],
             _with_batch(layer.edge[select], select)[:, :, None],
         )

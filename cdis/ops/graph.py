@@ -42,33 +42,35 @@ def additive_mask_logits(
     action_weights: Float[Array, "a k"],
     position_weights: Float[Array, "p k"],
     bias: Float[Array, " k"],
-    positions: Float[Array, "n p"],
-) -> Float[Array, "a n k"]:
+    positions: Float[Array, "*b n p"],
+) -> Float[Array, "*b a n k"]:
     """Published mask logits `W_m [a ; p_n] + b_m`, for every action, node and code.
 
     They are additive in action and node: for a given code, two actions cannot select two different
-    nodes. A free table of the same shape can.
+    nodes. A free table of the same shape can. Positions may differ by image, after dropout.
     """
-    return (action_weights + bias)[:, None, :] + (positions @ position_weights)[None, :, :]
+    return (action_weights + bias)[:, None, :] + (positions @ position_weights)[..., None, :, :]
 
 
 def intervention_mask(
     key: PRNGKeyArray | None,
     one_hot: Float[Array, "b n k"],
-    table: Float[Array, "a n k"],
+    table: Float[Array, "a n k"] | Float[Array, "b a n k"],
     action: Int[Array, " b"] | None,
 ) -> Float[Array, "b n"] | Float[Array, "b a n"]:
     """`m_n ~ Bernoulli(o_n . sigmoid(logits[a, n]))`: which nodes does the action hit?
 
-    For the action of each image, or for all actions at once if `action` is None. A node's code is
+    `table` holds the logits of all images, or of each. For the action of each image, or for all actions at once if `action` is None. A node's code is
     one-hot, so the logit is selected before the sigmoid: `o . sigmoid(l) = sigmoid(o . l)`.
     Departure: a gradient with respect to o is that of the second form.
     """
-    chex.assert_rank([one_hot, table], 3)
+    chex.assert_rank([one_hot, table], [3, {3, 4}])
     if action is None:
-        logits = jnp.einsum("bnk,ank->ban", one_hot, table)
+        axes = "ank" if table.ndim == 3 else "bank"
+        logits = jnp.einsum(f"bnk,{axes}->ban", one_hot, table)
     else:
-        logits = jnp.einsum("bnk,bnk->bn", one_hot, table[action])
+        chosen = table[action] if table.ndim == 3 else table[jnp.arange(len(table)), action]
+        logits = jnp.einsum("bnk,bnk->bn", one_hot, chosen)
     return straight_through_bernoulli(key, logits)
 
 
@@ -81,6 +83,29 @@ def intervened_edges(
     graphs: with m_i in {0, 1}, choosing between samples is sampling from the chosen probability.
     """
     return base + mask[..., None] * (acted - base)
+
+
+def bounded_logits(
+    probability: Float[Array, "..."], *, floor: float = 1e-4
+) -> Float[Array, "..."]:
+    """`log p - log(1 - p)`, where p and 1 - p count as `floor` at least, as the authors clamp."""
+    p, q = (jnp.log(jnp.maximum(x, floor)) for x in (probability, 1 - probability))
+    return p - q
+
+
+def mean_self_weights(
+    weight: Float[Array, "b s n n"], connected: Float[Array, "b s n n"], *, others: int
+) -> Float[Array, "b s n n"]:
+    """Edge weights in which a node's edge to itself has the mean weight of its other parents.
+
+    PyTorch Geometric, which the authors use, fills in the weights of self-loops so. `connected` is
+    1 for parents; `others` is the number of extra parents of every node, whose edges weigh 1.
+    """
+    itself = jnp.eye(weight.shape[-1])
+    parents = connected * (1 - itself)
+    total = (weight * parents).sum(-1, keepdims=True) + others
+    count = parents.sum(-1, keepdims=True) + others
+    return weight * (1 - itself) + itself * (total / count)
 
 
 def message_passing(

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-LEAKY_SLOPE = 0.2  #: of every LeakyReLU here, as in GATv2
+LEAKY_SLOPE = 0.2  #: of the LeakyReLU in GATv2
 # Terms added in one go. With more than 15 uses of a chunk's slice, XLA does not recompute the slice
 # in every term, which on a CPU would take several times as long as the terms themselves.
 _CHUNK = 16
@@ -34,16 +34,18 @@ def pair_scores_reference(
     readout: Float[Array, "#b #s #g h"],
     weight: Float[Array, "#b #s #g n m"],
     edge: Float[Array, "#b #s #g h"],
+    *,
+    slope: float = LEAKY_SLOPE,
 ) -> Float[Array, "b s g n m"]:
     """`s_ij = u . LeakyReLU(t_i + r_j + w_ij e)`, the equation as it is written."""
     z = target[..., :, None, :] + source[..., None, :, :]
     z += weight[..., None] * edge[..., None, None, :]
-    return jnp.sum(readout[..., None, None, :] * leaky(z), axis=-1)
+    return jnp.sum(readout[..., None, None, :] * leaky(z, slope), axis=-1)
 
 
-def leaky(x: Array) -> Array:
-    """LeakyReLU."""
-    return jnp.maximum(x, LEAKY_SLOPE * x)
+def leaky(x: Array, slope: float = LEAKY_SLOPE) -> Array:
+    """LeakyReLU, for a slope of at most 1."""
+    return jnp.maximum(x, slope * x)
 
 
 def _sum_over(term: Callable[..., Array], arrays: Sequence[Array], axes: Sequence[int]) -> Array:
@@ -111,13 +113,14 @@ broadcast.defvjp(
 )
 
 
-@jax.custom_vjp
 def pair_scores(
     target: Float[Array, "#b #s #g n h"],
     source: Float[Array, "#b #s #g m h"],
     readout: Float[Array, "#b #s #g h"],
     weight: Float[Array, "#b #s #g n m"] | None = None,
     edge: Float[Array, "#b #s #g h"] | None = None,
+    *,
+    slope: float = LEAKY_SLOPE,
 ) -> Float[Array, "b s g n m"]:
     """`s_ij = u . LeakyReLU(z_ij)`, `z_ij = t_i + r_j + w_ij e`, for every pair (i, j).
 
@@ -138,8 +141,15 @@ def pair_scores(
       readout: u.
       weight: weight of each edge, w.
       edge: what a unit of edge weight adds to the features, e.
+      slope: of the LeakyReLU for negative numbers, a; at most 1, and static.
     """
-    return _pair_scores_forward(target, source, readout, weight, edge)[0]
+    scores: Array = _pair_scores(slope, (target, source, readout, weight, edge))
+    return scores
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _pair_scores(slope: float, arguments: Arguments) -> Array:
+    return _pair_scores_forward(slope, arguments)[0]
 
 
 def _over_features(
@@ -164,7 +174,12 @@ def _over_features(
 
 
 def _over_parents(
-    gradient: Array, target: Array, source: Array, weight: Array | None, edge: Array | None
+    slope: float,
+    gradient: Array,
+    target: Array,
+    source: Array,
+    weight: Array | None,
+    edge: Array | None,
 ) -> Array:
     """`sum_j gradient_ij LeakyReLU'(z_ijh)`, vectorised over features."""
 
@@ -176,7 +191,7 @@ def _over_parents(
 
     weighted = [] if weight is None else [weight]
     positive = _sum_over(of_parent, [-source, gradient, *weighted], [3, 4] + [4] * len(weighted))
-    return LEAKY_SLOPE * gradient.sum(-1)[..., None] + (1 - LEAKY_SLOPE) * positive
+    return slope * gradient.sum(-1)[..., None] + (1 - slope) * positive
 
 
 def _is_short(target: Array, source: Array) -> bool:
@@ -206,14 +221,14 @@ def _short_chunks(
 
 
 def _short_forward(
-    target: Array, source: Array, readout: Array, weight: Array, edge: Array
+    slope: float, target: Array, source: Array, readout: Array, weight: Array, edge: Array
 ) -> Array:
     """Scores by a scan over features, two at a time; the backward pass does the same."""
     chunks = _short_chunks(target, source, readout, edge)
 
     def add(scores: Array, chunk: tuple[Array, ...]) -> tuple[Array, None]:
         for t, r, u, e in zip(*chunk, strict=True):
-            scores += u * leaky(t + r + e * weight)
+            scores += u * leaky(t + r + e * weight, slope)
         return scores, None
 
     shape = jnp.broadcast_shapes(*(x.shape[2:] for x in chunks), weight.shape)
@@ -222,7 +237,13 @@ def _short_forward(
 
 
 def _short_backward(
-    gradient: Array, target: Array, source: Array, readout: Array, weight: Array, edge: Array
+    slope: float,
+    gradient: Array,
+    target: Array,
+    source: Array,
+    readout: Array,
+    weight: Array,
+    edge: Array,
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Gradients of the arguments of `_short_forward`."""
     chunks = _short_chunks(target, source, readout, edge)
@@ -236,7 +257,7 @@ def _short_backward(
         for features in zip(*chunk, strict=True):
             t, r, u, e = features
             z = t + r + e * weight
-            dz = gradient * jnp.where(z > 0, 1.0, LEAKY_SLOPE).astype(z.dtype)
+            dz = gradient * jnp.where(z > 0, 1.0, slope).astype(z.dtype)
             d_weight += _sum_to(e * u * dz, weight.shape)
             by_weight = (dz * weight).sum((*shared, -2, -1), keepdims=True)
             dz = dz.sum(shared, keepdims=True)
@@ -258,19 +279,17 @@ def _short_backward(
     return d_target, d_source, d_readout, d_weight, d_edge
 
 
-def _pair_scores_forward(
-    target: Array, source: Array, readout: Array, weight: Array | None, edge: Array | None
-) -> tuple[Array, Arguments]:
+def _pair_scores_forward(slope: float, arguments: Arguments) -> tuple[Array, Arguments]:
+    target, source, readout, weight, edge = arguments
     chex.assert_rank([target, source, readout], [5, 5, 4])
-    residuals = (target, source, readout, weight, edge)
     if weight is not None and edge is not None:
         chex.assert_rank([weight, edge], [5, 4])
     if _is_short(target, source):
-        return _short_forward(*_with_edges(residuals)), residuals
+        return _short_forward(slope, *_with_edges(arguments)), arguments
     u = readout[..., None]
-    linear = LEAKY_SLOPE * (target @ u) + (source @ u).swapaxes(-1, -2)
+    linear = slope * (target @ u) + (source @ u).swapaxes(-1, -2)
     if weight is not None and edge is not None:
-        linear += LEAKY_SLOPE * weight * jnp.sum(readout * edge, axis=-1)[..., None, None]
+        linear += slope * weight * jnp.sum(readout * edge, axis=-1)[..., None, None]
     # Not jnp.maximum: it propagates NaN and is slower for it.
     bent = _over_features(
         lambda p, minus_r, u: u * jnp.where(p > minus_r, p, minus_r),
@@ -280,29 +299,27 @@ def _pair_scores_forward(
         weight,
         edge,
     )
-    return linear + (1 - LEAKY_SLOPE) * bent, residuals
+    return linear + (1 - slope) * bent, arguments
 
 
-def _pair_scores_backward(
-    residuals: Arguments, gradient: Array
-) -> tuple[Array, Array, Array, Array | None, Array | None]:
-    target, source, readout, weight, edge = residuals
+def _pair_scores_backward(slope: float, arguments: Arguments, gradient: Array) -> tuple[Arguments]:
+    target, source, readout, weight, edge = arguments
     if _is_short(target, source):
-        slopes = _short_backward(gradient, *_with_edges(residuals))
-        return slopes if weight is not None else (*slopes[:3], None, None)
+        slopes = _short_backward(slope, gradient, *_with_edges(arguments))
+        return (slopes if weight is not None else (*slopes[:3], None, None),)
     transposed = None if weight is None else weight.swapaxes(-1, -2)
-    by_target = _over_parents(gradient, target, source, weight, edge)
-    by_source = _over_parents(gradient.swapaxes(-1, -2), source, target, transposed, edge)
+    by_target = _over_parents(slope, gradient, target, source, weight, edge)
+    by_source = _over_parents(slope, gradient.swapaxes(-1, -2), source, target, transposed, edge)
     # LeakyReLU(z) = z LeakyReLU'(z): the readout's gradient reuses the sums above.
     nodes = 3  # the axis of nodes
     by_score = _sum(target * by_target, nodes) + _sum(source * by_source, nodes)
     d_weight = d_edge = None
     if weight is not None and edge is not None:
-        by_edge = _sum(_over_parents(gradient * weight, target, source, weight, edge), nodes)
+        by_edge = _sum(_over_parents(slope, gradient * weight, target, source, weight, edge), nodes)
         by_score += edge * by_edge
         d_edge = _sum_to(readout * by_edge, edge.shape)
         slopes = _over_features(
-            lambda p, minus_r, f: jnp.where(p > minus_r, f, LEAKY_SLOPE * f),
+            lambda p, minus_r, f: jnp.where(p > minus_r, f, slope * f),
             readout * edge,
             target,
             source,
@@ -311,13 +328,9 @@ def _pair_scores_backward(
         )
         d_weight = _sum_to(gradient * slopes, weight.shape)
     u = readout[..., None, :]
-    return (
-        _sum_to(u * by_target, target.shape),
-        _sum_to(u * by_source, source.shape),
-        _sum_to(by_score, readout.shape),
-        d_weight,
-        d_edge,
-    )
+    d_target = _sum_to(u * by_target, target.shape)
+    d_source = _sum_to(u * by_source, source.shape)
+    return ((d_target, d_source, _sum_to(by_score, readout.shape), d_weight, d_edge),)
 
 
-pair_scores.defvjp(_pair_scores_forward, _pair_scores_backward)
+_pair_scores.defvjp(_pair_scores_forward, _pair_scores_backward)

@@ -16,19 +16,20 @@ def _normal(seed: int, *shape: Any) -> Any:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def _leaky(x):
-    return np.where(x > 0, x, 0.2 * x)
+def _leaky(x, slope=0.2):
+    return np.where(x > 0, x, slope * x)
 
 
-def _reference(target, source, readout, weight=None, edge=None):
+def _reference(target, source, readout, weight=None, edge=None, slope=0.2):
     """The literal scores, with zeros for missing weights."""
     if weight is None or edge is None:
         weight = jnp.zeros((1, 1, 1, target.shape[-2], source.shape[-2]))
         edge = jnp.zeros((1, 1, 1, target.shape[-1]))
-    return pair_scores.pair_scores_reference(target, source, readout, weight, edge)
+    return pair_scores.pair_scores_reference(target, source, readout, weight, edge, slope=slope)
 
 
-def test_the_reference_by_loops():
+@pytest.mark.parametrize("slope", [0.2, 0.01])
+def test_the_reference_by_loops(slope):
     shapes = ((N, H), (N + 1, H), (H,), (N, N + 1), (H,))
     target, source, readout, weight, edge = (
         _normal(i, B, S, G, *shape) for i, shape in enumerate(shapes)
@@ -37,8 +38,8 @@ def test_the_reference_by_loops():
     for *bsg, i, j in np.ndindex(*expected.shape):
         at = tuple(bsg)
         z = target[at][i] + source[at][j] + weight[at][i, j] * edge[at]
-        expected[(*at, i, j)] = readout[at] @ _leaky(z)
-    found = pair_scores.pair_scores_reference(target, source, readout, weight, edge)
+        expected[(*at, i, j)] = readout[at] @ _leaky(z, slope)
+    found = pair_scores.pair_scores_reference(target, source, readout, weight, edge, slope=slope)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -57,9 +58,11 @@ PATTERNS = {
 
 # A scan walks over features, one or two at a time; with many features and nodes, a loop walks over
 # chunks, the last of which may not be full.
-@pytest.mark.parametrize(("chunk", "features"), [(None, 3), (None, 4), (2, 5)])
+@pytest.mark.parametrize(
+    ("chunk", "features", "slope"), [(None, 3, 0.2), (None, 4, 0.01), (2, 5, 0.2), (2, 5, 0.01)]
+)
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_pair_scores(monkeypatch, pattern, chunk, features):
+def test_pair_scores(monkeypatch, pattern, chunk, features, slope):
     if chunk is not None:
         monkeypatch.setattr(pair_scores, "_LONG", 0)
         monkeypatch.setattr(pair_scores, "_CHUNK", chunk)
@@ -76,7 +79,7 @@ def test_pair_scores(monkeypatch, pattern, chunk, features):
     def both(*arguments):
         def of(f):
             return jax.value_and_grad(
-                lambda *xs: (lambda s: (jnp.sum(weight * s), s))(f(*xs)),
+                lambda *xs: (lambda s: (jnp.sum(weight * s), s))(f(*xs, slope=slope)),
                 argnums=tuple(range(len(arguments))),
                 has_aux=True,
             )(*arguments)

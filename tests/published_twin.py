@@ -26,6 +26,7 @@ B, SHAPE, WIDTHS, BLOCKS, C, K, D, A = 2, (3, 8, 12), (4, 6), 2, 2, 6, 8, 4
 EDGE_HIDDEN, MESSAGE_HIDDEN = 7, (5, 3)
 GRID = (SHAPE[1] // 2 ** len(WIDTHS), SHAPE[2] // 2 ** len(WIDTHS))
 N = C * GRID[0] * GRID[1]
+ACTION = (1, 3)  # of the interventions, one for each image
 
 
 class Form(NamedTuple):
@@ -270,6 +271,29 @@ def distances(logits: np.ndarray, target: np.ndarray, form: Form) -> np.ndarray:
     return np.array([-np.log(p[np.arange(len(target)), target]).mean() for p in probabilities])
 
 
+# What a trained model does
+
+
+def codes_of(weights: Arrays, image: np.ndarray, form: Form) -> np.ndarray:
+    """The codes of an image, `[N]`."""
+    return quantise(weights, encode(weights, image, form), form)[0].ravel()
+
+
+def retrieve(weights: Arrays, x: np.ndarray, y: np.ndarray, form: Form) -> np.ndarray:
+    """The probability of each action between two images: softmin of the distances."""
+    before, after = (codes_of(weights, image, form) for image in (x, y))
+    logits = np.stack([predict(weights, before, action, form).logits for action in range(A)])
+    return softmax(-distances(logits, after, form))
+
+
+def intervene(weights: Arrays, image: np.ndarray, action: int, form: Form) -> np.ndarray:
+    """The image after an action: its most likely codes, decoded."""
+    logits = predict(weights, codes_of(weights, image, form), action, form).logits
+    codes = logits.argmax(-1).reshape(C, *GRID)
+    vectors = [book[of_book] for book, of_book in zip(weights["codebooks"], codes, strict=True)]
+    return decode(weights, np.concatenate(vectors, axis=-1).transpose(2, 0, 1))
+
+
 # Fixture
 
 
@@ -284,7 +308,7 @@ def random_weights(rng: np.random.Generator) -> Arrays:
     def bias(size: int) -> np.ndarray:
         return 0.5 * rng.normal(size=size)
 
-    found: Arrays = {"codebooks": rng.normal(size=(C, K, D // C))}
+    found: Arrays = {"codebooks": rng.uniform(size=(C, K, D // C))}
 
     def layer(name: str, *shape: int, size: int | None = None) -> None:
         found[f"{name}.weight"] = weight(*shape)
@@ -322,9 +346,11 @@ def random_weights(rng: np.random.Generator) -> Arrays:
 
 
 def random_inputs(rng: np.random.Generator) -> Arrays:
-    """Images, latents to quantise and decode, and the codes of both sides of pairs."""
+    """Images of noisy blocks, latents to quantise and decode, codes of both sides of pairs."""
+    noise, blocks = rng.integers(0, 32, (B, *SHAPE)), rng.integers(0, 2, (B, SHAPE[0], *GRID))
+    side = 2 ** len(WIDTHS)
     return {
-        "images": rng.uniform(size=(B, *SHAPE)).astype(np.float32),
+        "images": (noise + 224 * blocks.repeat(side, 2).repeat(side, 3)).astype(np.uint8),
         "latents": rng.normal(size=(B, D, *GRID)).astype(np.float32),
         "x": rng.integers(0, K, (B, N)),
         "y": rng.integers(0, K, (B, N)),
@@ -337,10 +363,11 @@ def outputs(weights: Arrays, inputs: Arrays, form: Form) -> Arrays:
     Those of the transition are `[B, S, ...]`, for all actions (`of_actions.*`), without an action
     (`of_none.*`) and without one on the identity graph (`of_identity.*`).
     """
+    images = inputs["images"] / 255
     found = [quantise(weights, h, form) for h in inputs["latents"]]
     codes, vectors = (np.stack(parts) for parts in zip(*found, strict=True))
     results = {
-        "encoded": np.stack([encode(weights, image, form) for image in inputs["images"]]),
+        "encoded": np.stack([encode(weights, image, form) for image in images]),
         "codes": codes,
         "vectors": vectors,
         "decoded": np.stack([decode(weights, z) for z in inputs["latents"]]),
@@ -355,6 +382,13 @@ def outputs(weights: Arrays, inputs: Arrays, form: Form) -> Arrays:
         for name in Predicted._fields:
             parts = [[getattr(of_action, name) for of_action in of_image] for of_image in seen]
             results[f"{case}.{name}"] = np.array(parts)
+    pairs = zip(images, images[::-1], strict=True)
+    results["retrieved"] = np.stack([retrieve(weights, x, y, form) for x, y in pairs])
+    after = [
+        intervene(weights, image, action, form)
+        for image, action in zip(images, ACTION, strict=True)
+    ]
+    results["intervened"] = np.stack(after)
     pairs = zip(results["of_actions.logits"], inputs["y"], strict=True)
     results["distances"] = np.stack([distances(logits, y, form) for logits, y in pairs])
     return {name: x if x.dtype.kind == "i" else x.astype(np.float32) for name, x in results.items()}

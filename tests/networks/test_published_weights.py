@@ -13,6 +13,8 @@ import numpy as np
 import published_twin as twin
 from helpers import quick_jit
 
+from cdis.data.info import Info
+from cdis.methods import ct_vae
 from cdis.networks.apply import apply
 from cdis.networks.autoencoder import GridDecoder, GridEncoder
 from cdis.networks.causal_transition import CausalTransition
@@ -144,7 +146,7 @@ def test_the_fixture_is_not_at_an_edge():
 def test_encoder():
     for form, activation in (("corrected", True), ("plain_latent", False)):
         module = GridEncoder(twin.WIDTHS, twin.BLOCKS, twin.D, activation)
-        found = apply(module, encoder(), last(INPUTS["images"]))
+        found = apply(module, encoder(), last(INPUTS["images"] / 255))
         same(found, last(FOUND[form]["encoded"]))
 
 
@@ -233,9 +235,58 @@ def test_logits():
         differs(seen.logits, FOUND["reversed_edges"][f"{of}.logits"])
 
 
-def test_distances():
-    target = one_hot("y")
-    found = retrieve.code_distances(
-        jnp.asarray(EXPECTED["of_actions.logits"]), target, over_nodes="mean"
+# The whole method
+
+
+@functools.cache
+def method() -> tuple[ct_vae.Model, dict[str, Any]]:
+    """The model, with deterministic gates, and its variables."""
+    height, width = twin.SHAPE[1:]
+    info = Info(
+        name="fixture",
+        factor_names=("first", "second"),
+        factor_sizes=(2, 2),
+        circular=(False, False),
+        image_shape=(height, width, twin.SHAPE[0]),
+        licence="",
+        citation="",
+        description="",
     )
-    same(found, EXPECTED["distances"])
+    config = ct_vae.defaults()
+    config.model.gates = "deterministic"
+    config.model.autoencoder.widths = twin.WIDTHS
+    config.model.autoencoder.residual_blocks = twin.BLOCKS
+    config.model.codes.num_codebooks = twin.C
+    config.model.codes.num_codes = twin.K
+    config.model.codes.code_dim = twin.D // twin.C
+    config.model.transition.edge_hidden = twin.EDGE_HIDDEN
+    config.model.transition.message_hidden = twin.MESSAGE_HIDDEN
+    networks = ct_vae.networks(config, info)
+    assert (info.num_actions, networks.grid) == (twin.A, twin.GRID)
+    params = {"encoder": encoder(), "decoder": decoder(), "transition": transition()}
+    params["codebook"] = {"vectors": CODEBOOKS}
+    return ct_vae.Model(config.model, info, networks, jax.random.key(0)), {"params": params}
+
+
+def test_distances():
+    model, _ = method()
+    logits, target = jnp.asarray(EXPECTED["of_actions.logits"]), one_hot("y")
+    for form, x in (("corrected", ct_vae.floored(model, logits)), ("no_floor", logits)):
+        found = retrieve.code_distances(x, target, over_nodes="mean")
+        same(found, FOUND[form]["distances"])
+
+
+def test_retrieved_actions():
+    model, variables = method()
+    x = jnp.asarray(last(INPUTS["images"]))
+    retrieved = quick_jit(functools.partial(ct_vae.retrieve_action, model))
+    same(retrieved(variables, x, x[::-1]), EXPECTED["retrieved"])
+
+
+def test_interventions():
+    model, variables = method()
+    x = jnp.asarray(last(INPUTS["images"]))
+    intervened = quick_jit(functools.partial(ct_vae.intervene, model))
+    found = intervened(variables, x, jnp.asarray(twin.ACTION))
+    # Ours are in [-1, 1]; what tanh draws below 0 is black.
+    same(found, np.maximum(2 * last(EXPECTED["intervened"]) - 1, -1))

@@ -37,6 +37,7 @@ class Context(NamedTuple):
     key: PRNGKeyArray  #: for everything random in this step
     step: Int[Array, ""]  #: within the stage, from 0
     axis_name: str | None  #: for collectives over the devices that share the batch; None: no axis
+    training: bool = True  #: False in validation, where a loss may leave out dropout
 
 
 class Aux(NamedTuple):

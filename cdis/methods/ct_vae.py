@@ -46,15 +46,18 @@ from cdis.methods.base import (
     Stage,
     Variables,
 )
-from cdis.methods.switches import check_switches
+from cdis.methods.switches import check_noise, check_switches
 from cdis.networks import autoencoder
 from cdis.networks.apply import apply
 from cdis.networks.causal_transition import Action, CausalTransition, Transition
+from cdis.networks.start import within
 from cdis.objectives import reconstruction, transition
 from cdis.ops import quantize, retrieve
 from cdis.ops.images import from_uint8
 
 Scalars = dict[str, Array]
+#: `predict` of a model with its variables: called with codes, an action and a key
+Predict = Callable[..., Transition]
 
 
 def defaults() -> ConfigDict:
@@ -78,16 +81,23 @@ def defaults() -> ConfigDict:
     )
     config.model = ConfigDict(
         {
-            "edge_rate": 0.1,  # of the edges' prior; ours, the authors' prior is random
+            "images": "unit",  # what the autoencoder sees and draws: [0, 1] | "symmetric": [-1, 1]
+            "gates": "stochastic",  # | "deterministic"
+            "modes": "random",  # in which order batches have them | "in_turn"
+            "edge_prior": "random",  # the authors' | "rate": of independent edges
+            "edge_rate": 0.1,  # of the edge prior "rate"
+            "floor": 1e-4,  # of predicted probabilities, in every logarithm; 0: none
             "autoencoder": {
                 "widths": (64, 128, 256),  # one stride-2 convolution each
                 "residual_blocks": 6,
+                "last_activation": True,  # a LeakyReLU on the latents
             },
             "codes": {
                 "num_codebooks": 1,
                 "num_codes": 64,  # K
                 "code_dim": 128,
-                "initial_scale": 0.1,  # standard deviation of initial code vectors
+                "start": "uniform",  # in (-1 / K, 1 / K) | "normal"
+                "initial_scale": 0.1,  # standard deviation of initial code vectors if "normal"
                 "decay": 0.0,  # of a moving-average codebook; 0: trained by gradient
                 # Mean uses a step below which a code of a moving-average codebook restarts at a
                 # random encoder output; 0: never.
@@ -96,17 +106,20 @@ def defaults() -> ConfigDict:
             "transition": {
                 "edge_hidden": 800,
                 "message_hidden": (100,),  # of each head, one layer each
-                "noise": "off",  # | "exo" | "endo"
+                "mask": "additive",  # | "table"
+                "position_dropout": 0.1,
+                "noise": "off",  # | "exo" | "endo", with stochastic gates
             },
+            "retrieval": {"over_nodes": "mean"},  # | "sum"
             "weights": {
                 "reconstruction": 1.0,
                 "codebook": 1.0,
                 "commitment": 0.25,
-                # gamma = 1.5 times alpha_id, beta, delta and epsilon
+                "retrieval": 1.0,  # in the authors' code; by the paper's formula 1.5
+                # gamma = 1.5 times 1, alpha_id, beta, delta and epsilon
                 "base": 1.5,
                 "identity": 0.015,
                 "action": 1.5,
-                "retrieval": 1.5,
                 "edge_prior": 0.6,
                 "graph_size": 0.015,
                 "orphans": 0.15,
@@ -129,13 +142,22 @@ SMOKE = {
 }
 
 #: The values that switches of `config.model` may take.
-SWITCHES = {"transition.noise": ("off", "exo", "endo")}
+SWITCHES = {
+    "images": ("unit", "symmetric"),
+    "gates": ("stochastic", "deterministic"),
+    "modes": ("random", "in_turn"),
+    "edge_prior": ("random", "rate"),
+    "codes.start": ("uniform", "normal"),
+    "transition.mask": ("additive", "table"),
+    "transition.noise": ("off", "exo", "endo"),
+    "retrieval.over_nodes": ("mean", "sum"),
+}
 
 
 class Networks(NamedTuple):
     """The Flax modules, for C codebooks of vectors of size E."""
 
-    encoder: nn.Module  #: images, float32 `[B, H, W, C]` in [-1, 1], to latents `[B, I, J, C * E]`
+    encoder: nn.Module  #: images, float32 `[B, H, W, C]`, to latents `[B, I, J, C * E]`
     decoder: nn.Module  #: `[B, I, J, C * E]` to images
     transition: nn.Module  #: called as `CausalTransition` is, on N = C * I * J nodes
     grid: tuple[int, int]  #: I, J
@@ -153,7 +175,7 @@ class Model(NamedTuple):
     config: ConfigDict  #: `config.model` of the experiment
     info: Info
     networks: Networks
-    gate_key: PRNGKeyArray  #: of stochastic gates outside training
+    gate_key: PRNGKeyArray  #: of stochastic gates outside training, and of the order of modes
 
     @property
     def num_nodes(self) -> int:
@@ -172,16 +194,16 @@ def networks(config: ConfigDict, info: Info) -> Networks:
     stride = 2 ** len(parts.widths)
     grid = (-(-shape[0] // stride), -(-shape[1] // stride))
     blocks, latent = parts.residual_blocks, codes.num_codebooks * codes.code_dim
+    options = config.model.transition.to_dict()
+    options["message_hidden"] = tuple(options["message_hidden"])
     layer = CausalTransition(
         num_nodes=codes.num_codebooks * math.prod(grid),
         num_codes=codes.num_codes,
         num_actions=info.num_actions,
-        edge_hidden=config.model.transition.edge_hidden,
-        message_hidden=tuple(config.model.transition.message_hidden),
-        noise=config.model.transition.noise,
+        **options,
     )
     return Networks(
-        autoencoder.GridEncoder(tuple(parts.widths), blocks, latent),
+        autoencoder.GridEncoder(tuple(parts.widths), blocks, latent, parts.last_activation),
         autoencoder.GridDecoder(tuple(parts.widths), blocks, shape),
         layer,
         grid,
@@ -199,11 +221,12 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         def make(config, info):
             return ct_vae.make(config, info, networks=networks)
 
-    Raises `UserError` for an unknown kind of noise.
+    Raises `UserError` for a switch of `config.model` with an unknown value.
     """
     check_switches(config.model, SWITCHES)
-    gate_key = jax.random.key(config.seed)
-    model, bind = Model(config.model, info, networks(config, info), gate_key), functools.partial
+    check_noise(config.model)
+    key = jax.random.key(config.seed)
+    model, bind = Model(config.model, info, networks(config, info), key), functools.partial
     first = Stage(
         name="autoencoder",
         rows=IMAGES,
@@ -253,12 +276,15 @@ def of_transition(path: Path) -> bool:
 def init(model: Model, key: PRNGKeyArray, batch: Batch) -> Variables:
     """Initial parameters, and the collection "codebook" if it is a moving average."""
     codes, modules, keys = model.config.codes, model.networks, jax.random.split(key, 4)
-    image = from_uint8(batch["x"]["image"])
+    image = to_network(model, batch["x"]["image"])
     encoder = modules.encoder.init(keys[0], image)["params"]
     latent = apply(modules.encoder, encoder, image)
     one_hot = jnp.zeros((len(image), model.num_nodes, codes.num_codes)).at[..., 0].set(1.0)
     shape = (codes.num_codebooks, codes.num_codes, codes.code_dim)
-    vectors = codes.initial_scale * jax.random.normal(keys[3], shape)
+    if codes.start == "uniform":
+        vectors = within(1 / codes.num_codes)(keys[3], shape)
+    else:
+        vectors = codes.initial_scale * jax.random.normal(keys[3], shape)
     params = {
         "encoder": encoder,
         "decoder": modules.decoder.init(keys[1], latent)["params"],
@@ -269,6 +295,17 @@ def init(model: Model, key: PRNGKeyArray, batch: Batch) -> Variables:
     counts = jnp.ones(shape[:2])
     sums = vectors * counts[..., None]
     return {"params": params, "codebook": {"vectors": vectors, "counts": counts, "sums": sums}}
+
+
+def to_network(model: Model, images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Stored images in the range that the autoencoder sees and draws."""
+    images = from_uint8(images)
+    return (images + 1) / 2 if model.config.images == "unit" else images
+
+
+def from_network(model: Model, images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Images as the decoder draws them, in [-1, 1]: below 0, what should be in [0, 1] is black."""
+    return jnp.maximum(2 * images - 1, -1) if model.config.images == "unit" else images
 
 
 def codebooks(model: Model, variables: Variables) -> Float[Array, "c k e"]:
@@ -288,7 +325,7 @@ def latents(
 def reconstruct(
     model: Model, variables: Variables, quantised: Float[Array, "b c m e"]
 ) -> Float[Array, "b h w c"]:
-    """Images from vectors of codes."""
+    """Images from vectors of codes, as the decoder draws them."""
     z = quantize.merge_codebooks(quantised, grid=model.networks.grid)
     return apply(model.networks.decoder, variables["params"]["decoder"], z)
 
@@ -299,20 +336,38 @@ def predict(
     one_hot: Float[Array, "b n k"],
     action: Action,
     key: PRNGKeyArray,
+    training: bool = False,
     identity_graph: bool = False,
 ) -> Transition:
-    """The transition layer's prediction, with stochastic gates."""
-    options = {"key": key, "identity_graph": identity_graph}
+    """The transition layer's prediction; in training with dropout. `key` is for all chance in it.
+
+    Logits are log probabilities, none below the logarithm of `floor`.
+    """
+    gate_key, dropout_key = jax.random.split(key)
+    options = {
+        "key": gate_key if model.config.gates == "stochastic" else None,
+        "dropout_key": dropout_key if training else None,
+        "identity_graph": identity_graph,
+    }
     layer, params = model.networks.transition, variables["params"]["transition"]
-    return apply(layer, params, one_hot, action, **options)
+    seen = apply(layer, params, one_hot, action, **options)
+    return seen._replace(logits=floored(model, seen.logits))
+
+
+def floored(model: Model, logits: Float[Array, "... k"]) -> Float[Array, "... k"]:
+    """Log probabilities, none below the logarithm of `floor`; what follows normalises them."""
+    log_p = jax.nn.log_softmax(logits, axis=-1)
+    return jnp.maximum(log_p, math.log(model.config.floor)) if model.config.floor else log_p
 
 
 def log_probabilities(
-    logits: Float[Array, "b a n k"], target: Float[Array, "b n k"]
+    model: Model, logits: Float[Array, "b a n k"], target: Float[Array, "b n k"]
 ) -> Float[Array, "b a"]:
     """Log probability of each action, from the codes predicted under it and the codes of y."""
-    distances = retrieve.code_distances(logits, target, over_nodes="mean")
-    return retrieve.action_log_probabilities(distances)
+    over_nodes = model.config.retrieval.over_nodes
+    distances = retrieve.code_distances(logits, target, over_nodes=over_nodes)
+    log_p = floored(model, retrieve.action_log_probabilities(distances))
+    return jax.nn.log_softmax(log_p, axis=-1)
 
 
 # Stage "autoencoder"
@@ -323,7 +378,7 @@ def autoencoder_loss(
 ) -> tuple[Float[Array, ""], Aux]:
     """MCQ-VAE (section 3): reconstruction, codebook and commitment loss."""
     codes, vectors = model.config.codes, codebooks(model, variables)
-    images = from_uint8(batch["x"]["image"])
+    images = to_network(model, batch["x"]["image"])
     h = latents(model, variables, images)
     q = quantize.nearest_code(h, vectors)
     quantised = quantize.lookup(q, vectors)
@@ -332,8 +387,9 @@ def autoencoder_loss(
     output = reconstruct(model, variables, quantize.straight_through(quantised, h))
     terms = {
         "reconstruction": reconstruction.squared_error(output, images),
-        "codebook": codebook,
-        "commitment": commitment,
+        # The sum over codebooks of means over the elements of each.
+        "codebook": codes.num_codebooks * codebook,
+        "commitment": codes.num_codebooks * commitment,
     }
     counts = quantize.code_counts(q, num_codes=codes.num_codes, axis_name=context.axis_name)
     used = {"codes_used": quantize.perplexity(counts).mean() / codes.num_codes}
@@ -379,27 +435,33 @@ def weighted_sum(model: Model, terms: Scalars) -> Float[Array, ""]:
 def transition_loss(
     model: Model, variables: Variables, batch: Batch, context: Context
 ) -> tuple[Float[Array, ""], Aux]:
-    """The three modes of section 4; each batch has one, and they take turns."""
-    num_codes = model.config.codes.num_codes
-    x, y = (jax.nn.one_hot(batch[side]["codes"], num_codes) for side in ("x", "y"))
-    bind, action = functools.partial, batch["action"]
+    """The three modes of section 4; in training each batch has one, in validation all three.
+
+    Each metric in the log is a mean over the batches of its mode.
+    """
+    sides, num_codes = [batch[side]["codes"] for side in ("x", "y")], model.config.codes.num_codes
+    x, y = (jax.nn.one_hot(codes, num_codes) for codes in sides)
+    action, training = batch["action"], context.training
+    predicted = functools.partial(predict, model, variables, training=training)
     modes = (
-        bind(base_terms, model, variables, x),
-        bind(action_terms, model, variables, x, y, action),
-        bind(retrieval_terms, model, variables, x, y, action),
+        functools.partial(base_terms, predicted, x),
+        functools.partial(action_terms, model, predicted, x, y, action),
+        functools.partial(retrieval_terms, model, predicted, x, y, action),
     )
-    terms = _in_turn(modes, context.step, context.key)
-    # A third of the batches is in retrieval mode: times 3, the log's mean is the mean over those.
-    metrics = {"retrieval_accuracy": 3 * terms.pop("retrieval_accuracy")}
-    return weighted_sum(model, terms), Aux(terms | metrics, {})
+    if training:
+        # The log averages over all batches, and in those of other modes a term is 0.
+        terms = _one_of(modes, _mode(model, context.step, len(modes)), context.key)
+        terms = {name: len(modes) * value for name, value in terms.items()}
+    else:
+        terms = {name: value for mode in modes for name, value in mode(context.key).items()}
+    metrics = {"retrieval_accuracy": terms.pop("retrieval_accuracy")}
+    return weighted_sum(model, terms) / len(modes), Aux(terms | metrics, {})
 
 
-def base_terms(
-    model: Model, variables: Variables, x: Float[Array, "b n k"], key: PRNGKeyArray
-) -> Scalars:
+def base_terms(predicted: Predict, x: Float[Array, "b n k"], key: PRNGKeyArray) -> Scalars:
     """Base mode: without an action the codes stay as they are, and the graph is the identity."""
-    free = predict(model, variables, x, "none", key)
-    fixed = predict(model, variables, x, "none", key, identity_graph=True)
+    free = predicted(x, "none", key)
+    fixed = predicted(x, "none", key, identity_graph=True)
     still = transition.node_cross_entropy(fixed.logits[:, 0], x)
     return {
         "base": transition.node_cross_entropy(free.logits[:, 0], x),
@@ -409,40 +471,48 @@ def base_terms(
 
 def action_terms(
     model: Model,
-    variables: Variables,
+    predicted: Predict,
     x: Float[Array, "b n k"],
     y: Float[Array, "b n k"],
     action: Int[Array, " b"],
     key: PRNGKeyArray,
 ) -> Scalars:
     """Action mode: predict the codes of y from those of x and the action, on a sparse graph."""
-    seen = predict(model, variables, x, action, key)
-    seen = Transition(*(part[:, 0] for part in seen))
-    return transition.graph_terms(seen.edges, seen.graph, rate=model.config.edge_rate) | {
-        "action": transition.node_cross_entropy(seen.logits, y)
-    }
+    key, prior_key = jax.random.split(key)
+    seen = Transition(*(part[:, 0] for part in predicted(x, action, key)))
+    terms = transition.graph_terms(seen.edges, seen.graph, rate=model.config.edge_rate)
+    if model.config.edge_prior == "random":
+        terms["edge_prior"] = transition.random_edge_divergence(prior_key, seen.edges)
+    return terms | {"action": transition.node_cross_entropy(seen.logits, y)}
 
 
 def retrieval_terms(
     model: Model,
-    variables: Variables,
+    predicted: Predict,
     x: Float[Array, "b n k"],
     y: Float[Array, "b n k"],
     action: Int[Array, " b"],
     key: PRNGKeyArray,
 ) -> Scalars:
     """Retrieval mode ("causal" in the paper): predict the action from the codes of x and y."""
-    log_p = log_probabilities(predict(model, variables, x, "all", key).logits, y)
+    log_p = log_probabilities(model, predicted(x, "all", key).logits, y)
     return {
         "retrieval": transition.retrieval_loss(log_p, action),
         "retrieval_accuracy": transition.retrieval_accuracy(log_p, action),
     }
 
 
-def _in_turn(
-    modes: Sequence[Callable[[PRNGKeyArray], Scalars]], step: Int[Array, ""], key: PRNGKeyArray
+def _mode(model: Model, step: Int[Array, ""], count: int) -> Int[Array, ""]:
+    """Which of the modes a training step has, the same on all devices."""
+    if model.config.modes == "in_turn":
+        return step % count
+    return jax.random.randint(jax.random.fold_in(model.gate_key, step), (), 0, count)
+
+
+def _one_of(
+    modes: Sequence[Callable[[PRNGKeyArray], Scalars]], mode: Int[Array, ""], key: PRNGKeyArray
 ) -> Scalars:
-    """The scalars of the mode whose turn it is, and zeros for those of the others."""
+    """The scalars of one mode, and zeros for those of the others."""
     shapes = [jax.eval_shape(mode, key) for mode in modes]
     names = {name: shape for found in shapes for name, shape in found.items()}
 
@@ -450,7 +520,7 @@ def _in_turn(
         zeros = {name: jnp.zeros(s.shape, s.dtype) for name, s in names.items()}
         return lambda key: zeros | mode(key)
 
-    return jax.lax.switch(step % len(modes), [padded(mode) for mode in modes], key)
+    return jax.lax.switch(mode, [padded(each) for each in modes], key)
 
 
 # What a trained model does
@@ -465,7 +535,7 @@ def encode(
     """Codes, int32 `[B, N]`, and their vectors, `[B, N * E]`; labels are not used."""
     del values
     vectors = codebooks(model, variables)
-    q = quantize.nearest_code(latents(model, variables, from_uint8(images)), vectors)
+    q = quantize.nearest_code(latents(model, variables, to_network(model, images)), vectors)
     quantised = quantize.lookup(q, vectors)
     return {"codes": q.reshape(len(q), -1), "vectors": quantised.reshape(len(q), -1)}
 
@@ -490,7 +560,7 @@ def decode(
     """Images in [-1, 1]."""
     vectors, codes = representation["vectors"], model.config.codes
     quantised = vectors.reshape(len(vectors), codes.num_codebooks, -1, codes.code_dim)
-    return reconstruct(model, variables, quantised)
+    return from_network(model, reconstruct(model, variables, quantised))
 
 
 def retrieve_action(
@@ -501,7 +571,7 @@ def retrieve_action(
 ) -> Float[Array, "b a"]:
     """Probability of each action between two images."""
     every = predict(model, variables, one_hot_codes(model, variables, x), "all", model.gate_key)
-    return jnp.exp(log_probabilities(every.logits, one_hot_codes(model, variables, y)))
+    return jnp.exp(log_probabilities(model, every.logits, one_hot_codes(model, variables, y)))
 
 
 def intervene(
@@ -515,9 +585,8 @@ def intervene(
     for of_each in action.reshape(len(images), -1).T:
         after = predict(model, variables, one_hot, of_each, model.gate_key).logits[:, 0]
         one_hot = jax.nn.one_hot(jnp.argmax(after, axis=-1), model.config.codes.num_codes)
-    return reconstruct(
-        model, variables, quantize.lookup_one_hot(one_hot, codebooks(model, variables))
-    )
+    vectors = quantize.lookup_one_hot(one_hot, codebooks(model, variables))
+    return from_network(model, reconstruct(model, variables, vectors))
 
 
 def describe(

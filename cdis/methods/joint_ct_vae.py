@@ -513,7 +513,7 @@ def joint_loss(
     model: Model, variables: Variables, batch: Batch, context: Context
 ) -> tuple[Float[Array, ""], Aux]:
     """Of stage "joint": autoencoder and transitions of pairs of images."""
-    key, step, axis_name = context
+    key, step, axis_name = context[:3]
     images = from_uint8(jnp.concatenate([batch["x"]["image"], batch["y"]["image"]]))
     pairs = len(images) // 2
     terms, one_hot, h, metrics = autoencoder_terms(model, variables, images, pairs, axis_name)

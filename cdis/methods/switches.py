@@ -17,3 +17,12 @@ def check_switches(model: ConfigDict, allowed: Mapping[str, Sequence[str]]) -> N
             raise UserError(
                 f"config.model.{name} is {value!r}, but must be one of {', '.join(values)}."
             )
+
+
+def check_noise(model: ConfigDict) -> None:
+    """Raise `UserError` if `config.model` asks for noise with deterministic gates."""
+    if model.transition.noise != "off" and model.gates == "deterministic":
+        raise UserError(
+            f"config.model.transition.noise is {model.transition.noise!r}, but deterministic "
+            "gates exclude noise. Set config.model.gates to 'stochastic' or the noise to 'off'."
+        )

@@ -2,10 +2,10 @@
 
 Encoders repeat the last row and column up to the multiple that they need; decoders crop.
 
-`Grid*` are those of CT-VAE, with a grid of latent places, and start as in PyTorch. In `Compact*` every latent sees
-the whole image, so that a code can stand for a factor rather than for a patch. So it does in
-`Patch*`, with convolutions in encoder and decoder; patches of pixels as channels make them cheap on
-a CPU.
+`Grid*` are those of CT-VAE, with a grid of latent places, and start as in PyTorch. In `Compact*`
+every latent sees the whole image, so that a code can stand for a factor rather than for a patch. So
+it does in `Patch*`, with convolutions in encoder and decoder; patches of pixels as channels make
+them cheap on a CPU.
 """
 
 from typing import Any, ClassVar

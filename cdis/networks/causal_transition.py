@@ -455,7 +455,8 @@ def _received(
 
     With a `last` layer instead logits `[B, S, N, K]` of two of its blocks: without action, and of
     the actions in `select`. `graphs` are the edge weights, the connections and the extra parents;
-    `slope` is that of LeakyReLU between layers; `pairs` is how many numbers there are to compute for one image and action.
+    `slope` is that of LeakyReLU between layers; `pairs` is how many numbers there are to compute
+    for one image and action.
     """
     # The first layer's transformed nodes are the same for all actions.
     first = _sides(hidden[0], nodes) if hidden else None

@@ -5,7 +5,7 @@ Edges and graphs are `[..., N, N]`; entry (i, j) is the edge into i from j.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 
 def node_cross_entropy(
@@ -16,14 +16,25 @@ def node_cross_entropy(
 
 
 def edge_divergence(edges: Float[Array, "... n m"], *, rate: float) -> Float[Array, ""]:
-    """`KL(Bernoulli(alpha_ij) || Bernoulli(rate))`, mean over edges.
+    """`KL(Bernoulli(alpha_ij) || Bernoulli(rate))`, mean over edges: a prior that can be stated.
 
-    Departure: the authors' code samples a new random prior at every step; ours has a fixed rate.
+    Departure from the authors' code, see `random_edge_divergence`.
     """
     alpha = jnp.clip(edges, 1e-6, 1 - 1e-6)
     present = alpha * (jnp.log(alpha) - jnp.log(rate))
     absent = (1 - alpha) * (jnp.log1p(-alpha) - jnp.log1p(-rate))
     return jnp.mean(present + absent)
+
+
+def random_edge_divergence(key: PRNGKeyArray, edges: Float[Array, "b n m"]) -> Float[Array, ""]:
+    """`KL(softmax(u) || softmax(alpha))` over all edges of a graph, mean over graphs.
+
+    In the authors' code, with u uniform on (0, 1) and drawn anew in every step. It draws edges to
+    each other, whatever their number.
+    """
+    log_q = jax.nn.log_softmax(edges.reshape(len(edges), -1), axis=-1)
+    log_p = jax.nn.log_softmax(jax.random.uniform(key, log_q.shape), axis=-1)
+    return jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1))
 
 
 def graph_size(graph: Float[Array, "... n m"]) -> Float[Array, ""]:

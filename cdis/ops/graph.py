@@ -60,9 +60,10 @@ def intervention_mask(
 ) -> Float[Array, "b n"] | Float[Array, "b a n"]:
     """`m_n ~ Bernoulli(o_n . sigmoid(logits[a, n]))`: which nodes does the action hit?
 
-    `table` holds the logits of all images, or of each. For the action of each image, or for all actions at once if `action` is None. A node's code is
-    one-hot, so the logit is selected before the sigmoid: `o . sigmoid(l) = sigmoid(o . l)`.
-    Departure: a gradient with respect to o is that of the second form.
+    `table` holds the logits of all images, or of each. For the action of each image, or for all
+    actions at once if `action` is None. A node's code is one-hot, so the logit is selected before
+    the sigmoid: `o . sigmoid(l) = sigmoid(o . l)`. Departure: a gradient with respect to o is that
+    of the second form.
     """
     chex.assert_rank([one_hot, table], [3, {3, 4}])
     if action is None:
@@ -85,9 +86,7 @@ def intervened_edges(
     return base + mask[..., None] * (acted - base)
 
 
-def bounded_logits(
-    probability: Float[Array, "..."], *, floor: float = 1e-4
-) -> Float[Array, "..."]:
+def bounded_logits(probability: Float[Array, "..."], *, floor: float = 1e-4) -> Float[Array, "..."]:
     """`log p - log(1 - p)`, where p and 1 - p count as `floor` at least, as the authors clamp."""
     p, q = (jnp.log(jnp.maximum(x, floor)) for x in (probability, 1 - probability))
     return p - q

@@ -80,6 +80,7 @@ def make_validate(
         metrics = OrderedDict()
         for i, objective in enumerate(stage.objectives):
             context = _context(seed, VALIDATION_KEY, state.step - start, i, axis_name)
+            context = context._replace(training=False)
             value, aux = objective.loss(state.variables, batch, context)
             metrics = _together(metrics, _mean(_metrics(value, aux), axis_name))
         return metrics

@@ -15,8 +15,8 @@ from cdis.networks.causal_transition import CausalTransition
 from cdis.ops import graph, quantize
 
 
-def _leaky(x):
-    return jax.nn.leaky_relu(x, 0.2)
+def _leaky(x, slope=0.2):
+    return jax.nn.leaky_relu(x, slope)
 
 
 def _gate(logits, noise):
@@ -24,26 +24,43 @@ def _gate(logits, noise):
     return quantize.straight_through((noisy > 0).astype(jnp.float32), jax.nn.sigmoid(noisy))
 
 
-def sample(layer: CausalTransition, key, action, batch: int) -> dict[str, Any]:
+def sample(layer: CausalTransition, key, action, batch: int, dropout_key=None) -> dict[str, Any]:
     """The layer's random numbers, sampled as it does, with an axis for the actions considered.
 
-    Zeros without a key: gates are deterministic and there is no noise.
+    Without a key gates are deterministic and there is no noise: zeros. Without a dropout key
+    nothing is dropped: ones.
     """
     n, every = layer.num_nodes, _is(action, "all")
     s = layer.num_actions if every else 1
     width = layer.embedding or layer.num_codes
+    entry, feature = jnp.ones((batch, n, layer.num_codes)), jnp.ones((batch, n, width))
+    if dropout_key is not None:
+        kept, keys = 1 - layer.position_dropout, jax.random.split(dropout_key)
+        entry = jax.random.bernoulli(keys[0], kept, entry.shape) / kept
+        feature = jax.random.bernoulli(keys[1], kept, feature.shape) / kept
+    dropped = dict(entry=entry, feature=feature)
+    graphs = 1 if layer.published else 2
     if key is None:
-        return dict(
+        return dropped | dict(
             mask=jnp.zeros((batch, s, n)),
-            graph=jnp.zeros((batch, 1 + s, n, n)),
+            graph=jnp.zeros((batch, s, graphs, n, n)),
             exo=jnp.zeros((batch, n, width)),
             endo=jnp.zeros((batch, s, 1, width)),
         )
     mask, edges, noise = jax.random.split(key, 3)
     shape = (batch, s, n) if every else (batch, n)
-    return dict(
+    if layer.published:
+        # One draw for every edge under every action.
+        graph_noise = jax.random.logistic(edges, (batch, s, n, n))[:, :, None]
+    else:
+        # The graph without action has one draw for all actions.
+        count = 1 if _is(action, "none") else 1 + s
+        drawn = jax.random.logistic(edges, (batch, count, n, n))
+        idle = jnp.broadcast_to(drawn[:, :1], (batch, s, n, n))
+        graph_noise = jnp.stack([idle, drawn[:, -s:]], axis=2)
+    return dropped | dict(
         mask=jax.random.logistic(mask, shape).reshape(batch, s, n),
-        graph=jax.random.logistic(edges, (batch, 1 if _is(action, "none") else 1 + s, n, n)),
+        graph=graph_noise,
         exo=jax.random.normal(noise, (batch, n, width)),
         endo=jax.random.normal(noise, (batch, s, 1, width)),
     )
@@ -51,15 +68,13 @@ def sample(layer: CausalTransition, key, action, batch: int) -> dict[str, Any]:
 
 def sample_for(noise: dict[str, Any], index: int) -> dict[str, Any]:
     """The random numbers that `of_action` needs for one of the actions considered."""
-    mine = {name: noise[name][:, index] for name in ("mask", "endo")} | {"exo": noise["exo"]}
-    pair = jnp.array([0, index + 1])  # clipped: without an action there is only one graph
-    return mine | {"graph": jnp.take(noise["graph"], pair, axis=1, mode="clip")}
+    return noise | {name: noise[name][:, index] for name in ("mask", "graph", "endo")}
 
 
 def _gat(layer, nodes, weight, connected):
-    """GATv2 (Brody et al. 2022) over all nodes, [B, V, D] -> [B, V, G, E], without bias."""
-    target = jnp.einsum("bnd,gde->bnge", nodes, layer["target"])
-    source = jnp.einsum("bnd,gde->bnge", nodes, layer["source"])
+    """GATv2 (Brody et al. 2022) over all nodes, [B, V, D] -> [B, V, G, E], without last bias."""
+    target = jnp.einsum("bnd,gde->bnge", nodes, layer["target"]) + layer.get("target_bias", 0.0)
+    source = jnp.einsum("bnd,gde->bnge", nodes, layer["source"]) + layer.get("source_bias", 0.0)
     z = target[:, :, None] + source[:, None] + weight[..., None, None] * layer["edge"]
     scores = jnp.einsum("bijge,ge->bijg", _leaky(z), layer["readout"])
     votes = connected[..., None] * jnp.exp(scores)
@@ -76,10 +91,12 @@ def of_action(
     """
     (B, N, K), A = one_hot.shape, layer.num_actions
     positions = graph.sinusoidal_positions(N, K)
+    slope = 0.01 if layer.published else 0.2
     if layer.embedding:
         nodes = jnp.einsum("bnk,nkd->bnd", one_hot, params["node_embedding"])
     else:
         nodes = one_hot + positions
+    nodes = noise["feature"] * nodes
     if layer.noise == "exo":
         nodes = nodes + noise["exo"]
 
@@ -91,11 +108,11 @@ def of_action(
             table = params["mask_node"] + params["mask_table"] + layer.mask_start
         else:
             weight = jnp.concatenate([params["mask_action"], params["mask_position"]])
-            inputs = jnp.concatenate(
-                [jnp.eye(A)[:, None].repeat(N, 1), positions[None].repeat(A, 0)], axis=-1
-            )
-            table = inputs @ weight + params["mask_bias"]
-        mask = _gate(jnp.sum(one_hot * table[action], -1), noise["mask"])
+            seen = noise["entry"] * positions
+            acting = jnp.eye(A)[action][:, None].repeat(N, 1)
+            table = jnp.concatenate([acting, seen], axis=-1) @ weight + params["mask_bias"]
+        logits = table if layer.mask == "additive" else table[action]
+        mask = _gate(jnp.sum(one_hot * logits, -1), noise["mask"])
 
     # Edges: the network for no action and that of the action, on concatenated pairs.
     wide = (B, N, N, nodes.shape[-1])
@@ -108,7 +125,8 @@ def of_action(
     def edge_logits(net):
         hidden = _leaky(
             jnp.einsum("bijd,bdh->bijh", pairs, matrix[net])
-            + params["edge_bias"][net][:, None, None]
+            + params["edge_bias"][net][:, None, None],
+            slope,
         )
         logits = jnp.einsum("bijh,bh->bij", hidden, params["edge_readout"][net])
         return logits + params["edge_offset"][net][:, None, None] + layer.edge_start
@@ -118,25 +136,37 @@ def of_action(
     if action is not None:
         logits = edge_logits(1 + action)
         edges = (1 - hit) * edges + hit * jax.nn.sigmoid(logits)
-        gates = (1 - hit) * gates + hit * _gate(logits, noise["graph"][:, 1])
+        if not layer.published:
+            gates = (1 - hit) * gates + hit * _gate(logits, noise["graph"][:, 1])
+    if layer.published:
+        p, q = (jnp.log(jnp.maximum(x, 1e-4)) for x in (edges, 1 - edges))
+        gates = _gate(p - q, noise["graph"][:, 0])
+    weights = edges * gates
     if identity:
-        gates = jnp.broadcast_to(jnp.eye(N), gates.shape)
+        gates = weights = jnp.broadcast_to(jnp.eye(N), gates.shape)
     # A mechanism per node reads the node's code already: no message from it is needed.
     alone = identity and layer.mechanism == "per_node"
 
     # Transition: the extra parents are nodes whose only parent is themselves.
     embedding = params["action_node"]
     extra = jnp.zeros((B, 1, nodes.shape[-1])) if action is None else embedding[action][:, None]
+    extra += params.get("action_bias", 0.0)
     if layer.noise == "endo":
         extra = jnp.concatenate([extra, noise["endo"]], axis=1)
     x = extra.shape[1]
-    weight = jnp.zeros((B, N + x, N + x)).at[:, :N, :N].set(edges * gates).at[:, :N, N:].set(1.0)
+    weight = jnp.zeros((B, N + x, N + x)).at[:, :N, :N].set(weights).at[:, :N, N:].set(1.0)
     connected = jnp.zeros((B, N + x, N + x)).at[:, :N, :N].set(jnp.maximum(gates, jnp.eye(N)))
     connected = connected.at[:, :N, N:].set(1.0).at[:, N:, N:].set(jnp.eye(x))
+    if layer.published:
+        connected = jax.lax.stop_gradient(connected)
+        for n in range(N):
+            parents = connected[:, n].at[:, n].set(0.0)
+            mean = jnp.sum(parents * weight[:, n], -1) / jnp.sum(parents, -1)
+            weight = weight.at[:, n, n].set(mean)
     everyone = jnp.concatenate([nodes, extra], axis=1)
     for i in range(len(layer.message_hidden)):
         message = params[f"message_{i}"]
-        everyone = _leaky(_gat(message, everyone, weight, connected) + message["bias"])
+        everyone = _leaky(_gat(message, everyone, weight, connected) + message["bias"], slope)
         everyone = everyone.reshape(B, N + x, -1)
     if layer.mechanism == "shared":
         last = params["message_out"]
@@ -153,9 +183,18 @@ def of_action(
     return (1 - hit) * idle + hit * acted, mask, gates if alone else edges, gates
 
 
-def transition(layer: CausalTransition, params, one_hot, action, *, key=None, identity=False):
+def transition(
+    layer: CausalTransition,
+    params,
+    one_hot,
+    action,
+    *,
+    key=None,
+    dropout_key=None,
+    identity=False,
+):
     """The layer's outputs as a tuple, by one forward pass for each action considered."""
-    noise = sample(layer, key, action, len(one_hot))
+    noise = sample(layer, key, action, len(one_hot), dropout_key)
     if _is(action, "none"):
         actions = [None]
     elif _is(action, "all"):

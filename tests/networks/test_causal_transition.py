@@ -18,22 +18,15 @@ from cdis.ops import chunked_map
 B, N, K, A = 3, 4, 5, 2
 TINY: dict[str, Any] = dict(num_nodes=N, num_codes=K, num_actions=A, edge_hidden=6)
 PUBLISHED = TINY | dict(message_hidden=(3,))
+OURS = dict(mechanism="per_node", mask="table", published=False)
 OPTIONS: dict[str, dict[str, Any]] = {
     "published": PUBLISHED,
     "two layers": PUBLISHED | dict(message_hidden=(3, 4), message_heads=2),
     "no hidden layer, endo": PUBLISHED | dict(message_hidden=(), noise="endo"),
     "exo": PUBLISHED | dict(noise="exo", copy=True),
-    "shipped": TINY
-    | dict(
-        embedding=6,
-        mask="table",
-        message_hidden=(4,),
-        message_heads=1,
-        mechanism="per_node",
-        copy=True,
-    ),
-    "own mechanisms, endo": PUBLISHED
-    | dict(message_hidden=(3, 2), mechanism="per_node", noise="endo", mask="table"),
+    "shipped": TINY | OURS | dict(embedding=6, message_hidden=(4,), message_heads=1, copy=True),
+    "own mechanisms, endo": PUBLISHED | OURS | dict(message_hidden=(3, 2), noise="endo"),
+    "table": PUBLISHED | dict(mask="table"),
 }
 ACTION = np.array([1, 0, 1])
 
@@ -93,11 +86,13 @@ def test_equals_the_literal_twin(name, form, one_by_one, monkeypatch):
         monkeypatch.setattr(chunked_map, "_is_large", lambda work: True)
     layer, params, one_hot = _case(name)
     action = form if form in ("all", "none") else jnp.asarray(ACTION)
-    # With noise, gates are sampled; without, they are deterministic.
-    key = None if layer.noise == "off" else jax.random.key(5)
-    slopes, found = _gradients(lambda p, o: apply(layer, p, o, action, key=key), params, one_hot)
+    # As in training: as published, with dropout; ours without noise has deterministic gates.
+    key = jax.random.key(5) if layer.published or layer.noise != "off" else None
+    dropout_key = jax.random.key(6) if layer.published else None
+    keys = {"key": key, "dropout_key": dropout_key}
+    slopes, found = _gradients(lambda p, o: apply(layer, p, o, action, **keys), params, one_hot)
     expected_slopes, expected = _gradients(
-        lambda p, o: literal_transition.transition(layer, p, o, action, key=key), params, one_hot
+        lambda p, o: literal_transition.transition(layer, p, o, action, **keys), params, one_hot
     )
     for field, f, e in zip(("logits", "mask", "edges", "graph"), found, expected, strict=True):
         np.testing.assert_allclose(f, e, rtol=1e-3, atol=1e-4, err_msg=field)

@@ -249,19 +249,20 @@ def predict(
         acted = edge_probabilities(weights, nodes, 1 + action)
         edges = (1 - mask[:, None]) * edges + mask[:, None] * acted
     graph = np.eye(N) if identity_graph else (edges > 0.5).astype(float)
-    # The identity graph is fixed: the edges' probabilities have no say in it.
+    # Edges of the identity graph weigh 1, whatever their probabilities are.
     weighted = graph if identity_graph else edges * graph
     weight, exists = with_action_node(weighted, form)
     one_action = np.zeros(A) if action is None else np.eye(A)[action]
     action_node = weights["action.weight"] @ one_action + weights["action.bias"]
-    x, outputs = np.concatenate([nodes, action_node[None]]), []
+    x, received = np.concatenate([nodes, action_node[None]]), []
     for i in range(len(MESSAGE_HIDDEN) + 1):
-        outputs.append(receive(part(weights, f"messages.{i}"), x, weight, exists))
-        x = leaky(outputs[i]).reshape(N + 1, -1)
+        received.append(receive(part(weights, f"messages.{i}"), x, weight, exists))
+        x = leaky(received[i]).reshape(N + 1, -1)
     # The last layer's heads are blocks of logits: one for no action and one for each action.
-    idle, acted = outputs[-1][:N, 0], outputs[-1][:N, 0 if action is None else 1 + action]
+    blocks = received[-1][:N]
+    idle, acted = blocks[:, 0], blocks[:, 0 if action is None else 1 + action]
     logits = (1 - mask[:, None]) * idle + mask[:, None] * acted
-    return Predicted(hit, mask, edges, graph, outputs[0][:N], logits)
+    return Predicted(hit, mask, edges, graph, received[0][:N], logits)
 
 
 def distances(logits: np.ndarray, target: np.ndarray, form: Form) -> np.ndarray:
@@ -298,12 +299,11 @@ def intervene(weights: Arrays, image: np.ndarray, action: int, form: Form) -> np
 
 
 def random_weights(rng: np.random.Generator) -> Arrays:
-    """All weights, normal, so wide that codes, gates and activations take all their values."""
+    """All weights, large enough that gates and codes vary."""
 
     def weight(*shape: int) -> np.ndarray:
-        return (
-            (1.5 if len(shape) > 2 else 2.0) * rng.normal(size=shape) * np.prod(shape[1:]) ** -0.5
-        )
+        gain = 1.5 if len(shape) == 4 else 2.0
+        return gain * rng.normal(size=shape) * np.prod(shape[1:]) ** -0.5
 
     def bias(size: int) -> np.ndarray:
         return 0.5 * rng.normal(size=size)
@@ -376,12 +376,11 @@ def outputs(weights: Arrays, inputs: Arrays, form: Form) -> Arrays:
     for case, actions in cases.items():
         fixed = case == "of_identity"
         seen = [
-            [predict(weights, codes, action, form, identity_graph=fixed) for action in actions]
-            for codes in inputs["x"]
+            [predict(weights, x, action, form, identity_graph=fixed) for action in actions]
+            for x in inputs["x"]
         ]
         for name in Predicted._fields:
-            parts = [[getattr(of_action, name) for of_action in of_image] for of_image in seen]
-            results[f"{case}.{name}"] = np.array(parts)
+            results[f"{case}.{name}"] = np.array([[getattr(x, name) for x in row] for row in seen])
     pairs = zip(images, images[::-1], strict=True)
     results["retrieved"] = np.stack([retrieve(weights, x, y, form) for x, y in pairs])
     after = [
@@ -408,7 +407,8 @@ def read() -> tuple[Arrays, Arrays, dict[str, Arrays]]:
     """The fixture: weights, inputs, and the outputs of every form, as `all_outputs` gives them."""
     with np.load(FIXTURE) as file:
         arrays = dict(file)
-    return part(arrays, "weights"), part(arrays, "inputs"), {f: part(arrays, f) for f in FORMS}
+    found = {form: part(arrays, form) for form in FORMS}
+    return part(arrays, "weights"), part(arrays, "inputs"), found
 
 
 def write() -> None:

@@ -16,20 +16,11 @@ from helpers import quick_jit
 from cdis.data.info import Info
 from cdis.methods import ct_vae
 from cdis.networks.apply import apply
-from cdis.networks.autoencoder import GridDecoder, GridEncoder
-from cdis.networks.causal_transition import CausalTransition
 from cdis.ops import graph, quantize, retrieve
 
 WEIGHTS, INPUTS, FOUND = twin.read()
 EXPECTED = FOUND["corrected"]
 CODEBOOKS = jnp.asarray(WEIGHTS["codebooks"])
-LAYER = CausalTransition(
-    num_nodes=twin.N,
-    num_codes=twin.K,
-    num_actions=twin.A,
-    edge_hidden=twin.EDGE_HIDDEN,
-    message_hidden=twin.MESSAGE_HIDDEN,
-)
 
 
 def same(found: Any, expected: np.ndarray) -> None:
@@ -120,6 +111,38 @@ def transition() -> dict[str, Any]:
     } | {name: message(twin.part(WEIGHTS, f"messages.{i}")) for i, name in enumerate(names)}
 
 
+@functools.cache
+def method() -> tuple[ct_vae.Model, dict[str, Any]]:
+    """The model, with deterministic gates, and its variables."""
+    info = Info(
+        name="fixture",
+        factor_names=("first", "second"),
+        factor_sizes=(2, 2),
+        circular=(False, False),
+        image_shape=(*twin.SHAPE[1:], twin.SHAPE[0]),
+        licence="",
+        citation="",
+        description="",
+    )
+    config = ct_vae.defaults()
+    config.model.update_from_flattened_dict(
+        {
+            "gates": "deterministic",
+            "autoencoder.widths": twin.WIDTHS,
+            "autoencoder.residual_blocks": twin.BLOCKS,
+            "codes.num_codebooks": twin.C,
+            "codes.num_codes": twin.K,
+            "codes.code_dim": twin.D // twin.C,
+            "transition.edge_hidden": twin.EDGE_HIDDEN,
+            "transition.message_hidden": twin.MESSAGE_HIDDEN,
+        }
+    )
+    networks = ct_vae.networks(config, info)
+    params = {"encoder": encoder(), "decoder": decoder(), "transition": transition()}
+    params["codebook"] = {"vectors": CODEBOOKS}
+    return ct_vae.Model(config.model, info, networks, jax.random.key(0)), {"params": params}
+
+
 # The fixture
 
 
@@ -130,8 +153,8 @@ def test_the_fixture_is_what_the_twin_computes():
             np.testing.assert_allclose(FOUND[form][name], x, atol=1e-6, err_msg=f"{form} {name}")
 
 
-def test_the_fixture_is_not_at_an_edge():
-    """Gates on both sides of one half, none at it; several codes; all switches change something."""
+def test_the_fixture_tells_forms_apart():
+    """Gates on both sides of one half, none at it; several codes; every form has its outputs."""
     for name in ("hit", "edges"):
         values = EXPECTED[f"of_actions.{name}"]
         assert 0.1 < (values > 0.5).mean() < 0.9
@@ -144,15 +167,14 @@ def test_the_fixture_is_not_at_an_edge():
 
 
 def test_encoder():
-    for form, activation in (("corrected", True), ("plain_latent", False)):
-        module = GridEncoder(twin.WIDTHS, twin.BLOCKS, twin.D, activation)
-        found = apply(module, encoder(), last(INPUTS["images"] / 255))
-        same(found, last(FOUND[form]["encoded"]))
+    module, images = method()[0].networks.encoder, last(INPUTS["images"] / 255)
+    same(apply(module, encoder(), images), last(EXPECTED["encoded"]))
+    plain = module.clone(last_activation=False)
+    same(apply(plain, encoder(), images), last(FOUND["plain_latent"]["encoded"]))
 
 
 def test_decoder():
-    height, width = twin.SHAPE[1:]
-    module = GridDecoder(twin.WIDTHS, twin.BLOCKS, (height, width, twin.SHAPE[0]))
+    module = method()[0].networks.decoder
     same(apply(module, decoder(), last(INPUTS["latents"])), last(EXPECTED["decoded"]))
 
 
@@ -173,7 +195,8 @@ def one_hot(side: str) -> Any:
 @functools.cache
 def predicted(action: str, identity: bool = False) -> Any:
     """The layer's outputs, with an axis for the actions considered."""
-    run = quick_jit(lambda p, x: apply(LAYER, p, x, action, identity_graph=identity))
+    layer = method()[0].networks.transition
+    run = quick_jit(lambda p, x: apply(layer, p, x, action, identity_graph=identity))
     return run(transition(), one_hot("x"))
 
 
@@ -236,36 +259,6 @@ def test_logits():
 
 
 # The whole method
-
-
-@functools.cache
-def method() -> tuple[ct_vae.Model, dict[str, Any]]:
-    """The model, with deterministic gates, and its variables."""
-    height, width = twin.SHAPE[1:]
-    info = Info(
-        name="fixture",
-        factor_names=("first", "second"),
-        factor_sizes=(2, 2),
-        circular=(False, False),
-        image_shape=(height, width, twin.SHAPE[0]),
-        licence="",
-        citation="",
-        description="",
-    )
-    config = ct_vae.defaults()
-    config.model.gates = "deterministic"
-    config.model.autoencoder.widths = twin.WIDTHS
-    config.model.autoencoder.residual_blocks = twin.BLOCKS
-    config.model.codes.num_codebooks = twin.C
-    config.model.codes.num_codes = twin.K
-    config.model.codes.code_dim = twin.D // twin.C
-    config.model.transition.edge_hidden = twin.EDGE_HIDDEN
-    config.model.transition.message_hidden = twin.MESSAGE_HIDDEN
-    networks = ct_vae.networks(config, info)
-    assert (info.num_actions, networks.grid) == (twin.A, twin.GRID)
-    params = {"encoder": encoder(), "decoder": decoder(), "transition": transition()}
-    params["codebook"] = {"vectors": CODEBOOKS}
-    return ct_vae.Model(config.model, info, networks, jax.random.key(0)), {"params": params}
 
 
 def test_distances():

@@ -7,14 +7,60 @@ into the nodes that it hits. Trained, the model applies actions to images (`inte
 the action between two images (`retrieve`).
 
     stage "autoencoder"  MCQ-VAE: images -> codes -> images
-    stage "transition"   on codes that are frozen and computed once; base, action and retrieval mode
-                         take turns
+    stage "transition"   on codes that are frozen and computed once; each batch is in base, action
+                         or retrieval mode
 
-The published form is a slip in four places, where we depart from it: codebooks divide the channels
-into disjoint chunks; no activation stands between encoder and quantiser; `adjacency[i, j]` is the
-edge into i from j everywhere; the edge prior has a fixed rate.
+Paper and code of the authors differ in places, and the code has slips. Where they differ, we do as
+the code does, and a switch of `config.model` gives the other form; slips are corrected. "-": the
+same as in the column to the left; "?": we know of no statement.
 
-`cdis.methods.joint_ct_vae` is our variant, in which transitions shape the codes.
+    item                paper          authors' code                   ours, and why if it differs
+    ------------------  -------------  ------------------------------  -----------------------------
+    images              ?              [0, 1], drawn by a tanh         - (`images`: on a black
+                                                                       background [-1, 1] collapses)
+    layers' start       ?              PyTorch's: uniform within       -
+                                       fan_in ** -0.5, biases too;
+                                       message layers Glorot's
+    code vectors' start ?              uniform in (-1/K, 1/K)          - (`codes.start`: longer ones
+                                                                       collapse as well)
+    residual block      3x3, 1x1       no ReLU before the 3x3          -
+    encoder's end       none           LeakyReLU on the latents        - (`autoencoder.
+                                                                       last_activation`)
+    LeakyReLU's slope   ?              .01; in attention .2            -
+    codebook's slice    D/C channels   chunk c begins at channel c,    disjoint chunks: the overlap
+                        each           so chunks overlap               leaves channels unquantised
+    autoencoder's loss  sums of        means over elements; the code   -
+                        squares        losses are added over codebooks
+    position code       sinusoidal     after a dropout of .1, which    - (`transition.
+                                       takes the code with it          position_dropout`); one draw
+                                                                       for all actions of a pair
+    mask                additive       additive in action and place    - (`transition.mask`)
+    gates               sampled        drawn anew for each action,     - (`gates`), but evaluation
+                                       from edge probabilities         takes the same draw each time
+    gates' gradient     ?              straight through, as weights    -
+                                       of edges; absent edges get none
+    edges' direction    into i from j  reversed: the action node       the paper's: else no action
+                                       reaches no node                 reaches a code
+    weight of self-loop ?              mean of the edges into the node -
+    identity graph      ?              weight 1                        -
+    message layers      GATv2          biases in both maps and in the  -
+                                       action's embedding
+    edge prior          KL to a prior  KL from a softmax of random     - (`edge_prior`: "rate" is
+                                       numbers to one of the edges     one that can be stated)
+    graph size, orphans norms          means over images of norms      -
+    retrieval           mean over      -                               - (`retrieval.over_nodes`)
+                        nodes
+    weight of retrieval gamma = 1.5    1                               1 (`weights.retrieval`)
+    logarithms          log p          p at least 1e-4, renormalised;  - (`floor`), but a mask's
+                                       p of gates and masks too        probability has no bound
+    modes               base, action,  a batch has one, at random      - (`modes`)
+                        retrieval
+    optimiser           Adam, 5e-4     no weight decay                 - (AdamW without it)
+    schedule            .98 and .994   an epoch of stage two has       an epoch is all pairs: with
+                        per epoch      16,000 pairs                    many, the rate falls later
+    batch               64; 16         -                               -
+
+`experiments/ct_vae` says how long each training is.
 """
 
 import functools
@@ -46,7 +92,7 @@ from cdis.methods.base import (
     Stage,
     Variables,
 )
-from cdis.methods.switches import check_noise, check_switches
+from cdis.methods.switches import check_noise, check_shares, check_switches
 from cdis.networks import autoencoder
 from cdis.networks.apply import apply
 from cdis.networks.causal_transition import Action, CausalTransition, Transition
@@ -61,7 +107,7 @@ Predict = Callable[..., Transition]
 
 
 def defaults() -> ConfigDict:
-    """The complete config: published widths and weights, on coloured sprites, short trainings."""
+    """The complete config: as published but for the length, on coloured sprites."""
     config = common()
     config.method = "cdis.methods.ct_vae"
     config.data.name = "sprites2d/coloured"
@@ -133,6 +179,7 @@ def defaults() -> ConfigDict:
 SMOKE = {
     "data.name": "sprites2d/coloured",
     "stages.transition.steps": 3,  # one of each mode
+    "model.modes": "in_turn",
     "model.autoencoder.widths": (8, 8, 8),
     "model.autoencoder.residual_blocks": 1,
     "model.codes.num_codes": 8,
@@ -221,10 +268,11 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         def make(config, info):
             return ct_vae.make(config, info, networks=networks)
 
-    Raises `UserError` for a switch of `config.model` with an unknown value.
+    Raises `UserError` for values of `config.model` that are not allowed.
     """
     check_switches(config.model, SWITCHES)
     check_noise(config.model)
+    check_shares(config.model, ("floor", "transition.position_dropout"))
     key = jax.random.key(config.seed)
     model, bind = Model(config.model, info, networks(config, info), key), functools.partial
     first = Stage(
@@ -233,9 +281,7 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         columns=("image",),
         objectives=(Objective(bind(autoencoder_loss, model), of_autoencoder),),
         diagnose=bind(
-            diagnose.codes,
-            num_codes=config.model.codes.num_codes,
-            remedy="let unused codes restart (config.model.codes.decay=0.99 and .restart_below=1)",
+            diagnose.codes, num_codes=config.model.codes.num_codes, **why_one_code(config.model)
         ),
     )
     second = Stage(
@@ -258,6 +304,28 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
             info, num_codes=config.model.codes.num_codes, num_nodes=model.num_nodes
         ),
     )
+
+
+def why_one_code(config: ConfigDict) -> dict[str, str]:
+    """Why one code may be all that is in use, and the remedy, for `diagnose.codes`."""
+    causes = {}
+    if config.images == "symmetric":
+        causes["config.model.images=unit"] = (
+            "a black background is -1 to the autoencoder, where the decoder's tanh saturates and "
+            "its gradient vanishes"
+        )
+    if config.codes.start == "normal":
+        causes["config.model.codes.start=uniform"] = (
+            "code vectors start so long, beside the encoder's outputs, that the shortest is the "
+            "nearest to all outputs"
+        )
+    if causes:
+        return {
+            "cause": " and when ".join(causes.values()),
+            "remedy": f"set {' and '.join(causes)}",
+        }
+    restart = "config.model.codes.decay=0.99 and .restart_below=1"
+    return {"remedy": f"let unused codes restart ({restart})"}
 
 
 def of_autoencoder(path: Path) -> bool:
@@ -450,7 +518,7 @@ def transition_loss(
     )
     if training:
         # The log averages over all batches, and in those of other modes a term is 0.
-        terms = _one_of(modes, _mode(model, context.step, len(modes)), context.key)
+        terms = _one_of(modes, mode_of(model, context.step, len(modes)), context.key)
         terms = {name: len(modes) * value for name, value in terms.items()}
     else:
         terms = {name: value for mode in modes for name, value in mode(context.key).items()}
@@ -502,7 +570,7 @@ def retrieval_terms(
     }
 
 
-def _mode(model: Model, step: Int[Array, ""], count: int) -> Int[Array, ""]:
+def mode_of(model: Model, step: Int[Array, ""], count: int) -> Int[Array, ""]:
     """Which of the modes a training step has, the same on all devices."""
     if model.config.modes == "in_turn":
         return step % count

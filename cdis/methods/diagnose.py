@@ -18,6 +18,10 @@ _LEAST_SPREAD = 0.1
 #: a share of less than a hundredth.
 _LEAST_CODES = 1.05
 _LABEL_MORE = "label more images"
+_TOO_CLOSE = (
+    "the encoder's outputs differ less than the code vectors do, as they may on images with a "
+    "black background"
+)
 _STEPS_TOO_LARGE = "early steps are too large for the networks to recover from"
 
 
@@ -70,13 +74,14 @@ def labelled_latents(metrics: Mapping[str, float]) -> Diagnosis | None:
     )
 
 
-def codes(metrics: Mapping[str, float], *, num_codes: int, remedy: str) -> Diagnosis | None:
+def codes(
+    metrics: Mapping[str, float], *, num_codes: int, remedy: str, cause: str = _TOO_CLOSE
+) -> Diagnosis | None:
     """Dead, if every codebook uses one code: from "codes_used", the share of codes in use."""
     if metrics["codes_used"] * num_codes >= _LEAST_CODES:
         return None
     return Diagnosis(
         f"only 1 of {num_codes} codes is in use, so all images have the same representation",
-        "the encoder's outputs differ less than the code vectors do, as they may on images with "
-        "a black background",
+        cause,
         remedy,
     )

@@ -7,9 +7,10 @@
 CelebA has to be downloaded by hand; the first command says what to put into FOLDER. A transition is
 two photographs whose first ten attributes agree in all but one, from a seeded sample of all such
 pairs. Attributes differ widely in their number of pairs (`cdis data show celeb_a/first_10`), so
-look at the results of each action. The settings are those of experiments/ct_vae/published.py, at
-the published length: 20 epochs of the autoencoder, and 100 of the transitions, which we take to be
-of 16,000 pairs each, as for Shapes3D. We have not run it: we had no copy of the data.
+look at the results of each action. The settings are those of `cdis.methods.ct_vae`, at the
+published length: 20 epochs of the autoencoder, and 100 of the transitions, which we take to be of
+16,000 pairs each, as for Shapes3D; the authors' learning rate falls after each of these, ours only
+after an epoch of all pairs. We have not run it: we had no copy of the data.
 """
 
 from ml_collections import ConfigDict

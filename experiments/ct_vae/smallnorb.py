@@ -3,9 +3,10 @@
     cdis data prepare smallnorb
     cdis train --config experiments/ct_vae/smallnorb.py --workdir runs/smallnorb
 
-The settings are those of experiments/ct_vae/published.py, at the published length: 20 epochs of the
+The settings are those of `cdis.methods.ct_vae`, at the published length: 20 epochs of the
 autoencoder, and 100 epochs of the transitions, of 16,000 pairs each, as in the authors'
-configuration for Shapes3D. We have not run it.
+configuration for Shapes3D. Their learning rate falls after each of these 100 epochs, ours only
+after an epoch of all pairs. We have not run it.
 """
 
 from ml_collections import ConfigDict

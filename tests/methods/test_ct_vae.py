@@ -1,6 +1,7 @@
 """CT-VAE as published: what it promises to the loop and to evaluation, and that it learns."""
 
 import functools
+import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import optax
 import pytest
 import spots
 from helpers import quick_jit
+from ml_collections import ConfigDict
 
 from cdis import data
 from cdis.config import load_config
@@ -20,6 +22,7 @@ from cdis.errors import UserError
 from cdis.methods import ct_vae
 from cdis.methods.base import Context, Method
 from cdis.networks.autoencoder import GridEncoder
+from cdis.ops import quantize
 from cdis.training.state import State, by_path, split
 from cdis.training.update import make_update
 
@@ -67,6 +70,11 @@ def _case(name: str) -> Case:
     for side in ("x", "y"):
         batch[side] |= precompute(variables, batch[side]["image"])
     return Case(config, method, variables, batch, represented)
+
+
+def _model(method: Method) -> ct_vae.Model:
+    """What the method's functions know."""
+    return getattr(method.encode, "args")[0]  # noqa: B009
 
 
 @functools.cache
@@ -129,6 +137,18 @@ def test_autoencoder_loss(name):
     terms = ("reconstruction", "codebook", "commitment")
     expected = sum(weights[term] * aux.metrics[term] for term in terms)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
+    # Pixels in [0, 1], and for each codebook the mean over its vectors' elements.
+    model = _model(case.method)
+    images, codes = case.batch["x"]["image"], case.represented["codes"].reshape(B, -1, 4)
+    seen = ct_vae.to_network(model, images)
+    np.testing.assert_allclose(seen, np.asarray(images) / 255, atol=1e-6)
+    h = ct_vae.latents(model, case.variables, seen)
+    chosen = quantize.lookup(codes, ct_vae.codebooks(model, case.variables))
+    drawn = ct_vae.reconstruct(model, case.variables, chosen)
+    distances = np.sum(np.mean((h - chosen) ** 2, axis=(0, 2, 3)))
+    found = [float(aux.metrics[term]) for term in terms]
+    expected = [float(np.mean((drawn - seen) ** 2)), distances, distances]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
     # The gradient passes through the quantiser, and does not reach the transition.
     assert all(np.isfinite(slope).all() for slope in slopes.values())
     assert any(np.any(v) for k, v in slopes.items() if k.startswith("encoder/"))
@@ -158,31 +178,127 @@ def test_dead_codes_restart():
         )
 
 
+TERMS = (("base", "identity"), ("action", "edge_prior", "graph_size", "orphans"), ("retrieval",))
+
+
+def _transition_value(case: Case, metrics, mine) -> float:
+    return sum(case.config.model.weights[term] * metrics[term] for term in mine) / 3
+
+
 @pytest.mark.slow
 def test_published_modes_take_turns():
     case = _case("published")
     run = _differentiated("published", "transition")
-    terms = {
-        0: ("base", "identity"),
-        1: ("action", "edge_prior", "graph_size", "orphans"),
-        2: ("retrieval",),
-    }
-    weights = case.config.model.weights
     values = []
     for step in range(4):
         value, aux, slopes = run(case.variables, step)
-        mine = terms[step % 3]
-        for others in terms.values():
-            for term in others:
-                assert (aux.metrics[term] != 0) == (term in mine), (step, term)
-        expected = sum(weights[term] * aux.metrics[term] for term in mine)
-        np.testing.assert_allclose(value, expected, rtol=1e-5)
+        mine = TERMS[step % 3]
+        for term in (term for others in TERMS for term in others):
+            assert (aux.metrics[term] != 0) == (term in mine), (step, term)
+        np.testing.assert_allclose(value, _transition_value(case, aux.metrics, mine), rtol=1e-5)
         assert all(np.isfinite(slope).all() for slope in slopes.values())
         assert any(np.any(v) for k, v in slopes.items() if k.startswith("transition/"))
         assert aux.variables == {}
         values.append(value)
     # The same mode on the same batch with the same key.
     np.testing.assert_allclose(values[3], values[0], rtol=1e-6)
+
+
+def test_validation_has_all_modes_and_no_dropout():
+    case = _case("published")
+    loss = spots.stage(case.method, "transition").objectives[0].loss
+    batch = {side: {"codes": case.batch[side]["codes"]} for side in ("x", "y")}
+    batch["action"] = case.batch["action"]
+    context = Context(jax.random.key(3), jnp.int32(0), None, training=False)
+    value, aux = quick_jit(lambda v: loss(v, batch, context))(case.variables)
+    every = [term for mine in TERMS for term in mine]
+    assert all(aux.metrics[term] > 0 for term in every)
+    np.testing.assert_allclose(value, _transition_value(case, aux.metrics, every), rtol=1e-5)
+    # What evaluation does with the same gates: its answers are the metric's.
+    model = _model(case.method)
+    x, y = (jax.nn.one_hot(batch[side]["codes"], 4) for side in ("x", "y"))
+    seen = quick_jit(lambda v, x: ct_vae.predict(model, v, x, "all", context.key))
+    log_p = ct_vae.log_probabilities(model, seen(case.variables, x).logits, y)
+    np.testing.assert_allclose(
+        aux.metrics["retrieval_accuracy"], np.mean(log_p.argmax(-1) == batch["action"])
+    )
+
+
+def test_modes_in_random_order():
+    model = _model(_case("published").method)
+    random = model._replace(config=ConfigDict({"modes": "random"}))
+    modes = np.asarray(jax.vmap(lambda step: ct_vae.mode_of(random, step, 3))(jnp.arange(900)))
+    counts = np.bincount(modes)
+    assert len(counts) == 3 and (np.abs(counts - 300) < 5 * (900 * 2 / 9) ** 0.5).all()
+    # The next mode does not depend on the last one.
+    assert len(set(itertools.pairwise(modes.tolist()))) == 9
+
+
+def test_probabilities_have_a_floor():
+    model = _model(_case("published").method)
+    p = np.array([0.9, 0.09999, 0.00001, 0.0], np.float32)
+    log_p = ct_vae.floored(model, jnp.log(p))
+    np.testing.assert_allclose(np.exp(log_p), [0.9, 0.09999, 1e-4, 1e-4], rtol=1e-4)
+    # So have those of actions: only the first of four predicts the codes of y.
+    target = jax.nn.one_hot(jnp.array([[1, 1]]), 4)
+    logits = jnp.zeros((1, 4, 2, 4)).at[0, 0, :, 1].set(40.0).at[0, 1:, :, 0].set(40.0)
+    found = np.exp(ct_vae.log_probabilities(model, logits, target))[0]
+    np.testing.assert_allclose(found, np.array([1, 1e-4, 1e-4, 1e-4]) / 1.0003, rtol=1e-4)
+
+
+def test_images_are_converted_at_the_border():
+    model = _model(_case("published").method)
+    drawn = jnp.array([-0.5, 0.0, 0.25, 1.0])
+    stored = jnp.array([0, 255], jnp.uint8)
+    for images, seen, shown in (
+        ("unit", [0, 1], [-1, -1, -0.5, 1]),
+        ("symmetric", [-1, 1], drawn),
+    ):
+        config = ConfigDict({"images": images})
+        other = model._replace(config=config)
+        np.testing.assert_allclose(ct_vae.to_network(other, stored), seen)
+        np.testing.assert_allclose(ct_vae.from_network(other, drawn), shown)
+
+
+@pytest.mark.parametrize(("start", "bound"), [("uniform", 1 / 4), ("normal", None)])
+def test_the_start_of_code_vectors(start, bound):
+    _, method = _make("published", {"model.codes.start": start, "model.codes.initial_scale": 2.0})
+    batch = {"x": {"image": jnp.zeros((1, 16, 16, 1), jnp.uint8)}}
+    vectors = quick_jit(lambda key: method.init(key, batch)["params"]["codebook"]["vectors"])
+    found = np.abs(vectors(jax.random.key(0)))
+    if bound:
+        assert 0.8 * bound < found.max() <= bound
+    else:
+        assert 1 < found.mean() < 2.2  # sqrt(2 / pi) times 2 is 1.6
+
+
+# A stage whose codes are all the same
+
+
+def test_a_run_with_one_code_says_why():
+    """Constructed: of four code vectors, three are far from all that the encoder puts out."""
+    case = _case("published")
+    overrides = {"model.images": "symmetric", "model.codes.start": "normal"}
+    stage = spots.stage(_make("published", overrides)[1], "autoencoder")
+    assert stage.diagnose is not None and case.method.stages[0].diagnose is not None
+    run = _differentiated("published", "autoencoder")
+
+    def used(vectors):
+        params = case.variables["params"] | {"codebook": {"vectors": vectors}}
+        return run({"params": params}, 0)[1].metrics
+
+    model = _model(case.method)
+    seen = ct_vae.to_network(model, case.batch["x"]["image"])
+    h = np.asarray(ct_vae.latents(model, case.variables, seen)).reshape(-1, 8)
+    far = jnp.asarray(np.stack([h[0], h[0] + 9, h[0] - 9, h[0] + 8])[None])
+    found = stage.diagnose(used(far))
+    assert found and found.dead and found.what.startswith("only 1 of 4 codes is in use")
+    assert "tanh saturates" in found.cause and "code vectors start so long" in found.cause
+    assert found.remedy == "set config.model.images=unit and config.model.codes.start=uniform"
+    published = case.method.stages[0].diagnose(used(far))
+    assert published and "tanh" not in published.cause and "restart" in published.remedy
+    apart = h[np.argsort(h[:, 0])[:: len(h) // 3][:4]]
+    assert stage.diagnose(used(jnp.asarray(apart[None]))) is None
 
 
 # Several devices
@@ -279,9 +395,25 @@ def test_published_length(name, images, batch):
     assert stages.transition.steps * stages.transition.batch_size == 100 * 16_000
 
 
-def test_an_unknown_kind_of_noise_is_refused():
-    with pytest.raises(UserError, match="noise is 'extra', but must be one of off, exo, endo"):
-        _make("published", {"model.transition.noise": "extra"})
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"transition.noise": "extra"}, "noise is 'extra', but must be one of off, exo, endo"),
+        ({"images": "uint8"}, "images is 'uint8', but must be one of unit, symmetric"),
+        (
+            {"transition.noise": "exo", "gates": "deterministic"},
+            "deterministic gates exclude noise",
+        ),
+        (
+            {"transition.position_dropout": 1.0},
+            "dropout is 1, but must be at least 0 and less than",
+        ),
+        ({"floor": -0.1}, "model.floor is -0.1, but must be at least 0"),
+    ],
+)
+def test_values_that_are_refused(overrides, message):
+    with pytest.raises(UserError, match=message):
+        _make("published", {f"model.{name}": value for name, value in overrides.items()})
 
 
 def test_networks_can_be_swapped():

@@ -130,7 +130,7 @@ def test_without_a_weight_on_alignment_latents_need_not_follow_labels():
 # Trainings
 
 
-def _train(workdir: Path, values: np.ndarray, **fields: Any):
+def _train(workdir: Path, values: np.ndarray):
     """beta-VAE with labels on bars, judged at steps 40 and 80."""
     small = {name: value for name, value in TINY.items() if "autoencoder" in name}
     config = load_config("baselines/beta_vae_pendulum_cpu:supervised", small)
@@ -145,8 +145,7 @@ def _train(workdir: Path, values: np.ndarray, **fields: Any):
             "stages.images.batch_size": 16,
             "stages.images.warmup_steps": 5,
             "stages.images.learning_rate": 1e-2,
-        }
-        | fields,
+        },
     )
     mean, std = tuple(map(float, values.mean(0))), tuple(map(float, values.std(0)))
     info = dataclasses.replace(INFO, value_mean=mean, value_std=std)
@@ -168,11 +167,21 @@ def test_a_factor_that_no_image_shows_stops_nothing(tmp_path, monkeypatch, capsy
     assert last["validation/explained_left"] > 0.5 > 0 > last["validation/explained_right"]
 
 
-def test_an_encoder_that_large_steps_have_killed_is_stopped(tmp_path, monkeypatch):
+def test_a_dead_encoder_is_stopped(tmp_path, monkeypatch):
+    """Its first ReLUs never fire, as after steps that were too large."""
+    alive = beta_vae.init
+
+    def dead(*arguments: Any) -> Any:
+        variables = alive(*arguments)
+        first = variables["params"]["encoder"]["Conv_0"]
+        first |= {"kernel": jnp.zeros_like(first["kernel"]), "bias": first["bias"] - 1}
+        return variables
+
+    monkeypatch.setattr(beta_vae, "init", dead)
     monkeypatch.setattr(watch, "GRACE", 40)
-    message = r"'images' was stopped at step 80, because the latents are the same .* \(now 0\.1\)"
+    message = r"'images' was stopped at step 80, because the latents are the same .* \(now 0\.01\)"
     with pytest.raises(UserError, match=message):
-        _train(tmp_path, VALUES, **{"stages.images.learning_rate": 0.1})
+        _train(tmp_path, VALUES)
     last = read_log(tmp_path)[-1]
     assert last["step"] == 80 and last["validation/spread"] < 1e-3
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["40"]

@@ -89,7 +89,7 @@ def test_equals_the_literal_twin(name, form, one_by_one, monkeypatch):
     # As in training: as published, with dropout; ours without noise has deterministic gates.
     key = jax.random.key(5) if layer.published or layer.noise != "off" else None
     dropout_key = jax.random.key(6) if layer.published else None
-    keys = {"key": key, "dropout_key": dropout_key}
+    keys: dict[str, Any] = {"key": key, "dropout_key": dropout_key}
     slopes, found = _gradients(lambda p, o: apply(layer, p, o, action, **keys), params, one_hot)
     expected_slopes, expected = _gradients(
         lambda p, o: literal_transition.transition(layer, p, o, action, **keys), params, one_hot

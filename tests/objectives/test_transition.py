@@ -45,6 +45,19 @@ def test_edge_divergence(edges, rate):
     np.testing.assert_allclose(at_prior, 0, atol=1e-6)
 
 
+def test_random_edge_divergence(edges):
+    key, graphs = jax.random.key(0), edges[:, 0]
+    target, expected = np.asarray(jax.random.uniform(key, (B, N * N))), 0.0
+    for u, alpha in zip(target, graphs.reshape(B, -1), strict=True):
+        p, q = (np.exp(x) / np.exp(x).sum() for x in (u, alpha))
+        expected += np.sum(p * np.log(p / q)) / B
+    found = transition.random_edge_divergence(key, jnp.asarray(graphs))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    # It does not see how many edges there are.
+    fewer = transition.random_edge_divergence(key, jnp.asarray(graphs - 0.04))
+    np.testing.assert_allclose(fewer, found, rtol=1e-4)
+
+
 def test_graph_size(gates):
     roots = [np.sqrt(gates[b, s].sum()) for b, s in np.ndindex(B, S)]
     np.testing.assert_allclose(transition.graph_size(gates), np.mean(roots), rtol=1e-5)

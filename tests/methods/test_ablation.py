@@ -44,11 +44,7 @@ def test_a_rung_changes_one_thing(variant):
 
 
 def test_the_ladder_leads_from_published_to_ours():
-    assert changed(NAME, "ct_vae/published") <= {
-        "stages.autoencoder.batch_size",
-        "stages.autoencoder.steps",
-        "stages.transition.steps",
-    }
+    assert not changed(NAME, "ct_vae/published")
     assert changed(f"{NAME}:{RUNGS[-1]}", "ct_vae/quickstart") == STEPS
 
 

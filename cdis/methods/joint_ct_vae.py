@@ -57,7 +57,7 @@ from cdis.config import common, stage
 from cdis.data.info import Info
 from cdis.errors import UserError
 from cdis.methods import action_labels, diagnose, fitting
-from cdis.methods.action_labels import Belief
+from cdis.methods.action_labels import UNKNOWN, Belief
 from cdis.methods.base import (
     ActionGraph,
     Actions,
@@ -472,9 +472,7 @@ def transition_terms(
     belief = action_labels.believe(
         model.config.action_labels, label, log_p[:pairs], log_p[pairs:], trust
     )
-    back = opposite(belief.action, model.info.num_factors)
-    action = jnp.concatenate([belief.action, back])
-    weight = jnp.tile(belief.weight, 2)
+    action, weight = _both_ways(model, belief.action), jnp.tile(belief.weight, 2)
     acted = Transition(*(_of_action(part, action) for part in every))
     terms = transition.graph_terms(acted.edges, acted.graph, rate=model.config.edge_rate) | {
         "mask": acted.mask.mean(),
@@ -483,11 +481,17 @@ def transition_terms(
         "action": transition.node_cross_entropy(acted.logits, jax.lax.stop_gradient(y), weight),
     }
     metrics = {
-        "retrieval_accuracy": transition.retrieval_accuracy(log_p[:pairs], label),
+        "retrieval_accuracy": transition.retrieval_accuracy(log_p, _both_ways(model, label)),
         "temperature": temperature(variables),
         "nodes_hit": acted.mask.sum(-1).mean(),
     }
     return terms, acted.logits[:pairs], belief, metrics
+
+
+def _both_ways(model: Model, action: Int[Array, " b"]) -> Int[Array, " 2b"]:
+    """The actions, then those of the reversed pairs; `UNKNOWN` stays so."""
+    back = opposite(action, model.info.num_factors)
+    return jnp.concatenate([action, jnp.where(action == UNKNOWN, UNKNOWN, back)])
 
 
 def _of_action(x: Float[Array, "b a ..."], action: Int[Array, " b"]) -> Float[Array, "b ..."]:

@@ -5,6 +5,8 @@ Fields of `config.model.action_labels`:
     fraction        the share of training pairs with a label
     wrong           the share of these labels that is replaced by a wrong one, for experiments
     assumed_wrong   the share of labels that the loss takes to be wrong
+    ramp            two steps of the first stage: up to the first one, pairs without a label teach
+                    nothing and labels are taken to be right; all of this holds from the second on
 
 A pair and its reverse count as one: they have a label both or neither, and both are right or both
 wrong. A hash of the pair decides, so the choice never changes. Pairs for validation and tests keep
@@ -16,7 +18,7 @@ use the most probable action, given label and codes, weighted by its probability
 maximisation with a hard choice, as in Lee, "Pseudo-label" (2013), weighted.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,9 +35,9 @@ from cdis.ops.actions import opposite
 UNKNOWN = -1
 
 
-def defaults() -> dict[str, float]:
+def defaults() -> dict[str, Any]:
     """Every pair has its true label."""
-    return {"fraction": 1.0, "wrong": 0.0, "assumed_wrong": 0.0}
+    return {"fraction": 1.0, "wrong": 0.0, "assumed_wrong": 0.0, "ramp": (500, 1500)}
 
 
 def check(config: ConfigDict, info: Info) -> None:

@@ -111,15 +111,10 @@ def defaults() -> ConfigDict:
             # The steps of a stage between which a weight rises from 0 to its full value; of
             # "transitions", the gradient that the transitions send to the codes and the image
             # term. The first two concern the joint stage alone.
-            "ramps": {
-                "transitions": (300, 500),
-                "sharing": (0, 1000),
-                "mask": (0, 1000),
-                "belief": (500, 1500),
-            },
-            "action_labels": action_labels.defaults(),
+            "ramps": {"transitions": (300, 500), "sharing": (0, 1000), "mask": (0, 1000)},
             "gates": "deterministic",  # | "stochastic"
             "edge_rate": 0.1,  # of the edges' prior
+            "action_labels": action_labels.defaults(),
             "autoencoder": {
                 "patch": 0,  # pixels; 0: to fit the images
                 "width": 32,
@@ -505,13 +500,18 @@ def image_term(
     variables: Variables,
     logits: Float[Array, "b n k"],
     target: Float[Array, "b h w c"],
-    weight: Float[Array, " b"] | float,
+    weight: Float[Array, " b"],
 ) -> Float[Array, ""]:
-    """Cross-entropy of decoded predicted codes (hard forward, soft backward) against images."""
+    """Cross-entropy of decoded predicted codes (hard forward, soft backward) against images.
+
+    The mean over images times their weights.
+    """
     soft = jax.nn.softmax(logits, axis=-1)
     one_hot = quantize.straight_through_one_hot(jnp.argmax(logits, axis=-1), soft)
     vectors = quantize.lookup_one_hot(one_hot, codebooks(variables))
-    return reconstruction.cross_entropy(pixel_logits(model, variables, vectors), target, weight)
+    output = pixel_logits(model, variables, vectors)
+    losses = jax.vmap(reconstruction.cross_entropy)(output[:, None], target[:, None])
+    return jnp.mean(weight * losses)
 
 
 def ramp(step: Int[Array, ""], between: tuple[int, int]) -> Float[Array, ""]:
@@ -541,7 +541,7 @@ def joint_loss(
     fixed = jax.lax.stop_gradient(one_hot)
     x, y = jnp.split(fixed + influence * (one_hot - fixed), 2)
     key = jax.random.split(key)[1]
-    trust = ramp(step, model.config.ramps.belief)
+    trust = ramp(step, model.config.action_labels.ramp)
     more, logits, belief, seen = transition_terms(
         model, variables, x, y, batch["action"], key, trust, identity_graph=True
     )

@@ -13,14 +13,12 @@ def squared_error(
 
 
 def cross_entropy(
-    logits: Float[Array, "b h w c"],
-    target: Float[Array, "b h w c"],
-    weight: Float[Array, " b"] | float = 1.0,
+    logits: Float[Array, "b h w c"], target: Float[Array, "b h w c"]
 ) -> Float[Array, ""]:
     """Binary cross-entropy of logits and pixels, in nats: sum over an image, mean over images.
 
-    Each image counts with its `weight`. `target` is in [-1, 1] and is rescaled to [0, 1].
+    `target` is in [-1, 1] and is rescaled to [0, 1].
     """
     target = (target + 1) / 2
     losses = jax.nn.softplus(logits) - logits * target
-    return jnp.mean(weight * jnp.sum(losses, axis=(1, 2, 3)))
+    return jnp.mean(jnp.sum(losses, axis=(1, 2, 3)))

@@ -19,6 +19,8 @@ effect of the main ones.
                       node (`weights.sharing`) [no such loss]
     batches           every pair trains both retrieval and prediction [base, action and retrieval
                       mode take turns], and is also used from y to x with the opposite action [not]
+    labels            only some pairs may have a label of their action, and labels may be wrong
+                      (`action_labels`, see `cdis.methods.action_labels`) [all have a right one]
     retrieval         evidence is summed over nodes (`retrieval.over_nodes`) [mean]; the temperature
                       can be learned [1]
     gates             deterministic: on where the probability exceeds one half [stochastic]

@@ -2,6 +2,8 @@
 
     cdis train --config experiments/ct_vae/quickstart.py --workdir runs/quickstart
     cdis train --config experiments/ct_vae/quickstart.py:oriented --workdir runs/oriented
+    cdis train --config experiments/ct_vae/quickstart.py:few_labels --workdir runs/few_labels
+    cdis train --config experiments/ct_vae/quickstart.py:noisy_labels --workdir runs/noisy_labels
 
 Ours, retrieval of held-out pairs (directed / undirected): coloured 1.000 / 1.000 after 230 s of
 training on two cores, oriented .999 / .999 (seed 1) after 484 s on one.
@@ -13,9 +15,9 @@ from cdis.methods import joint_ct_vae
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """The experiment, or its variant "oriented"."""
-    if variant not in ("", "oriented"):
-        raise ValueError(f"no variant {variant!r}; there are 'oriented' and 'smoke'")
+    """The experiment, or a variant: other sprites, or action labels that are few or wrong."""
+    if variant not in ("", "oriented", "few_labels", "noisy_labels"):
+        raise ValueError("the variants are 'oriented', 'few_labels', 'noisy_labels' and 'smoke'")
     config = joint_ct_vae.defaults()
     if variant == "oriented":
         config.data.name = "sprites2d/oriented"
@@ -23,4 +25,8 @@ def get_config(variant: str = "") -> ConfigDict:
         # A third of the channels: the same weight for an image.
         config.model.weights.reconstruction *= 3
         config.model.weights.image *= 3
+    if variant == "few_labels":
+        config.model.action_labels.fraction = 0.05
+    if variant == "noisy_labels":
+        config.model.action_labels.update(wrong=0.1, assumed_wrong=0.1)
     return config

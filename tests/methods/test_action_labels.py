@@ -20,6 +20,7 @@ from cdis.data.sprites2d import GRIDS, grid_factors
 from cdis.errors import UserError
 from cdis.methods import action_labels, joint_ct_vae
 from cdis.methods.action_labels import UNKNOWN
+from cdis.methods.base import Context
 from cdis.ops.actions import opposite
 
 P = 3
@@ -156,10 +157,8 @@ def _case(overrides: dict[str, Any]) -> tuple[joint_ct_vae.Model, Any]:
 def _variables() -> Any:
     variables = quick_jit(_case({})[1].init)(jax.random.key(0), spots.pairs(np.arange(P)))
     # Moved away from the start, at which all actions predict the same.
-    leaves, tree = jax.tree.flatten(variables)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    moved = [x + 0.5 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(tree, moved)
+    rng = np.random.default_rng(1)
+    return jax.tree.map(lambda x: x + rng.normal(size=x.shape, scale=0.5).astype("f"), variables)
 
 
 LABEL = np.array([3, UNKNOWN, 1], np.int32)
@@ -225,3 +224,40 @@ def test_terms_equal_their_twin():
         ):
             name = jax.tree_util.keystr(path)
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def _terms(overrides: dict[str, Any]) -> Any:
+    """(batch, step) -> the terms of the joint stage."""
+    stage = spots.stage(_case(overrides)[1], "joint")
+
+    def run(batch, step):
+        context = Context(jax.random.key(0), step, None)
+        return stage.objectives[0].loss(_variables(), batch, context)[1].metrics
+
+    return quick_jit(run)
+
+
+@functools.cache
+def _terms_of_few() -> Any:
+    return _terms({"model.action_labels.fraction": 0.5})
+
+
+def test_with_every_label_the_loss_is_the_plain_one():
+    batch = spots.pairs(np.arange(P))
+    found, expected = (terms(batch, 2000) for terms in (_terms_of_few(), _terms({})))
+    assert found.keys() == expected.keys()
+    for name, term in expected.items():
+        np.testing.assert_allclose(found[name], term, rtol=1e-5, err_msg=name)
+
+
+def test_pairs_without_a_label_come_in_after_a_while():
+    batch = spots.pairs(np.arange(P)) | {"action": jnp.asarray(LABEL)}
+    images = batch["y"]["image"]
+    other = batch | {"y": {"image": images.at[1].set(255 - images[1])}}
+    assert LABEL[1] == UNKNOWN
+    (early, before), (late, after) = (
+        [_terms_of_few()(each, step) for each in (batch, other)] for step in (500, 1500)
+    )
+    for name in ("retrieval", "action", "sharing", "image"):
+        np.testing.assert_allclose(early[name], before[name], rtol=1e-6, err_msg=name)
+        assert abs(late[name] - after[name]) > 1e-3 * late[name], name

@@ -37,7 +37,7 @@ UNKNOWN = -1
 
 def defaults() -> dict[str, Any]:
     """Every pair has its true label."""
-    return {"fraction": 1.0, "wrong": 0.0, "assumed_wrong": 0.0, "ramp": (500, 1500)}
+    return {"fraction": 1.0, "wrong": 0.0, "assumed_wrong": 0.0, "ramp": (1000, 2000)}
 
 
 def check(config: ConfigDict, info: Info) -> None:

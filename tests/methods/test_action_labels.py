@@ -256,7 +256,7 @@ def test_pairs_without_a_label_come_in_after_a_while():
     other = batch | {"y": {"image": images.at[1].set(255 - images[1])}}
     assert LABEL[1] == UNKNOWN
     (early, before), (late, after) = (
-        [_terms_of_few()(each, step) for each in (batch, other)] for step in (500, 1500)
+        [_terms_of_few()(each, step) for each in (batch, other)] for step in (1000, 2000)
     )
     for name in ("retrieval", "action", "sharing", "image"):
         np.testing.assert_allclose(early[name], before[name], rtol=1e-6, err_msg=name)

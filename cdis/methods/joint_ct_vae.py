@@ -19,6 +19,8 @@ effect of the main ones.
                       node (`weights.sharing`) [no such loss]
     batches           every pair trains both retrieval and prediction [base, action and retrieval
                       mode take turns], and is also used from y to x with the opposite action [not]
+    labels            only some pairs may have a label of their action, and labels may be wrong
+                      (`action_labels`, see `cdis.methods.action_labels`) [all have a right one]
     retrieval         evidence is summed over nodes (`retrieval.over_nodes`) [mean]; the temperature
                       can be learned [1]
     gates             deterministic: on where the probability exceeds one half [stochastic]
@@ -54,10 +56,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 from cdis.config import common, stage
-from cdis.data.examples import PAIRS
 from cdis.data.info import Info
 from cdis.errors import UserError
-from cdis.methods import diagnose, fitting
+from cdis.methods import action_labels, diagnose, fitting
+from cdis.methods.action_labels import UNKNOWN, Belief
 from cdis.methods.base import (
     ActionGraph,
     Actions,
@@ -114,6 +116,7 @@ def defaults() -> ConfigDict:
             "ramps": {"transitions": (300, 500), "sharing": (0, 1000), "mask": (0, 1000)},
             "gates": "deterministic",  # | "stochastic"
             "edge_rate": 0.1,  # of the edges' prior
+            "action_labels": action_labels.defaults(),
             "autoencoder": {
                 "patch": 0,  # pixels; 0: to fit the images
                 "width": 32,
@@ -271,12 +274,14 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
     config = fit(config, info)
     settings = config.model
     _check(settings)
+    action_labels.check(settings.action_labels, info)
     gate_key = None if settings.gates == "deterministic" else jax.random.key(config.seed)
     model = Model(settings, info, networks(config, info), gate_key)
     bind = functools.partial
+    rows = action_labels.rows(settings.action_labels)
     joint = Stage(
         name="joint",
-        rows=PAIRS,
+        rows=rows,
         columns=("image",),
         objectives=(Objective(bind(joint_loss, model), bind(trained_jointly, model)),),
         diagnose=bind(
@@ -287,7 +292,7 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
     )
     last = Stage(
         name="transition",
-        rows=PAIRS,
+        rows=rows,
         columns=("codes", "image") if settings.weights.image else ("codes",),
         objectives=(Objective(bind(transition_loss, model), bind(trained_last, model)),),
         precompute=bind(precompute_codes, model),
@@ -301,6 +306,7 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         actions=Actions(
             bind(retrieve_action, model), bind(intervene, model), bind(describe, model)
         ),
+        check=bind(action_labels.check_data, settings.action_labels),
         warnings=fitting.too_small(
             info, num_codes=settings.codes.num_codes, num_nodes=settings.codes.num_codebooks
         ),
@@ -447,33 +453,42 @@ def transition_terms(
     variables: Variables,
     x: Float[Array, "b n k"],
     y: Float[Array, "b n k"],
-    action: Int[Array, " b"],
+    label: Int[Array, " b"],
     key: PRNGKeyArray,
+    trust: Float[Array, ""] | float = 1.0,
     identity_graph: bool = False,
-) -> tuple[Scalars, Float[Array, "b n k"], Scalars]:
-    """Terms of retrieval and prediction, predicted logits of y's codes, and metrics.
+) -> tuple[Scalars, Float[Array, "b n k"], Belief, Scalars]:
+    """Terms of retrieval and prediction, predicted logits of y's codes, beliefs, and metrics.
 
     Every pair is used in both directions: which action leads from x to y, and which codes follow?
     """
     pairs = len(x)
     x, y = jnp.concatenate([x, y]), jnp.concatenate([y, x])
-    action = jnp.concatenate([action, opposite(action, model.info.num_factors)])
     every = predict(model, variables, x, "all", key, identity_graph)
     log_p = log_probabilities(model, variables, every.logits, y)
-    retrieval = transition.retrieval_loss(log_p, action)
+    belief = action_labels.believe(
+        model.config.action_labels, label, log_p[:pairs], log_p[pairs:], trust
+    )
+    action, weight = _both_ways(model, belief.action), jnp.tile(belief.weight, 2)
     acted = Transition(*(_of_action(part, action) for part in every))
     terms = transition.graph_terms(acted.edges, acted.graph, rate=model.config.edge_rate) | {
         "mask": acted.mask.mean(),
-        "retrieval": retrieval,
+        "retrieval": transition.retrieval_loss(log_p, action, weight),
         # Targets are fixed: the codes of y must not move towards the prediction.
-        "action": transition.node_cross_entropy(acted.logits, jax.lax.stop_gradient(y)),
+        "action": transition.node_cross_entropy(acted.logits, jax.lax.stop_gradient(y), weight),
     }
     metrics = {
-        "retrieval_accuracy": transition.retrieval_accuracy(log_p, action),
+        "retrieval_accuracy": transition.retrieval_accuracy(log_p, _both_ways(model, label)),
         "temperature": temperature(variables),
         "nodes_hit": acted.mask.sum(-1).mean(),
     }
-    return terms, acted.logits[:pairs], metrics
+    return terms, acted.logits[:pairs], belief, metrics
+
+
+def _both_ways(model: Model, action: Int[Array, " b"]) -> Int[Array, " 2b"]:
+    """The actions, then those of the reversed pairs; `UNKNOWN` stays so."""
+    back = opposite(action, model.info.num_factors)
+    return jnp.concatenate([action, jnp.where(action == UNKNOWN, UNKNOWN, back)])
 
 
 def _of_action(x: Float[Array, "b a ..."], action: Int[Array, " b"]) -> Float[Array, "b ..."]:
@@ -487,12 +502,18 @@ def image_term(
     variables: Variables,
     logits: Float[Array, "b n k"],
     target: Float[Array, "b h w c"],
+    weight: Float[Array, " b"],
 ) -> Float[Array, ""]:
-    """Cross-entropy of decoded predicted codes (hard forward, soft backward) against images."""
+    """Cross-entropy of decoded predicted codes (hard forward, soft backward) against images.
+
+    The mean over images times their weights.
+    """
     soft = jax.nn.softmax(logits, axis=-1)
     one_hot = quantize.straight_through_one_hot(jnp.argmax(logits, axis=-1), soft)
     vectors = quantize.lookup_one_hot(one_hot, codebooks(variables))
-    return reconstruction.cross_entropy(pixel_logits(model, variables, vectors), target)
+    output = pixel_logits(model, variables, vectors)
+    losses = jax.vmap(reconstruction.cross_entropy)(output[:, None], target[:, None])
+    return jnp.mean(weight * losses)
 
 
 def ramp(step: Int[Array, ""], between: tuple[int, int]) -> Float[Array, ""]:
@@ -522,8 +543,9 @@ def joint_loss(
     fixed = jax.lax.stop_gradient(one_hot)
     x, y = jnp.split(fixed + influence * (one_hot - fixed), 2)
     key = jax.random.split(key)[1]
-    more, logits, seen = transition_terms(
-        model, variables, x, y, batch["action"], key, identity_graph=True
+    trust = ramp(step, model.config.action_labels.ramp)
+    more, logits, belief, seen = transition_terms(
+        model, variables, x, y, batch["action"], key, trust, identity_graph=True
     )
     terms |= more
     num_factors = model.info.num_factors
@@ -531,12 +553,15 @@ def joint_loss(
     terms["sharing"] = transition.node_sharing(
         before,
         after,
-        factor_of(batch["action"], num_factors),
+        factor_of(belief.action, num_factors),
+        weight=belief.weight,
         num_factors=num_factors,
         axis_name=axis_name,
     )
     if model.config.weights.image:
-        terms["image"] = influence * image_term(model, variables, logits, images[pairs:])
+        terms["image"] = influence * image_term(
+            model, variables, logits, images[pairs:], belief.weight
+        )
     return weighted_sum(model, terms, step), Aux(terms | metrics | seen, {})
 
 
@@ -546,10 +571,12 @@ def transition_loss(
     """Of stage "transition": frozen codes; with `weights.image` the decoder is trained as well."""
     num_codes = model.config.codes.num_codes
     x, y = (jax.nn.one_hot(batch[side]["codes"], num_codes) for side in ("x", "y"))
-    terms, logits, metrics = transition_terms(model, variables, x, y, batch["action"], context.key)
+    terms, logits, belief, metrics = transition_terms(
+        model, variables, x, y, batch["action"], context.key
+    )
     if model.config.weights.image:
         target = from_uint8(batch["y"]["image"])
-        terms["image"] = image_term(model, variables, logits, target)
+        terms["image"] = image_term(model, variables, logits, target, belief.weight)
         vectors = quantize.lookup_one_hot(y, codebooks(variables))
         output = pixel_logits(model, variables, vectors)
         terms["reconstruction"] = reconstruction.cross_entropy(output, target)

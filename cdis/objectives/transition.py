@@ -9,10 +9,16 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 
 def node_cross_entropy(
-    logits: Float[Array, "b n k"], target: Float[Array, "b n k"]
+    logits: Float[Array, "b n k"],
+    target: Float[Array, "b n k"],
+    weight: Float[Array, " b"] | float = 1.0,
 ) -> Float[Array, ""]:
-    """`mean_n -sum_k target_k log softmax(logits)_k`: predicted codes against one-hot codes."""
-    return -jnp.mean(jnp.sum(jax.nn.log_softmax(logits) * target, axis=-1))
+    """`mean_n -sum_k target_k log softmax(logits)_k`: predicted codes against one-hot codes.
+
+    The mean over images times their weights.
+    """
+    losses = -jnp.sum(jax.nn.log_softmax(logits) * target, axis=-1)
+    return jnp.mean(jnp.expand_dims(weight, -1) * losses)
 
 
 def edge_divergence(edges: Float[Array, "... n m"], *, rate: float) -> Float[Array, ""]:
@@ -66,17 +72,24 @@ def graph_terms(
 
 
 def retrieval_loss(
-    log_probabilities: Float[Array, "b a"], action: Int[Array, " b"]
+    log_probabilities: Float[Array, "b a"],
+    action: Int[Array, " b"],
+    weight: Float[Array, " b"] | float = 1.0,
 ) -> Float[Array, ""]:
-    """`mean -log p(action)`, with log probabilities of all actions for each pair."""
-    return -jnp.mean(jnp.take_along_axis(log_probabilities, action[:, None], axis=1))
+    """`mean -log p(action)` times weights, with log probabilities of all actions for each pair."""
+    chosen = jnp.take_along_axis(log_probabilities, action[:, None], axis=1)[:, 0]
+    return -jnp.mean(weight * chosen)
 
 
 def retrieval_accuracy(
     log_probabilities: Float[Array, "b a"], action: Int[Array, " b"]
 ) -> Float[Array, ""]:
-    """The share of pairs whose most likely action is the true one; for the log, not a loss."""
-    return jnp.mean(jnp.argmax(log_probabilities, axis=-1) == action)
+    """The share of pairs whose most likely action is the true one; for the log, not a loss.
+
+    Of pairs whose action is known, that is, not negative; 0 if there is none.
+    """
+    right = jnp.argmax(log_probabilities, axis=-1) == action
+    return right.sum() / jnp.maximum((action >= 0).sum(), 1)
 
 
 def node_sharing(
@@ -85,6 +98,7 @@ def node_sharing(
     factor: Int[Array, " b"],
     *,
     num_factors: int,
+    weight: Float[Array, " b"] | float = 1.0,
     floor: float = 0.01,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
@@ -101,11 +115,12 @@ def node_sharing(
       y: latent vectors after it.
       factor: the factor that the action changes.
       num_factors: F.
+      weight: of each pair in the means.
       floor: added to every factor's movement, divided evenly among the nodes.
       axis_name: devices that share the batch.
     """
     moved = jnp.sum((y - x) ** 2, axis=-1)
-    member = jax.nn.one_hot(factor, num_factors)
+    member = jnp.expand_dims(weight, -1) * jax.nn.one_hot(factor, num_factors)
     sums, counts = member.T @ moved, member.sum(0)
     if axis_name is not None:
         sums, counts = jax.lax.psum((sums, counts), axis_name)

@@ -1,6 +1,8 @@
 """Joint CT-VAE on coloured sprites or oriented ones: minutes on two CPU cores.
 
     cdis train --config experiments/ct_vae/quickstart.py --workdir runs/quickstart
+    cdis train --config experiments/ct_vae/quickstart.py:few_labels --workdir runs/few_labels
+    cdis train --config experiments/ct_vae/quickstart.py:noisy_labels --workdir runs/noisy_labels
     cdis train --config experiments/ct_vae/quickstart.py:oriented --workdir runs/oriented
 
 Ours, retrieval of held-out pairs (directed / undirected): coloured 1.000 / 1.000 after 230 s of
@@ -13,10 +15,14 @@ from cdis.methods import joint_ct_vae
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """The experiment, or its variant "oriented"."""
-    if variant not in ("", "oriented"):
-        raise ValueError(f"no variant {variant!r}; there are 'oriented' and 'smoke'")
+    """The experiment, or a variant: other sprites, or action labels that are few or wrong."""
+    if variant not in ("", "oriented", "few_labels", "noisy_labels"):
+        raise ValueError("the variants are 'oriented', 'few_labels', 'noisy_labels' and 'smoke'")
     config = joint_ct_vae.defaults()
+    if variant == "few_labels":
+        config.model.action_labels.fraction = 0.05
+    if variant == "noisy_labels":
+        config.model.action_labels.update(wrong=0.1, assumed_wrong=0.1)
     if variant == "oriented":
         config.data.name = "sprites2d/oriented"
         config.stages.joint.steps = 9000

@@ -243,6 +243,8 @@ def _shapes(method: Method, info: Any) -> dict[str, Any]:
         "quickstart:smoke",
         "quickstart:oriented",
         "quickstart:oriented+smoke",
+        "quickstart:few_labels",
+        "quickstart:noisy_labels",
         "rooms3d_cpu",
         "rooms3d_cpu:smoke",
         "sprites_small",

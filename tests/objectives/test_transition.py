@@ -1,5 +1,7 @@
 """Losses of the causal transition against loops over the equations."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,15 +25,18 @@ def gates():
 def test_node_cross_entropy():
     rng = np.random.default_rng(2)
     logits = rng.normal(size=(B, N, K)).astype(np.float32)
-    codes = rng.integers(0, K, (B, N))
-    expected = 0.0
+    codes, target = rng.integers(0, K, (B, N)), np.zeros((B, N, K), np.float32)
+    losses = np.zeros(B)
     for b, n in np.ndindex(B, N):
         p = np.exp(logits[b, n]) / np.exp(logits[b, n]).sum()
-        expected -= np.log(p[codes[b, n]]) / (B * N)
-    found = transition.node_cross_entropy(
-        jnp.asarray(logits), jax.nn.one_hot(jnp.asarray(codes), K)
-    )
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+        losses[b] -= np.log(p[codes[b, n]]) / N
+        target[b, n, codes[b, n]] = 1
+    weight = np.arange(B, dtype=np.float32)
+    for found, expected in (
+        (transition.node_cross_entropy(logits, target), losses.mean()),
+        (transition.node_cross_entropy(logits, target, weight), (weight * losses).mean()),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
@@ -108,7 +113,12 @@ def test_retrieval_loss_and_accuracy():
     action, log_p = jnp.array([0, 0, 1]), jnp.asarray(np.log(p))
     expected = -(np.log(0.7) + np.log(0.3) + np.log(0.8)) / 3
     np.testing.assert_allclose(transition.retrieval_loss(log_p, action), expected, rtol=1e-5)
+    weighted = transition.retrieval_loss(log_p, action, jnp.array([2.0, 0.0, 1.0]))
+    np.testing.assert_allclose(weighted, -(2 * np.log(0.7) + np.log(0.8)) / 3, rtol=1e-5)
     np.testing.assert_allclose(transition.retrieval_accuracy(log_p, action), 2 / 3, rtol=1e-6)
+    known = jnp.array([-1, 0, 1])
+    np.testing.assert_allclose(transition.retrieval_accuracy(log_p, known), 1 / 2, rtol=1e-6)
+    assert transition.retrieval_accuracy(log_p, jnp.full(3, -1)) == 0
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0], ids=["empty", "complete"])
@@ -129,13 +139,15 @@ def _movements(seed=4):
     return x, y, np.tile(np.arange(3), 4).astype(np.int32)
 
 
-def _node_sharing_twin(x, y, factor, num_factors, floor):
+def _node_sharing_twin(x, y, factor, num_factors, floor, weight):
     """The equation term by term, differentiable."""
     share = []
     for f in range(num_factors):
         rows = np.flatnonzero(factor == f)
         moved = [
-            sum(jnp.sum((y[b, n] - x[b, n]) ** 2) for b in rows) / max(len(rows), 1) + floor / N
+            sum(weight[b] * jnp.sum((y[b, n] - x[b, n]) ** 2) for b in rows)
+            / max(weight[rows].sum(), 1)
+            + floor / N
             for n in range(N)
         ]
         share.append([m / sum(moved) for m in moved])
@@ -143,14 +155,19 @@ def _node_sharing_twin(x, y, factor, num_factors, floor):
     return sum(share[f][n] * share[g][n] for f, g in pairs for n in range(N)) / len(pairs)
 
 
-def test_node_sharing():
+@pytest.mark.parametrize("weighted", [False, True])
+def test_node_sharing(weighted):
     x, y, factor = _movements()
+    weight = np.linspace(0, 1, 12, dtype=np.float32) if weighted else np.ones(12)
     # No pair changes factor 3 of 4: only the floor is left of it.
-    options = {"num_factors": 4, "floor": 0.3}
+    options: dict[str, Any] = {"num_factors": 4, "floor": 0.3}
+    options |= {"weight": jnp.asarray(weight)} if weighted else {}
     fast = jax.value_and_grad(
         lambda x, y: transition.node_sharing(x, y, jnp.asarray(factor), **options), argnums=(0, 1)
     )
-    slow = jax.value_and_grad(lambda x, y: _node_sharing_twin(x, y, factor, 4, 0.3), argnums=(0, 1))
+    slow = jax.value_and_grad(
+        lambda x, y: _node_sharing_twin(x, y, factor, 4, 0.3, weight), argnums=(0, 1)
+    )
     for found, expected in zip(
         jax.tree.leaves(fast(x, y)), jax.tree.leaves(slow(x, y)), strict=True
     ):

@@ -20,7 +20,4 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant == "oriented":
         config.data.name = "sprites2d/oriented"
         config.stages.joint.steps = 9000
-        # A third of the channels: the same weight for an image.
-        config.model.weights.reconstruction *= 3
-        config.model.weights.image *= 3
     return config

@@ -287,8 +287,8 @@ def test_a_data_directory_that_is_not_writable_is_reported(folder, tmp_path):
 
 PAGE, _, _ = (ROOT / "cdis" / "data" / "own_data.md").read_text().partition("## A Python module")
 EXAMPLES = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
-assert [kind for kind, _ in EXAMPLES] == ["python", "sh", "python", "sh", "json", "python"]
-SPRINGS, CAUSAL, SQUARES, STEPS, ABOUT, IN_PYTHON = (block for _, block in EXAMPLES)
+assert [kind for kind, _ in EXAMPLES] == [*["python", "sh"] * 3, "json", "python"]
+SPRINGS, CAUSAL, SQUARES, STEPS, DIGITS, REPEATED, ABOUT, IN_PYTHON = (block for _, block in EXAMPLES)
 
 
 @pytest.fixture
@@ -328,6 +328,21 @@ def test_the_example_of_a_grid_of_the_documentation(here, capsys):
     (here / "squares" / "about.json").write_text(ABOUT)
     _run(commands)
     assert "colour" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_example_of_repeated_factors_of_the_documentation(here):
+    first, _, commands = REPEATED.partition("\n")
+    assert first == "python make_digits.py" and len(DIGITS.splitlines()) < 25
+    exec(DIGITS, {})
+    digits = data.load("own:digits")
+    assert digits.info.repeats and digits.info.factor_sizes == (10, 5, 6)
+    assert digits.info.unordered == ("digit",) and digits.info.count == 17970
+    writings = [set(index // 10) for index in digits.splits.values()]
+    assert sum(map(len, writings)) == len(set.union(*writings)) == 1797
+    train, evaluate = commands.splitlines()
+    _run(train)
+    assert evaluate == "cdis evaluate --workdir runs/digits"
     metrics = json.loads((here / "runs" / "squares" / "metrics.json").read_text())
     assert metrics["data"] == "own:squares"
     assert set(metrics["action_retrieval"]["per_action"]) == set(

@@ -27,9 +27,9 @@ MEASURED = {
     "cauf_vae/pendulum_noisy": {"autoencoder.patch": 4},
     "cauf_vae/structure_pendulum": {"autoencoder.patch": 4},
     "ct_vae/published": {"codes.num_codebooks": 1, "codes.num_codes": 64},
-    "ct_vae/quickstart": dict(zip(SIZES, (2, 8, 8), strict=True)),
-    "ct_vae/quickstart:oriented": dict(zip(SIZES, (2, 8, 8), strict=True)),
-    "ct_vae/rooms3d_cpu": dict(zip(SIZES, (4, 8, 8), strict=True)),
+    "ct_vae/quickstart": dict(zip(SIZES, (2, 8, 16), strict=True)),
+    "ct_vae/quickstart:oriented": dict(zip(SIZES, (2, 8, 16), strict=True)),
+    "ct_vae/rooms3d_cpu": dict(zip(SIZES, (4, 8, 16), strict=True)),
 }
 
 
@@ -87,7 +87,7 @@ def test_codes_and_nodes_fit_the_factors():
         spots.INFO, factor_names=factors, factor_sizes=(2,) * 8 + (13,), circular=(False,) * 9
     )
     config = methods.fitted(load_config("ct_vae/quickstart"), info)
-    assert (config.model.codes.num_codes, config.model.codes.num_codebooks) == (13, 11)
+    assert (config.model.codes.num_codes, config.model.codes.num_codebooks) == (26, 11)
     assert fitting.too_small(info, num_codes=13, num_nodes=9) == ()
 
     explicit = {"model.codes.num_codes": 12, "model.codes.num_codebooks": 8}

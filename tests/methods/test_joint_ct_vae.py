@@ -107,11 +107,13 @@ def test_losses(name):
     config, method, variables, batch, _ = _case()
     stage = spots.stage(method, name)
     weights, ramps = config.model.weights, config.model.ramps
-    step = (ramps.sharing[0] + ramps.sharing[1]) // 2  # where sharing has half of its weight
+    step = (ramps.doubt[0] + ramps.doubt[1]) // 2  # where doubt has half of its weight
     value, aux, slopes = quick_jit(spots.differentiated(stage, batch))(variables, step)
     assert np.isfinite(value)
-    factors = {"sharing": (step - ramps.sharing[0]) / (ramps.sharing[1] - ramps.sharing[0])}
-    factors["mask"] = np.clip((step - ramps.mask[0]) / (ramps.mask[1] - ramps.mask[0]), 0, 1)
+    factors = {
+        term: np.clip((step - ramps[term][0]) / (ramps[term][1] - ramps[term][0]), 0, 1)
+        for term in ("sharing", "doubt", "mask")
+    }
     expected = sum(
         factors.get(term, 1) * weights[term] * x
         for term, x in aux.metrics.items()

@@ -114,7 +114,7 @@ def defaults() -> ConfigDict:
             "ramps": {
                 "transitions": (300, 500),
                 "sharing": (0, 1000),
-                "doubt": (1000, 3000),
+                "doubt": (1000, 2000),
                 "mask": (0, 1000),
             },
             "gates": "deterministic",  # | "stochastic"

@@ -81,9 +81,9 @@ def node_sharing(
 
     `R_fn` is node n's share of the movement under factor f: the mean of `|y_n - x_n|^2` over the
     pairs whose action changes f (in the batch, on all devices), divided by its sum over nodes. The
-    result is 0 if no two factors move the same node; each pair that moves all nodes alike adds 1 / N.
-    Shares do not depend on how far nodes move, so standing still does not reduce the loss; `floor`
-    keeps negligible movements from mattering. Ours, not the paper's.
+    result is 0 if no two factors move the same node, and 1 / N for each pair if all factors move
+    all nodes alike. Shares do not depend on how far nodes move, so standing still does not reduce
+    the loss; `floor` keeps negligible movements from mattering. Ours, not the paper's.
 
     Args:
       x: latent vectors of the nodes before the action.

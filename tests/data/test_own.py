@@ -288,7 +288,9 @@ def test_a_data_directory_that_is_not_writable_is_reported(folder, tmp_path):
 PAGE, _, _ = (ROOT / "cdis" / "data" / "own_data.md").read_text().partition("## A Python module")
 EXAMPLES = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
 assert [kind for kind, _ in EXAMPLES] == [*["python", "sh"] * 3, "json", "python"]
-SPRINGS, CAUSAL, SQUARES, STEPS, DIGITS, REPEATED, ABOUT, IN_PYTHON = (block for _, block in EXAMPLES)
+SPRINGS, CAUSAL, SQUARES, STEPS, DIGITS, REPEATED, ABOUT, IN_PYTHON = (
+    block for _, block in EXAMPLES
+)
 
 
 @pytest.fixture

@@ -91,7 +91,10 @@ Scalars = dict[str, Array]
 
 
 def defaults() -> ConfigDict:
-    """The complete config of the quickstart: coloured sprites, minutes on two CPU cores."""
+    """The complete config of the quickstart: coloured sprites, minutes on two CPU cores.
+
+    The recipe fits itself to other data (`fit`); only the steps may have to be more.
+    """
     config = common()
     config.method = "cdis.methods.joint_ct_vae"
     config.data.name = "sprites2d/coloured"
@@ -195,7 +198,11 @@ SWITCHES = {
 
 
 def fit(config: ConfigDict, info: Info) -> ConfigDict:
-    """The config with a patch and numbers of codebooks and codes that fit the data, where 0."""
+    """The config with a patch and numbers of codebooks and codes that fit the data, where 0.
+
+    Weights need no fitting: terms of pixels are means over pixel values, hence alike for all sizes
+    of images, and `weights.sharing` is the price for each pair of factors.
+    """
     sizes = {
         "autoencoder.patch": fitting.patch(info),
         "codes.num_codebooks": fitting.num_codebooks(info),

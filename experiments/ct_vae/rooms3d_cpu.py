@@ -2,7 +2,7 @@
 
     cdis train --config experiments/ct_vae/rooms3d_cpu.py --workdir runs/rooms3d_cpu
 
-The quickstart's recipe, which fits itself to the data.
+The recipe of the quickstart, which fits itself to the data.
 """
 
 from ml_collections import ConfigDict

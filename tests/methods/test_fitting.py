@@ -53,6 +53,12 @@ def test_experiments_have_the_sizes_that_they_were_measured_with(name):
     assert methods.fitted(fitted, data.info("rooms3d/small")) == fitted
 
 
+@pytest.mark.parametrize("name", ["ct_vae/quickstart:oriented", "ct_vae/rooms3d_cpu"])
+def test_one_recipe_serves_several_data_sets(name):
+    recipe, other = load_config("ct_vae/quickstart"), load_config(name)
+    assert other.model == recipe.model and other.data.name != recipe.data.name
+
+
 @pytest.mark.parametrize("name", [name for name in names() if name != "cauf_vae/own"])
 def test_every_experiment_fits_its_own_data_without_a_warning(name):
     config = load_config(name)

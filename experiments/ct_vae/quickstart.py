@@ -3,7 +3,7 @@
     cdis train --config experiments/ct_vae/quickstart.py --workdir runs/quickstart
     cdis train --config experiments/ct_vae/quickstart.py:oriented --workdir runs/oriented
 
-The recipe fits itself to the data, so that other data need no other settings, but perhaps more steps:
+The recipe fits itself to the data; others than these need no settings, but perhaps more steps:
 
     cdis train --config ct_vae/quickstart --config.data.name=own:FOLDER --workdir runs/own
 """

@@ -139,8 +139,13 @@ def test_ramp():
 
 
 def test_two_devices_equal_one():
-    # Assignments are sharp and usage weighs much, so that each half's own usage would show.
-    overrides = {"model.codes.assignment_temperature": 0.02, "model.weights.usage": 10.0}
+    # Assignments are sharp and usage weighs much, so that each half's own usage would show. Their
+    # entropy weighs little: at this temperature its gradient magnifies rounding.
+    overrides = {
+        "model.codes.assignment_temperature": 0.02,
+        "model.weights.usage": 10.0,
+        "model.weights.doubt": 0.3,
+    }
     config, _ = _make(overrides)
     networks = joint_ct_vae.networks(config, spots.INFO)
     model = joint_ct_vae.Model(config.model, spots.INFO, networks, None)

@@ -16,8 +16,7 @@ effect of the main ones.
                       images [the autoencoder is trained alone, then frozen]
     joint stage       every node's code is predicted from its own code and the action alone, which
                       makes codes autonomous [no such stage]; two factors should not move the same
-                      node (`weights.sharing`) [no such loss]; x's codes, with y's in the nodes of
-                      the factor that changed, must decode to y (`weights.exchange`) [no such loss]
+                      node (`weights.sharing`) [no such loss]
     batches           every pair trains both retrieval and prediction [base, action and retrieval
                       mode take turns], and is also used from y to x with the opposite action [not]
     retrieval         evidence is summed over nodes (`retrieval.over_nodes`) [mean]; the temperature
@@ -118,7 +117,6 @@ def defaults() -> ConfigDict:
             "ramps": {
                 "transitions": (300, 500),
                 "sharing": (0, 1000),
-                "exchange": (0, 1000),
                 "doubt": (1500, 2500),
                 "mask": (0, 1000),
             },
@@ -166,12 +164,11 @@ def defaults() -> ConfigDict:
                 "retrieval": 2.0,
                 "action": 4.0,
                 "image": 30.0,
-                "exchange": 60.0,
                 "edge_prior": 0.0,
                 "graph_size": 0.0,
                 "orphans": 0.0,
                 "mask": 4.0,
-                "sharing": 4.0,  # for each pair of factors
+                "sharing": 6.0,  # for each pair of factors
             },
         }
     )
@@ -543,17 +540,13 @@ def joint_loss(
     terms |= more
     num_factors = model.info.num_factors
     before, after = jnp.split(h, 2)
-    factor = factor_of(batch["action"], num_factors)
-    share = transition.node_shares(
-        before, after, factor, num_factors=num_factors, axis_name=axis_name
+    terms["sharing"] = transition.node_sharing(
+        before,
+        after,
+        factor_of(batch["action"], num_factors),
+        num_factors=num_factors,
+        axis_name=axis_name,
     )
-    terms["sharing"] = transition.node_sharing(share)
-    if model.config.weights.exchange:
-        vectors = quantize.lookup_one_hot(
-            transition.exchanged(*jnp.split(one_hot, 2), factor, share), codebooks(variables)
-        )
-        output = pixel_logits(model, variables, vectors)
-        terms["exchange"] = reconstruction.cross_entropy(output, images[pairs:])
     if model.config.weights.image:
         terms["image"] = influence * image_term(model, variables, logits, images[pairs:])
     return weighted_sum(model, terms, step), Aux(terms | metrics | seen, {})

@@ -68,7 +68,7 @@ def retrieval_accuracy(
     return jnp.mean(jnp.argmax(log_probabilities, axis=-1) == action)
 
 
-def node_shares(
+def node_sharing(
     x: Float[Array, "b n e"],
     y: Float[Array, "b n e"],
     factor: Int[Array, " b"],
@@ -76,11 +76,14 @@ def node_shares(
     num_factors: int,
     floor: float = 0.01,
     axis_name: str | None = None,
-) -> Float[Array, "f n"]:
-    """`R_fn`, node n's share of the movement under factor f.
+) -> Float[Array, ""]:
+    """How much factors share nodes: the sum over pairs of factors {f, g} of `sum_n R_fn R_gn`.
 
-    It is the mean of `|y_n - x_n|^2` over the pairs whose action changes f (in the batch, on all
-    devices), divided by its sum over nodes. Ours, not the paper's.
+    `R_fn` is node n's share of the movement under factor f: the mean of `|y_n - x_n|^2` over the
+    pairs whose action changes f (in the batch, on all devices), divided by its sum over nodes. The
+    result is 0 if no two factors move the same node, and 1 / N for each pair if all factors move
+    all nodes alike. Shares do not depend on how far nodes move, so standing still does not reduce
+    the loss; `floor` keeps negligible movements from mattering. Ours, not the paper's.
 
     Args:
       x: latent vectors of the nodes before the action.
@@ -96,30 +99,5 @@ def node_shares(
     if axis_name is not None:
         sums, counts = jax.lax.psum((sums, counts), axis_name)
     mean = sums / jnp.maximum(counts, 1)[:, None] + floor / moved.shape[1]
-    return mean / mean.sum(1, keepdims=True)
-
-
-def node_sharing(share: Float[Array, "f n"]) -> Float[Array, ""]:
-    """How much factors share nodes: the sum over pairs of factors {f, g} of `sum_n R_fn R_gn`.
-
-    `share` is that of `node_shares`. The result is 0 if no two factors move the same node, and
-    1 / N for each pair if all factors move all nodes alike. Shares do not depend on how far nodes
-    move, so standing still does not reduce the loss. Ours, not the paper's.
-    """
+    share = mean / mean.sum(1, keepdims=True)
     return jnp.sum(share.sum(0) ** 2 - jnp.sum(share**2, axis=0)) / 2
-
-
-def exchanged(
-    x: Float[Array, "b n k"],
-    y: Float[Array, "b n k"],
-    factor: Int[Array, " b"],
-    share: Float[Array, "f n"],
-) -> Float[Array, "b n k"]:
-    """x's codes, but y's in the nodes that the pair's factor owns.
-
-    A node's owner is the factor with the largest share of its own movement there (`node_shares`).
-    If every factor has nodes of its own, the result decodes to y. Ours, not the paper's.
-    """
-    owner = jnp.argmax(share, axis=0)
-    owned = (owner == factor[:, None])[..., None]
-    return jnp.where(owned, y, x)

@@ -114,7 +114,7 @@ def test_losses(name):
         assert np.isfinite(value)
         factors = {
             term: np.clip((step - ramps[term][0]) / (ramps[term][1] - ramps[term][0]), 0, 1)
-            for term in ("sharing", "exchange", "doubt", "mask")
+            for term in ("sharing", "doubt", "mask")
         }
         expected = sum(
             factors.get(term, 1) * weights[term] * x

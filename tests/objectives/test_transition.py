@@ -130,15 +130,13 @@ def _node_sharing_twin(x, y, factor, num_factors, floor):
     return sum(share[f][n] * share[g][n] for f, g in pairs for n in range(N))
 
 
-def _node_sharing(x, y, factor, **options):
-    return transition.node_sharing(transition.node_shares(x, y, jnp.asarray(factor), **options))
-
-
 def test_node_sharing():
     x, y, factor = _movements()
     # No pair changes factor 3 of 4: only the floor is left of it.
     options = {"num_factors": 4, "floor": 0.3}
-    fast = jax.value_and_grad(lambda x, y: _node_sharing(x, y, factor, **options), argnums=(0, 1))
+    fast = jax.value_and_grad(
+        lambda x, y: transition.node_sharing(x, y, jnp.asarray(factor), **options), argnums=(0, 1)
+    )
     slow = jax.value_and_grad(lambda x, y: _node_sharing_twin(x, y, factor, 4, 0.3), argnums=(0, 1))
     for found, expected in zip(
         jax.tree.leaves(fast(x, y)), jax.tree.leaves(slow(x, y)), strict=True
@@ -148,38 +146,28 @@ def test_node_sharing():
 
 def test_node_sharing_at_its_extremes():
     x = np.zeros((12, N, 2), np.float32)
-    factor = _movements()[2]
+    factor = jnp.asarray(_movements()[2])
     options = {"num_factors": 3, "floor": 1e-6}
     own = x.copy()
     own[np.arange(12), factor] = 1.0
-    np.testing.assert_allclose(_node_sharing(x, own, factor, **options), 0, atol=1e-5)
+    apart = transition.node_sharing(jnp.asarray(x), jnp.asarray(own), factor, **options)
+    np.testing.assert_allclose(apart, 0, atol=1e-5)
     for still in (x + 1, x):  # all move all nodes alike; nothing moves at all
-        shared = _node_sharing(x, still, factor, **options)
+        shared = transition.node_sharing(jnp.asarray(x), jnp.asarray(still), factor, **options)
         np.testing.assert_allclose(shared, 3 / N, rtol=1e-5)  # of three pairs of factors
 
 
 def test_a_factor_alone_shares_nothing():
     x, y, _ = _movements()
-    assert _node_sharing(x, y, jnp.zeros(12, jnp.int32), num_factors=1) == 0
+    assert transition.node_sharing(x, y, jnp.zeros(12, jnp.int32), num_factors=1) == 0
 
 
-def test_node_shares_cover_the_batch_of_all_devices():
+def test_node_sharing_covers_the_batch_of_all_devices():
     x, y, factor = _movements()
-    whole = transition.node_shares(x, y, jnp.asarray(factor), num_factors=3)
-    np.testing.assert_allclose(whole.sum(1), 1, rtol=1e-6)
+    whole = transition.node_sharing(x, y, jnp.asarray(factor), num_factors=3)
     halves = [part.reshape(2, 6, *part.shape[1:]) for part in (x, y, factor)]
     shared = jax.vmap(
-        lambda x, y, factor: transition.node_shares(x, y, factor, num_factors=3, axis_name="data"),
+        lambda x, y, factor: transition.node_sharing(x, y, factor, num_factors=3, axis_name="data"),
         axis_name="data",
     )(*halves)
     np.testing.assert_allclose(shared, [whole, whole], rtol=1e-5)
-
-
-def test_nodes_of_the_changed_factor_are_exchanged():
-    x, y, factor = _movements()
-    share = np.random.default_rng(5).uniform(size=(3, N)).astype(np.float32)
-    found = transition.exchanged(x, y, jnp.asarray(factor), share)
-    for b in range(12):
-        for n in range(N):
-            owner = max(range(3), key=lambda f: share[f, n])
-            np.testing.assert_array_equal(found[b, n], (y if owner == factor[b] else x)[b, n])

@@ -4,8 +4,8 @@
     cdis train --config ct_vae/sprites_small --workdir runs/sprites_small
     cdis evaluate --workdir runs/sprites_small
 
-A pose is a matter of three factors together (action, rotation and frame), so nodes have 64 codes and
-factors may share them.
+A pose is a matter of three factors together (action, rotation and frame), so nodes have 64 codes
+and factors may share them.
 """
 
 from ml_collections import ConfigDict

@@ -8,7 +8,7 @@ from cdis.config import override
 from cdis.data.info import Info
 from cdis.errors import UserError
 
-_MIN_CODES, _MIN_CODEBOOKS, _SPARE_CODEBOOKS = 8, 8, 2
+_CODES_PER_VALUE, _MIN_CODES, _MIN_CODEBOOKS, _SPARE_CODEBOOKS = 2, 8, 8, 2
 _FEWEST_PATCHES = 12
 
 
@@ -52,8 +52,8 @@ def patch(info: Info) -> int:
 
 
 def num_codes(info: Info) -> int:
-    """As many codes as the largest factor has values, and at least 8."""
-    return max(_MIN_CODES, *info.factor_sizes)
+    """Two codes for each value of the largest factor, and at least 8."""
+    return max(_MIN_CODES, _CODES_PER_VALUE * max(info.factor_sizes))
 
 
 def num_codebooks(info: Info) -> int:

@@ -93,7 +93,10 @@ Scalars = dict[str, Array]
 
 
 def defaults() -> ConfigDict:
-    """The complete config of the quickstart: coloured sprites, minutes on two CPU cores."""
+    """The complete config of the quickstart: coloured sprites, minutes on two CPU cores.
+
+    The recipe fits itself to other data (`fit`); only the steps may have to be more.
+    """
     config = common()
     config.method = "cdis.methods.joint_ct_vae"
     config.data.name = "sprites2d/coloured"
@@ -112,8 +115,13 @@ def defaults() -> ConfigDict:
         {
             # The steps of a stage between which a weight rises from 0 to its full value; of
             # "transitions", the gradient that the transitions send to the codes and the image
-            # term. The first two concern the joint stage alone.
-            "ramps": {"transitions": (300, 500), "sharing": (0, 1000), "mask": (0, 1000)},
+            # term. All but "mask" concern the joint stage alone.
+            "ramps": {
+                "transitions": (300, 500),
+                "sharing": (0, 1000),
+                "doubt": (1500, 2500),
+                "mask": (0, 1000),
+            },
             "gates": "deterministic",  # | "stochastic"
             "edge_rate": 0.1,  # of the edges' prior
             "action_labels": action_labels.defaults(),
@@ -122,11 +130,11 @@ def defaults() -> ConfigDict:
                 "width": 32,
                 "hidden": 256,
                 "decoder_hidden": (256, 256),
-                "decoder_rank": 24,  # number of separable terms of an image
+                "decoder_rank": 48,  # number of separable terms of an image
             },
             "codes": {
                 "num_codebooks": 0,  # N, the number of nodes; 0: to fit the number of factors
-                "num_codes": 0,  # K; 0: to fit the factor with the most values
+                "num_codes": 0,  # K; 0: two for each value of the factor with the most
                 "code_dim": 2,
                 "initial_scale": 0.8,  # standard deviation of initial code vectors
                 "assignment_temperature": 0.4,
@@ -151,19 +159,19 @@ def defaults() -> ConfigDict:
                 "learned_temperature": False,
             },
             "weights": {
-                "reconstruction": 0.02,
+                "reconstruction": 60.0,  # in nats per pixel value, as "image"
                 "codebook": 0.25,
                 "commitment": 0.0625,
                 "usage": 3.0,
-                "doubt": 0.3,
+                "doubt": 1.0,
                 "retrieval": 2.0,
                 "action": 4.0,
-                "image": 0.01,
+                "image": 30.0,
                 "edge_prior": 0.0,
                 "graph_size": 0.0,
                 "orphans": 0.0,
                 "mask": 4.0,
-                "sharing": 20.0,
+                "sharing": 6.0,  # for each pair of factors
             },
         }
     )
@@ -193,7 +201,11 @@ SWITCHES = {
 
 
 def fit(config: ConfigDict, info: Info) -> ConfigDict:
-    """The config with a patch and numbers of codebooks and codes that fit the data, where 0."""
+    """The config with a patch and numbers of codebooks and codes that fit the data, where 0.
+
+    Weights need no fitting: terms of pixels are means over pixel values, hence alike for all sizes
+    of images, and `weights.sharing` is the price for each pair of factors.
+    """
     sizes = {
         "autoencoder.patch": fitting.patch(info),
         "codes.num_codebooks": fitting.num_codebooks(info),

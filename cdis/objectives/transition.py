@@ -102,13 +102,13 @@ def node_sharing(
     floor: float = 0.01,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    """How much factors share nodes: the mean over pairs of factors (f, g) of `sum_n R_fn R_gn`.
+    """How much factors share nodes: the sum over pairs of factors {f, g} of `sum_n R_fn R_gn`.
 
     `R_fn` is node n's share of the movement under factor f: the mean of `|y_n - x_n|^2` over the
     pairs whose action changes f (in the batch, on all devices), divided by its sum over nodes. The
-    result is 0 if no two factors move the same node, and 1 / N if all factors move all nodes alike.
-    Shares do not depend on how far nodes move, so standing still does not reduce the loss; `floor`
-    keeps negligible movements from mattering. Ours, not the paper's.
+    result is 0 if no two factors move the same node, and 1 / N for each pair if all factors move
+    all nodes alike. Shares do not depend on how far nodes move, so standing still does not reduce
+    the loss; `floor` keeps negligible movements from mattering. Ours, not the paper's.
 
     Args:
       x: latent vectors of the nodes before the action.
@@ -126,5 +126,4 @@ def node_sharing(
         sums, counts = jax.lax.psum((sums, counts), axis_name)
     mean = sums / jnp.maximum(counts, 1)[:, None] + floor / moved.shape[1]
     share = mean / mean.sum(1, keepdims=True)
-    overlap = jnp.sum(share.sum(0) ** 2 - jnp.sum(share**2, axis=0))
-    return overlap / max(num_factors * (num_factors - 1), 1)
+    return jnp.sum(share.sum(0) ** 2 - jnp.sum(share**2, axis=0)) / 2

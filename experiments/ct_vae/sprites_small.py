@@ -4,9 +4,8 @@
     cdis train --config ct_vae/sprites_small --workdir runs/sprites_small
     cdis evaluate --workdir runs/sprites_small
 
-Images have four times the pixels of the quickstart's, so terms that sum over pixels weigh a quarter
-and patches are twice as wide. A pose is a matter of three factors together (action, rotation and
-frame), so nodes have 64 codes and factors may share them.
+A pose is a matter of three factors together (action, rotation and frame), so nodes have 64 codes
+and factors may share them.
 """
 
 from ml_collections import ConfigDict
@@ -24,6 +23,4 @@ def get_config() -> ConfigDict:
     config.model.codes.num_codebooks = 10
     config.model.codes.num_codes = 64
     config.model.weights.sharing = 0.0
-    config.model.weights.reconstruction /= 4
-    config.model.weights.image /= 4
     return config

@@ -13,7 +13,7 @@ from PIL import Image
 from cdis import data
 from cdis.data.builder import split_of
 from cdis.data.info import Info
-from cdis.data.transitions import build
+from cdis.data.transitions import build, counts
 from cdis.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -287,8 +287,10 @@ def test_a_data_directory_that_is_not_writable_is_reported(folder, tmp_path):
 
 PAGE, _, _ = (ROOT / "cdis" / "data" / "own_data.md").read_text().partition("## A Python module")
 EXAMPLES = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
-assert [kind for kind, _ in EXAMPLES] == ["python", "sh", "python", "sh", "json", "python"]
-SPRINGS, CAUSAL, SQUARES, STEPS, ABOUT, IN_PYTHON = (block for _, block in EXAMPLES)
+assert [kind for kind, _ in EXAMPLES] == [*["python", "sh"] * 3, "json", "python"]
+SPRINGS, CAUSAL, SQUARES, STEPS, DIGITS, REPEATED, ABOUT, IN_PYTHON = (
+    block for _, block in EXAMPLES
+)
 
 
 @pytest.fixture
@@ -334,6 +336,19 @@ def test_the_example_of_a_grid_of_the_documentation(here, capsys):
         data.info("own:squares").action_names
     )
     assert (here / "squares.png").stat().st_size > 10_000
+
+
+@pytest.mark.usefixtures("here")
+def test_the_example_of_repeated_factors_of_the_documentation():
+    assert REPEATED.startswith("python make_digits.py\n")
+    exec(DIGITS, {})
+    digits = data.load("own:digits")
+    assert digits.info.repeats and digits.info.factor_sizes == (10, 5, 6)
+    assert digits.info.unordered == ("digit",) and digits.info.count == 17970
+    # All images of a handwriting are in one split, and all actions have pairs in each.
+    writings = [set(index // 10) for index in digits.splits.values()]
+    assert sum(map(len, writings)) == len(set.union(*writings)) == 1797
+    assert all(count.min() > 1000 for count in counts(digits).values())
 
 
 @pytest.mark.slow

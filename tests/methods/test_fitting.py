@@ -27,9 +27,9 @@ MEASURED = {
     "cauf_vae/pendulum_noisy": {"autoencoder.patch": 4},
     "cauf_vae/structure_pendulum": {"autoencoder.patch": 4},
     "ct_vae/published": {"codes.num_codebooks": 1, "codes.num_codes": 64},
-    "ct_vae/quickstart": dict(zip(SIZES, (2, 8, 8), strict=True)),
-    "ct_vae/quickstart:oriented": dict(zip(SIZES, (2, 8, 8), strict=True)),
-    "ct_vae/rooms3d_cpu": dict(zip(SIZES, (4, 8, 8), strict=True)),
+    "ct_vae/quickstart": dict(zip(SIZES, (2, 8, 16), strict=True)),
+    "ct_vae/quickstart:oriented": dict(zip(SIZES, (2, 8, 16), strict=True)),
+    "ct_vae/rooms3d_cpu": dict(zip(SIZES, (4, 8, 10), strict=True)),
 }
 
 
@@ -51,6 +51,12 @@ def test_experiments_have_the_sizes_that_they_were_measured_with(name):
     assert to_json(config) == before and fitted.is_locked
     # Once fitted, nothing is left open.
     assert methods.fitted(fitted, data.info("rooms3d/small")) == fitted
+
+
+@pytest.mark.parametrize("name", ["ct_vae/quickstart:oriented", "ct_vae/rooms3d_cpu"])
+def test_one_recipe_serves_several_data_sets(name):
+    recipe, other = load_config("ct_vae/quickstart"), load_config(name)
+    assert other.model == recipe.model and other.data.name != recipe.data.name
 
 
 @pytest.mark.parametrize("name", [name for name in names() if name != "cauf_vae/own"])
@@ -87,7 +93,7 @@ def test_codes_and_nodes_fit_the_factors():
         spots.INFO, factor_names=factors, factor_sizes=(2,) * 8 + (13,), circular=(False,) * 9
     )
     config = methods.fitted(load_config("ct_vae/quickstart"), info)
-    assert (config.model.codes.num_codes, config.model.codes.num_codebooks) == (13, 11)
+    assert (config.model.codes.num_codes, config.model.codes.num_codebooks) == (26, 11)
     assert fitting.too_small(info, num_codes=13, num_nodes=9) == ()
 
     explicit = {"model.codes.num_codes": 12, "model.codes.num_codebooks": 8}

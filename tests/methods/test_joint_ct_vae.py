@@ -107,22 +107,26 @@ def test_losses(name):
     config, method, variables, batch, _ = _case()
     stage = spots.stage(method, name)
     weights, ramps = config.model.weights, config.model.ramps
-    step = (ramps.sharing[0] + ramps.sharing[1]) // 2  # where sharing has half of its weight
-    value, aux, slopes = quick_jit(spots.differentiated(stage, batch))(variables, step)
-    assert np.isfinite(value)
-    factors = {"sharing": (step - ramps.sharing[0]) / (ramps.sharing[1] - ramps.sharing[0])}
-    factors["mask"] = np.clip((step - ramps.mask[0]) / (ramps.mask[1] - ramps.mask[0]), 0, 1)
-    expected = sum(
-        factors.get(term, 1) * weights[term] * x
-        for term, x in aux.metrics.items()
-        if term in weights
-    )
-    assert ("sharing" in aux.metrics) == (name == "joint")
-    np.testing.assert_allclose(value, expected, rtol=1e-4)
-    assert all(np.isfinite(slope).all() for slope in slopes.values())
-    # Every part that a stage trains has a gradient in some of its parameters.
-    for part in {path.split("/")[0] for path in spots.trained(stage, variables)}:
-        assert any(np.any(v) for k, v in slopes.items() if k.startswith(f"{part}/")), part
+    run = quick_jit(spots.differentiated(stage, batch))
+    for middle in (ramps.sharing, ramps.doubt):  # where these weights are halfway up
+        step = sum(middle) // 2
+        value, aux, slopes = run(variables, step)
+        assert np.isfinite(value)
+        factors = {
+            term: np.clip((step - ramps[term][0]) / (ramps[term][1] - ramps[term][0]), 0, 1)
+            for term in ("sharing", "doubt", "mask")
+        }
+        expected = sum(
+            factors.get(term, 1) * weights[term] * x
+            for term, x in aux.metrics.items()
+            if term in weights
+        )
+        np.testing.assert_allclose(value, expected, rtol=1e-4)
+        assert ("sharing" in aux.metrics) == (name == "joint")
+        assert all(np.isfinite(slope).all() for slope in slopes.values())
+        # Every part that a stage trains has a gradient in some of its parameters.
+        for part in {path.split("/")[0] for path in spots.trained(stage, variables)}:
+            assert any(np.any(v) for k, v in slopes.items() if k.startswith(f"{part}/")), part
 
 
 def test_ramp():
@@ -135,8 +139,13 @@ def test_ramp():
 
 
 def test_two_devices_equal_one():
-    # Assignments are sharp and usage weighs much, so that each half's own usage would show.
-    overrides = {"model.codes.assignment_temperature": 0.02, "model.weights.usage": 10.0}
+    # Assignments are sharp and usage weighs much, so that each half's own usage would show. Their
+    # entropy weighs little: at this temperature its gradient magnifies rounding.
+    overrides = {
+        "model.codes.assignment_temperature": 0.02,
+        "model.weights.usage": 10.0,
+        "model.weights.doubt": 0.3,
+    }
     config, _ = _make(overrides)
     networks = joint_ct_vae.networks(config, spots.INFO)
     model = joint_ct_vae.Model(config.model, spots.INFO, networks, None)
@@ -149,7 +158,7 @@ def test_two_devices_equal_one():
                 terms, *_, metrics = joint_ct_vae.autoencoder_terms(
                     model, variables | {"params": params}, images, len(images), axis_name
                 )
-                return joint_ct_vae.weighted_sum(model, terms, jnp.int32(0)), metrics
+                return joint_ct_vae.weighted_sum(model, terms, jnp.int32(10**6)), metrics
 
             (value, metrics), slopes = jax.value_and_grad(loss, has_aux=True)(variables["params"])
             if axis_name:

@@ -31,7 +31,7 @@ def test_cross_entropy(output, target):
         p, grey = 1 / (1 + np.exp(-logit)), (value + 1) / 2
         expected -= grey * np.log(p) + (1 - grey) * np.log(1 - p)
     found = reconstruction.cross_entropy(output, target)
-    np.testing.assert_allclose(found, expected / 2, rtol=1e-5)
+    np.testing.assert_allclose(found, expected / 12, rtol=1e-5)
 
 
 def test_cross_entropy_is_minimal_at_the_image(target):

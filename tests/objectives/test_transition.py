@@ -152,7 +152,7 @@ def _node_sharing_twin(x, y, factor, num_factors, floor, weight):
         ]
         share.append([m / sum(moved) for m in moved])
     pairs = [(f, g) for f in range(num_factors) for g in range(f)]
-    return sum(share[f][n] * share[g][n] for f, g in pairs for n in range(N)) / len(pairs)
+    return sum(share[f][n] * share[g][n] for f, g in pairs for n in range(N))
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -184,7 +184,7 @@ def test_node_sharing_at_its_extremes():
     np.testing.assert_allclose(apart, 0, atol=1e-5)
     for still in (x + 1, x):  # all move all nodes alike; nothing moves at all
         shared = transition.node_sharing(jnp.asarray(x), jnp.asarray(still), factor, **options)
-        np.testing.assert_allclose(shared, 1 / N, rtol=1e-5)
+        np.testing.assert_allclose(shared, 3 / N, rtol=1e-5)  # of three pairs of factors
 
 
 def test_a_factor_alone_shares_nothing():

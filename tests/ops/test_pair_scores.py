@@ -131,3 +131,27 @@ def test_broadcast_sums_its_gradient():
     np.testing.assert_array_equal(pair_scores.broadcast(x, shape), np.broadcast_to(x, shape))
     slope = jax.grad(lambda x: jnp.sum(weight * pair_scores.broadcast(x, shape)))(jnp.asarray(x))
     np.testing.assert_allclose(slope, weight.sum((1, 3), keepdims=True), rtol=1e-4, atol=1e-5)
+
+
+# Of the paper's layer on 16 nodes; shapes as in `PATTERNS`, then operations measured, with room.
+@pytest.mark.parametrize(
+    ("axes", "features", "most"),
+    [
+        (((16, 2, 1), (16, 2, 1), (16, 2, 1)), 800, 550),
+        (((16, 1, 11), (16, 1, 11), (1, 1, 11), (16, 1, 1), (1, 1, 11)), 100, 950),
+    ],
+    ids=["edge networks", "message layer"],
+)
+def test_programs_of_the_published_sizes_stay_small(axes, features, most):
+    # Compilation takes the longer, the more operations there are: no loop may be unrolled.
+    n = 16
+    sizes = ((n, features), (n, features), (features,), (n, n), (features,))
+    arguments = [
+        jax.ShapeDtypeStruct((*lead, *size), jnp.float32)
+        for lead, size in zip(axes, sizes, strict=False)
+    ]
+    gradient = jax.value_and_grad(
+        lambda *xs: pair_scores.pair_scores(*xs).sum(), argnums=tuple(range(len(arguments)))
+    )
+    program = jax.jit(gradient).lower(*arguments).as_text()
+    assert program.count(" = ") < most

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,6 +38,7 @@ QUANTITIES = {
 }
 KINDS = ("validation", "")  # the first that all seeds have logged
 _WIDTH, _HEIGHT = 4.2, 2.4  # of a panel, inches
+#: Steps of the table's rows: 500, 1,000, 2,000, 5,000, 10,000 ...
 _MILESTONES = [first * 10**power for power in range(2, 8) for first in (1, 2, 5)][2:]
 
 
@@ -118,8 +119,7 @@ def read(workdirs: Sequence[str | os.PathLike]) -> list[Experiment]:
                 f"its method is {config['method']}. Give workdirs of CT-VAE."
             )
         run = Run(workdir, config.pop("seed"), lines)
-        chance = 1 / max(1, read_info(workdir).num_actions)
-        new = Experiment(config["data"]["name"], [], chance)
+        new = Experiment(config["data"]["name"], [], 1 / read_info(workdir).num_actions)
         runs = found.setdefault(json.dumps(config, sort_keys=True), new).runs
         if run.seed in [other.seed for other in runs]:
             raise UserError(
@@ -219,19 +219,11 @@ def points(experiments: Sequence[Experiment]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(("data", "run", "seed", "quantity", "kind", "step", "value"))
-    for experiment in experiments:
-        for run in experiment.runs:
-            for quantity in QUANTITIES:
-                for kind in KINDS:
-                    head = (
-                        experiment.data,
-                        experiment.name,
-                        run.seed,
-                        quantity,
-                        kind or "training",
-                    )
-                    for step, value in sorted(run.points(quantity, kind).items()):
-                        writer.writerow((*head, step, value))
+    runs = [(experiment, run) for experiment in experiments for run in experiment.runs]
+    for (experiment, run), quantity, kind in product(runs, QUANTITIES, KINDS):
+        head = (experiment.data, experiment.name, run.seed, quantity, kind or "training")
+        for step, value in sorted(run.points(quantity, kind).items()):
+            writer.writerow((*head, step, value))
     return file.getvalue()
 
 

@@ -27,7 +27,7 @@ from cdis.training.state import State, by_path, split
 from cdis.training.update import make_update
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "ct_vae"
-OF_JOINT = ("quickstart", "rooms3d_cpu", "sprites_small")
+OF_JOINT = ("quickstart", "rooms3d_cpu", "sprites_small", "ablation")
 PUBLISHED = sorted(path.stem for path in EXPERIMENTS.glob("*.py") if path.stem not in OF_JOINT)
 B = 8
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from cdis.chunks import in_chunks
 from cdis.data import transitions
@@ -37,11 +36,11 @@ if TYPE_CHECKING:
 
 #: Pairs, and interventions, of each kind.
 MAX_TRIALS = 256
-#: The search is not told how many steps there are; it may answer with up to so many.
-MAX_STEPS = 4
+#: The search is not told how many steps there are; it may answer with up to so many, or none.
+MAX_STEPS = 3
 #: Of one kind, the ways to move that are looked at, until there are enough pairs.
 _DRAWN = 50_000
-_SHOWN = 8
+_SHOWN = 2  # pairs of each kind
 
 
 class _Kind(NamedTuple):
@@ -69,9 +68,9 @@ class _Trials(NamedTuple):
     target: Int[np.ndarray, "n f"]  #: the factors afterwards
     y: Int[np.ndarray, " n"]  #: a test image that has them, or -1
 
-    def of(self, rows: np.ndarray) -> _Trials:
-        """Some of them."""
-        return _Trials(*(part[rows][:MAX_TRIALS] for part in self))
+    def chosen(self, which: Bool[np.ndarray, " n"]) -> _Trials:
+        """The first `MAX_TRIALS` of some."""
+        return _Trials(*(part[which][:MAX_TRIALS] for part in self))
 
 
 def _applies(subject: Subject) -> bool:
@@ -116,8 +115,175 @@ def _moves(kind: _Kind, info: Info) -> Int[np.ndarray, "m f"]:
 def _measure(subject: Subject) -> Measured:
     if reason := subject.too_few_labels:
         return Measured({"composite_actions": {"reason": reason}})
-    kinds = {name: _trials(subject, kind) for name, kind in KINDS.items()}
-    pairs = {name: trials.of(trials.y >= 0) for name, trials in kinds.items()}
-    if not any(len(trials.x) for name, trials in pairs.items() if name != "one_step"):
+    trials = {name: _trials(subject, kind) for name, kind in KINDS.items()}
+    pairs = {name: of_kind.chosen(of_kind.y >= 0) for name, of_kind in trials.items()}
+    if not any(len(of_kind.x) for name, of_kind in pairs.items() if name != "one_step"):
         reason = "No two labelled test images are two or three steps apart."
         return Measured({"composite_actions": {"reason": reason}})
+    scores: dict[str, Any] = {"split": "test", "max_steps": MAX_STEPS}
+    scores["num_answers"] = _num_answers(subject.info)
+    scores["kinds"] = {name: {} for name in KINDS}
+    found = {name: _retrieve(subject, of_kind) for name, of_kind in pairs.items() if len(of_kind.x)}
+    for name, steps in found.items():
+        exact = (steps == pairs[name].steps).all(1)
+        scores["kinds"][name] |= {"num_pairs": len(exact)} | _share("exact", exact)
+        subject.progress(
+            f"composite actions, {KINDS[name].title}: {len(exact)} test pairs, all steps right in "
+            f"{exact.mean():.3f} {interval(scores['kinds'][name], 'exact')}"
+        )
+    if subject.method.actions.intervene is not None and subject.predictor is not None:
+        for name, of_kind in trials.items():
+            if name != "one_step" and len(of_kind.x):
+                scores["kinds"][name] |= _intervention_scores(subject, of_kind)
+    return Measured({"composite_actions": scores}, _shown(subject, pairs, found))
+
+
+def _retrieve(subject: Subject, pairs: _Trials) -> Int[np.ndarray, "n f"]:
+    images = subject.dataset.images
+    return in_chunks(
+        lambda rows: (
+            subject.trained.retrieve_steps(
+                images[pairs.x[rows]], images[pairs.y[rows]], max_steps=MAX_STEPS
+            ).steps
+        ),
+        len(pairs.x),
+        size=BATCH,
+    )
+
+
+def _intervene(
+    subject: Subject, x: Int[np.ndarray, " n"], steps: Int[np.ndarray, "n f"]
+) -> Float[np.ndarray, "n h w c"]:
+    """The images after the actions of each, all of which have as many."""
+    actions = np.array([actions_of(row) for row in steps], np.int32)
+    images = subject.dataset.images
+    return in_chunks(
+        lambda rows: subject.trained.intervene(images[x[rows]], actions[rows]), len(x), size=BATCH
+    )
+
+
+def _intervention_scores(subject: Subject, trials: _Trials) -> dict[str, Any]:
+    """Several actions applied at once: what the factor predictor reads in the result."""
+    assert subject.predictor is not None
+    chosen = trials.chosen(np.full(len(trials.x), True))
+    read = subject.predictor.predict(_intervene(subject, chosen.x, chosen.steps))
+    right = (read == chosen.target).all(1)
+    return {"num_interventions": len(right)} | _share("all_factors_right", right)
+
+
+def _share(name: str, right: Bool[np.ndarray, " n"]) -> dict[str, Any]:
+    interval = wilson_interval(right.sum(), len(right))
+    return {name: float(right.mean()), f"{name}_interval": list(interval)}
+
+
+def _num_answers(info: Info) -> int:
+    """How many answers of up to `MAX_STEPS` steps there are."""
+    ways = np.eye(MAX_STEPS + 1, dtype=int)[0]  # by number of steps in all
+    for size, circular in zip(info.factor_sizes, info.circular, strict=True):
+        steps = np.arange(1 - size, size)
+        steps = np.abs(np.unique(shortest_way(steps, (size,), (circular,))))
+        of_factor = np.bincount(steps[steps <= MAX_STEPS], minlength=MAX_STEPS + 1)
+        ways = np.convolve(ways, of_factor)[: MAX_STEPS + 1]
+    return int(ways.sum())
+
+
+def _shown(
+    subject: Subject, pairs: dict[str, _Trials], found: dict[str, Int[np.ndarray, "n f"]]
+) -> Arrays:
+    """A few pairs of each kind with their answers, for the figure."""
+    shown = {name: slice(_SHOWN) for name in found if name != "one_step"}
+    x, y, true = (
+        np.concatenate([getattr(pairs[name], part)[few] for name, few in shown.items()])
+        for part in ("x", "y", "steps")
+    )
+    answer = np.concatenate([found[name][few] for name, few in shown.items()])
+    images = subject.dataset.images
+    arrays = {
+        "composite_x": images[x],
+        "composite_y": images[y],
+        "composite_true": true,
+        "composite_answer": answer,
+    }
+    if subject.method.actions.intervene is not None:
+        arrays["composite_result"] = np.empty_like(arrays["composite_x"])
+        length = np.abs(answer).sum(1)
+        for rows in (np.flatnonzero(length == number) for number in np.unique(length)):
+            results = _intervene(subject, x[rows], answer[rows])
+            arrays["composite_result"][rows] = to_uint8(results)
+    return arrays
+
+
+def _headlines(metrics: Metrics) -> list[Headline]:
+    scores = metrics["composite_actions"]
+    chance = f"chance 1 in {scores['num_answers']:,}"
+    return [
+        Headline(
+            f"all steps retrieved, {KINDS[name].title}",
+            f"{of_kind['exact']:.3f}",
+            f"{interval(of_kind, 'exact')}, {of_kind['num_pairs']:,} pairs, {chance}",
+        )
+        for name, of_kind in scores["kinds"].items()
+        if "exact" in of_kind
+    ]
+
+
+def _tables(info: Info, metrics: Metrics) -> Tables:
+    scores = metrics["composite_actions"]
+    title_of = {name: kind.title for name, kind in KINDS.items()}
+
+    def column(title: str, key: str, form: str = ".3f") -> Column:
+        values = {title_of[name]: of_kind.get(key) for name, of_kind in scores["kinds"].items()}
+        return Column(title, values, form)
+
+    caption = (
+        "Several steps between two held-out images, by a method that has learnt single ones: the "
+        f"search may answer with up to {scores['max_steps']} steps, and all of them must be right. "
+        "Interventions take all steps at once; all factors must be read as they should be."
+    )
+    columns = (
+        column("pairs", "num_pairs", "d"),
+        column("all steps retrieved", "exact"),
+        column("interventions", "num_interventions", "d"),
+        column("all factors right", "all_factors_right"),
+    )
+    rows = tuple(title_of.values())
+    return Tables(whole=(Table("Composite actions", caption, "steps", rows, columns),))
+
+
+def _figures(info: Info, metrics: Metrics, arrays: Arrays) -> list[Picture]:
+    if "composite_x" not in arrays:
+        return []
+    caption = (
+        "Pairs of held-out images, x above y; the title is the steps that were retrieved between "
+        "them, and the result what these steps make of x. A red frame marks a wrong answer."
+    )
+    return [Picture("composite", "Composite actions", caption, _plot(info, arrays))]
+
+
+def _plot(info: Info, arrays: Arrays) -> Figure:
+    """Columns are pairs: x, y and x after the steps that were retrieved."""
+    names = [name for name in ("x", "y", "result") if f"composite_{name}" in arrays]
+    true, answer = arrays["composite_true"], arrays["composite_answer"]
+    count = len(true)
+    figure = figures.image_grid(len(names), count, arrays["composite_x"].shape[1:])
+    for (row, name), column in itertools.product(enumerate(names), range(count)):
+        axes = figure.add_subplot(len(names), count, row * count + column + 1)
+        right = (true[column] == answer[column]).all()
+        edge = figures.LINE if right or row == 0 else figures.RED
+        figures.show(axes, arrays[f"composite_{name}"][column], edge=edge)
+        if row == 0:
+            label = steps_text(answer[column], info.factor_names).replace(" ", "\n")
+            axes.set_title(label.replace("-", "\u2212"), fontsize=9)
+        if column == 0:
+            axes.set_ylabel(name, fontsize=11)
+    return figure
+
+
+MEASUREMENT = Measurement(
+    "composite_actions",
+    _applies,
+    _measure,
+    headlines=_headlines,
+    figures=_figures,
+    tables=_tables,
+)

@@ -165,8 +165,7 @@ def test_all_steps_are_found_in_an_ideal_world(most, width):
     every = np.stack(np.unravel_index(np.arange(60), SIZES), 1)
     x, y = every.repeat(60, 0), np.tile(every, (60, 1))
     shortest = shortest_way(y - x, SIZES, CIRCULAR)
-    steps, probability = _search(_world(), x, y, width, most)
+    steps, _ = _search(_world(), x, y, width, most)
     near = abs(shortest).sum(1) <= most
     np.testing.assert_array_equal(steps[near], shortest[near])
-    assert (probability[near] > 0.5).all()
     assert (abs(steps).sum(1) <= most).all()

@@ -243,8 +243,9 @@ def _retrieve(values: flags.FlagValues, *paths: str) -> None:
         from cdis.ops.actions import steps_text
 
         steps, probability = run.retrieve_steps(x, y, int(given))
-        names, answer = run.info.factor_names, steps_text(steps, run.info.factor_names)
-        moved = {name: n for name, n in zip(names, steps.tolist(), strict=True) if n}
+        names, counts = run.info.factor_names, steps.tolist()
+        answer = steps_text(counts, names)
+        moved = {name: n for name, n in zip(names, counts, strict=True) if n}
         result = {"answer": answer, "probability": float(probability), "steps": moved}
         print(json.dumps(result) if values.json else f"{answer}\n\nprobability  {probability:.4f}")
         return
@@ -326,7 +327,8 @@ def _steps_accuracy(scores: dict[str, Any]) -> list[str]:
     lines = [f"exact {scores['exact']:.4f}  95 % interval {low:.4f} to {high:.4f}: all steps right"]
     for number, (count, right) in enumerate(scores["by_number"]):
         if count:
-            lines.append(f"  {number} steps  {right:,} of {count:,} pairs")
+            plural = "" if number == 1 else "s"
+            lines.append(f"  {number} step{plural}: {right:,} of {count:,} pairs")
     return [*lines, ""]
 
 

@@ -164,7 +164,7 @@ def answer_steps(
     for batch, x, y in _decoded(pairs.read(), info):
         found, rows = run.retrieve_steps(x, y, max_steps), []
         for pair, steps, probability in zip(batch, *found, strict=True):
-            text = steps_text(steps, info.factor_names)
+            text = steps_text(steps.tolist(), info.factor_names)
             rows.append([pair.x, pair.y, text, f"{probability:.6g}", *map(str, steps)])
             if pair.action is not None:
                 rows[-1].append(pair.action)

@@ -92,7 +92,9 @@ def _trials(subject: Subject, kind: _Kind) -> _Trials:
 
     shuffled = rng.permutation(index)  # any one of several images with equal factors
     known = subject.dataset.factors[shuffled]
-    cells = transitions.combinations(np.concatenate([known, target]).astype(np.int64), sizes)
+    cells = transitions.combinations(
+        np.concatenate([known, target]).astype(np.int64), info.factor_sizes
+    )
     there, first = np.unique(cells[: len(known)], return_index=True)
     wanted = cells[len(known) :]
     place = np.searchsorted(there, wanted).clip(0, len(there) - 1)
@@ -155,7 +157,7 @@ def _intervene(
     subject: Subject, x: Int[np.ndarray, " n"], steps: Int[np.ndarray, "n f"]
 ) -> Float[np.ndarray, "n h w c"]:
     """The images after the actions of each, all of which have as many."""
-    actions = np.array([actions_of(row) for row in steps], np.int32)
+    actions = np.array([actions_of(row) for row in steps.tolist()], np.int32)
     images = subject.dataset.images
     return in_chunks(
         lambda rows: subject.trained.intervene(images[x[rows]], actions[rows]), len(x), size=BATCH
@@ -272,7 +274,7 @@ def _plot(info: Info, arrays: Arrays) -> Figure:
         edge = figures.LINE if right or row == 0 else figures.RED
         figures.show(axes, arrays[f"composite_{name}"][column], edge=edge)
         if row == 0:
-            label = steps_text(answer[column], info.factor_names).replace(" ", "\n")
+            label = steps_text(answer[column].tolist(), info.factor_names).replace(" ", "\n")
             axes.set_title(label.replace("-", "\u2212"), fontsize=9)
         if column == 0:
             axes.set_ylabel(name, fontsize=11)

@@ -6,7 +6,7 @@ Each of F factors can go one step up or down, which makes A = 2 F actions:
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from jaxtyping import Int
@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # `import cdis.data` must not wait for JAX
     import jax
 
 Numbers = TypeVar("Numbers", int, np.ndarray, "jax.Array")
+Arrays = TypeVar("Arrays", np.ndarray, "jax.Array")
 #: The text of no steps at all.
 NO_STEPS = "none"
 
@@ -36,7 +37,7 @@ def shortest_way(steps: Numbers, sizes: tuple[int, ...], circular: tuple[bool, .
 
     Half a circle is a way up. Steps of other factors, of which there are fewer than values, stay.
     """
-    period = np.where(circular, sizes, 2 * np.array(sizes))
+    period: Any = np.where(circular, sizes, 2 * np.array(sizes))
     most_down = (period - 1) // 2
     return (steps + most_down) % period - most_down
 
@@ -46,18 +47,18 @@ def opposite(action: Numbers, num_factors: int) -> Numbers:
     return (action + num_factors) % (2 * num_factors)
 
 
-def actions_of(steps: Int[np.ndarray, " f"]) -> list[int]:
+def actions_of(steps: Sequence[int]) -> list[int]:
     """The actions that take signed steps of each factor, one factor after the other."""
     return [
         factor if count > 0 else opposite(factor, len(steps))
-        for factor, count in enumerate(steps.tolist())
+        for factor, count in enumerate(steps)
         for _ in range(abs(count))
     ]
 
 
-def steps_text(steps: Int[np.ndarray, " f"], names: Sequence[str]) -> str:
+def steps_text(steps: Sequence[int], names: Sequence[str]) -> str:
     """Signed steps of each factor as text: "hue+2 x-1", or "none"."""
-    moved = (f"{name}{n:+d}" for name, n in zip(names, steps.tolist(), strict=True) if n)
+    moved = (f"{name}{n:+d}" for name, n in zip(names, steps, strict=True) if n)
     return " ".join(moved) or NO_STEPS
 
 

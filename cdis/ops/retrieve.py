@@ -81,10 +81,9 @@ def search_steps(
 
         sum_n log sum_k p(code k of node n | state, a) p(code k of node n | y, opposite of b)
 
-    where the state is x after the actions before a, each of which leads to its most likely codes.
-    A prediction thus has to pass over into hard codes from the third action on only. Each action
-    has a price; with `log A`, all sequences of actions of a given length share one prior
-    probability, and each length is A times less likely than the one before, for each sequence.
+    where the state is x after the actions before a, each of which leads to its most likely codes:
+    up to two actions, no prediction has to be cut down to one code. Each action has a price. With
+    `log A`, the sequences of n actions share a prior weight of 1, whatever n is, as there are A^n.
 
     No sequence undoes a step, leaves the range of a factor or goes the longer way round a circle.
     The order of actions does not matter, but at the ends of ranges, so that of the states that the

@@ -120,15 +120,16 @@ def assert_can_retrieve_and_intervene(
     search = jit(functools.partial(actions.retrieve_steps, max_steps=1, width=1))
     steps, probability = search(variables, x, y)
     starts = np.eye(books.shape[1], dtype=np.float32)[represented["codes"]]
-    ends = np.eye(books.shape[1])[jit(method.encode)(variables, y)["codes"]]
-    logits = [
-        jit(lambda codes, which=which: predict(model, variables, codes, which, model.gate_key))(
-            starts
-        ).logits
+    ends = np.eye(books.shape[1], dtype=np.float32)[jit(method.encode)(variables, y)["codes"]]
+    every, idle = (
+        jit(lambda codes, which=which: predict(model, variables, codes, which, model.gate_key))
         for which in ("all", "none")
-    ]
+    )
+    logits = [every(starts).logits, idle(starts).logits]
     scores = np.einsum("bank,bnk->ba", jax.nn.log_softmax(np.concatenate(logits, axis=1)), ends)
-    scores[:, :-1] -= np.log(INFO.num_actions)
+    undone = jax.nn.log_softmax(np.roll(every(ends).logits, 2, axis=1))
+    scores[:, :-1] += np.einsum("bank,bnk->ba", undone, starts)
+    scores[:, :-1] = scores[:, :-1] / 2 - np.log(INFO.num_actions)
     p = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
     np.testing.assert_allclose(probability, p.max(1), rtol=1e-4)
     moves = np.concatenate([np.eye(2), -np.eye(2), np.zeros((1, 2))])

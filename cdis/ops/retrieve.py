@@ -76,7 +76,9 @@ def search_steps(
 ) -> Steps:
     """The actions that lead from x to y, by a model of single actions: a beam search. Ours.
 
-    One action is scored as by `code_distances`. The last of several is undone on y, so that two
+    One action is scored by the mean of log p(codes of y | x, action) and log p(codes of x | y, its
+    opposite): at the end of a factor's range an action that was never seen may lead anywhere, but
+    its opposite does not lead back. The last of several is undone on y, so that two
     predictions meet in the middle: the score of `..., a, b` is
 
         sum_n log sum_k p(code k of node n | state, a) p(code k of node n | y, opposite of b)
@@ -108,6 +110,7 @@ def search_steps(
     ends = np.concatenate([np.zeros_like(moves[:1]), moves])
     undone = jnp.roll(jax.nn.softmax(predict_all(y)), num_factors, axis=1)
     goals = jnp.concatenate([y[:, None], undone], axis=1)
+    back = _log_overlap("bank,bnk->ban", undone, x)
 
     def after(place: tuple[Array, Array]) -> tuple[Array, Array]:
         """Evidence for each action and end, `[B, A, 1 + A]`, and the codes after each action."""
@@ -115,9 +118,9 @@ def search_steps(
 
         def predicted() -> tuple[Array, Array]:
             p = jax.nn.softmax(predict_all(jax.nn.one_hot(codes, x.shape[-1])))
-            met = jnp.einsum("bank,benk->baen", p, goals)
-            log_p = jnp.log(jnp.maximum(met, jnp.finfo(met.dtype).tiny)).sum(-1)
-            return log_p, jnp.argmax(p, axis=-1).astype(jnp.int32)
+            return _log_overlap("bank,benk->baen", p, goals), jnp.argmax(p, axis=-1).astype(
+                jnp.int32
+            )
 
         def nothing() -> tuple[Array, Array]:
             return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(predicted))
@@ -129,6 +132,7 @@ def search_steps(
         # One place after another, in the memory that retrieving one action takes.
         by_place = jax.tree.map(lambda part: part.swapaxes(0, 1), (beam.codes, beam.score))
         log_p, codes = jax.tree.map(lambda part: part.swapaxes(0, 1), jax.lax.map(after, by_place))
+        log_p = log_p.at[..., 0].set((log_p[..., 0] + back[:, None]) / 2)
         steps = shortest_way(beam.steps[:, :, None] + moves, sizes, circular)
         begun = _goes_on(beam.steps, sizes, circular) & jnp.isfinite(beam.score)[..., None]
         finished = _goes_on(steps, sizes, circular) & (count < max_steps)
@@ -152,6 +156,14 @@ def search_steps(
     steps = jnp.concatenate([start.steps[:, :1], steps], axis=1)
     first = jnp.full_like(score[:, :1], -jnp.inf).at[..., 0].set(no_steps)
     return _answer(steps, jnp.concatenate([first, score], axis=1), ends, sizes, circular)
+
+
+def _log_overlap(
+    axes: str, p: Float[Array, "b a n k"], q: Float[Array, "b ... n k"]
+) -> Float[Array, "b a ..."]:
+    """`sum_n log sum_k p_nk q_nk`; the axes end with n."""
+    met = jnp.einsum(axes, p, q)
+    return jnp.log(jnp.maximum(met, jnp.finfo(met.dtype).tiny)).sum(-1)
 
 
 def _answer(

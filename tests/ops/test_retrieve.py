@@ -138,7 +138,10 @@ def _every_sequence(predict_all, x, y):
             idle = np.exp(6 * eye[x])
             met = (idle / idle.sum(-1, keepdims=True) * eye[y]).sum(-1)
         elif len(sequence) == 1:
-            met = (predicted(codes, sequence[0]) * eye[y]).sum(-1)
+            (action,) = sequence
+            there = (predicted(x, action) * eye[y]).sum(-1)
+            back = (predicted(y, opposite(action, FACTORS)) * eye[x]).sum(-1)
+            met = np.sqrt(there * back)
         else:
             first, last = sequence[-2:]
             met = predicted(codes, first) * predicted(y, opposite(last, FACTORS))

@@ -20,6 +20,8 @@ from cdis import help_texts
 from cdis.errors import UserError, near_miss
 from cdis.memory import keep_freed_memory
 
+#: More steps than this take too long to search.
+_MOST_STEPS = 9
 _FIXABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
@@ -223,6 +225,9 @@ def _compare(values: flags.FlagValues, *workdirs: str) -> None:
 
 
 def _retrieve(values: flags.FlagValues, *paths: str) -> None:
+    given = values.steps
+    if given is not None and not (given.isdecimal() and 0 < int(given) <= _MOST_STEPS):
+        raise UserError(f"--steps takes a whole number from 1 to {_MOST_STEPS}; not {given!r}.")
     if values.pairs or all(Path(path).is_dir() for path in paths):
         _retrieve_many(values, *paths)
         return
@@ -233,7 +238,18 @@ def _retrieve(values: flags.FlagValues, *paths: str) -> None:
     from cdis.run import load
 
     run = load(values.workdir)
-    found = run.retrieve(*(read_image(path, run.info) for path in paths))
+    x, y = (read_image(path, run.info) for path in paths)
+    if given is not None:
+        from cdis.ops.actions import steps_text
+
+        steps, probability = run.retrieve_steps(x, y, int(given))
+        names, counts = run.info.factor_names, steps.tolist()
+        answer = steps_text(counts, names)
+        moved = {name: n for name, n in zip(names, counts, strict=True) if n}
+        result = {"answer": answer, "probability": float(probability), "steps": moved}
+        print(json.dumps(result) if values.json else f"{answer}\n\nprobability  {probability:.4f}")
+        return
+    found = run.retrieve(x, y)
     likeliest = (-found).argsort(kind="stable")
     probabilities = {run.actions[action]: float(found[action]) for action in likeliest}
     action = next(iter(probabilities))
@@ -257,23 +273,32 @@ def _retrieve_many(values: flags.FlagValues, *folders: str) -> None:
 
     run = load(values.workdir)
     path, info = values.pairs, run.info
-    given = pairs.from_csv(path, info) if path else pairs.from_folders(*folders)
+    most = None if values.steps is None else int(values.steps)
+    given = pairs.from_csv(path, info, most) if path else pairs.from_folders(*folders)
     if not (values.out or given.have_actions):
         raise UserError("The answers need --out ANSWERS.csv, since no true actions are given.")
     progress = Progress("cdis retrieve", given.count, "answered", "pairs")
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(atomic(Path(values.out))).write if values.out else len
-        confusion = pairs.answer(run, given, write, progress.advance)
-    result: dict[str, Any] = {"num_pairs": given.count, "actions": run.actions}
-    if given.have_actions:
-        from cdis.metrics.retrieval import retrieval_scores
+        if most is None:
+            counts = pairs.answer(run, given, write, progress.advance)
+        else:
+            counts = pairs.answer_steps(run, given, write, progress.advance, most)
+    from cdis.metrics.retrieval import retrieval_scores, steps_scores
 
-        result["action_retrieval"] = retrieval_scores(confusion, run.info.num_factors)
+    result: dict[str, Any] = {"num_pairs": given.count, "actions": run.actions}
+    lines: list[str] = []
+    if given.have_actions and most is None:
+        result["action_retrieval"] = retrieval_scores(counts, info.num_factors)
+        lines = _accuracy(result["action_retrieval"], run.actions)
+    elif given.have_actions:
+        result["steps_retrieval"] = steps_scores(counts)
+        lines = _steps_accuracy(result["steps_retrieval"])
     if values.json:
         print(json.dumps(result))
         return
-    if given.have_actions:
-        print(*_accuracy(result["action_retrieval"], run.actions), sep="\n")
+    if lines:
+        print(*lines, sep="\n")
     if values.out:
         print(f"Wrote {values.out}: {given.count:,} pairs")
 
@@ -293,6 +318,17 @@ def _accuracy(scores: dict[str, Any], actions: tuple[str, ...]) -> list[str]:
     lines[-1] += "".join(f"{name:>{width}}" for name in actions)
     for name, row in zip(actions, scores["confusion"], strict=True):
         lines.append(f"{name:{first}}" + "".join(f"{count:{width}}" for count in row))
+    return [*lines, ""]
+
+
+def _steps_accuracy(scores: dict[str, Any]) -> list[str]:
+    """The share of pairs whose steps are all right, also by their number, as lines of text."""
+    low, high = scores["exact_interval"]
+    lines = [f"exact {scores['exact']:.4f}  95 % interval {low:.4f} to {high:.4f}: all steps right"]
+    for number, (count, right) in enumerate(scores["by_number"]):
+        if count:
+            plural = "" if number == 1 else "s"
+            lines.append(f"  {number} step{plural}: {right:,} of {count:,} pairs")
     return [*lines, ""]
 
 
@@ -524,7 +560,7 @@ COMMANDS = {
         help_texts.RETRIEVE,
         _retrieve,
         ("workdir",),
-        ("pairs", "out"),
+        ("pairs", "out", "steps"),
         switches=("json", "overwrite"),
         arguments=("X.png", "Y.png"),
         instead="pairs",

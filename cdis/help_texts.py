@@ -138,7 +138,7 @@ Examples:
 """
 
 RETRIEVE = """\
-Finds the action that leads from one image to another, for one pair or many.
+Finds the action, or several, that lead from one image to another, for one pair or many.
 
 Usage: cdis retrieve --workdir DIR X.png Y.png
        cdis retrieve --workdir DIR --pairs PAIRS.csv --out ANSWERS.csv
@@ -149,14 +149,20 @@ Usage: cdis retrieve --workdir DIR X.png Y.png
                      absolute, or relative to the folder of PAIRS.csv
   --out ANSWERS.csv  for many pairs: a line each, with x, y, answer, its probability, the
                      probability of each action and, if known, the true action
+  --steps N          look for up to N actions, such as hue+2 x-1, in place of exactly one; true
+                     actions are then written like that, or as none. ANSWERS.csv has the steps of
+                     each factor in place of the probabilities of actions
   --overwrite        overwrite an existing ANSWERS.csv
   --json             print one JSON object: {"action": ..., "probabilities": {...}} for one pair,
-                     {"num_pairs": ..., "actions": [...], "action_retrieval": {...}} for many
+                     {"num_pairs": ..., "actions": [...], "action_retrieval": {...}} for many; with
+                     --steps, {"answer": ..., "probability": ..., "steps": {...}} for one pair,
+                     {"num_pairs": ..., "actions": [...], "steps_retrieval": {...}} for many
 
 Examples:
   cdis retrieve --workdir runs/quickstart before.png after.png
   cdis retrieve --workdir runs/quickstart --json before.png after.png
   cdis retrieve --workdir runs/quickstart --pairs pairs.csv --out answers.csv
+  cdis retrieve --workdir runs/quickstart --steps 3 before.png after.png
 
 Images must have the size of the data set that was trained on, and be in colour or greyscale as it
 is; transparency, palettes and 16 bits are converted. In two folders, files of equal name make a

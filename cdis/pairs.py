@@ -1,4 +1,4 @@
-"""Action retrieval on any number of pairs of image files: pairs in, a CSV of answers out.
+"""Retrieval on any number of pairs of image files: pairs in, a CSV of answers out.
 
 Nothing but a few batches is in memory at a time. Threads decode the images of the next batches
 while one is being answered.
@@ -20,6 +20,7 @@ from jaxtyping import Int, UInt8
 from cdis.data.info import Info
 from cdis.errors import UserError, near_miss
 from cdis.image_files import read_image
+from cdis.ops.actions import read_steps, shortest_way, steps_text
 from cdis.run import Run
 from cdis.trained import BATCH
 
@@ -33,7 +34,7 @@ class Pair(NamedTuple):
     x: str  #: as the user names it
     y: str
     folder: Path  #: that x and y are relative to
-    action: str | None = None  #: the true one, if it is known
+    action: str | None = None  #: the true one, if it is known, or the true steps
     source: str = ""  #: where the pair was named, for messages: "pairs.csv, line 7: "
 
 
@@ -45,11 +46,12 @@ class Pairs(NamedTuple):
     count: int
 
 
-def from_csv(path: str, info: Info) -> Pairs:
+def from_csv(path: str, info: Info, max_steps: int | None = None) -> Pairs:
     """The pairs of a CSV file: columns x, y and optionally action, and others, which are ignored.
 
-    Paths are absolute, or relative to the folder of the file. All rows are checked first, so that a
-    mistake in the last one does not cost the time of all before it.
+    With `max_steps`, the column "action" holds up to so many steps, such as "hue+2 x-1". Paths are
+    absolute, or relative to the folder of the file. All rows are checked first, so that a mistake
+    in the last one does not cost the time of all before it.
 
     Raises `UserError`, which names the line, for a missing column or value, an unknown action, or
     an image file that does not exist.
@@ -67,7 +69,7 @@ def from_csv(path: str, info: Info) -> Pairs:
 
     count = 0
     for pair in read():
-        _check(pair, info)
+        _check(pair, info, max_steps)
         count += 1
     if not count:
         raise UserError(f"{path} has no pairs: no line follows the first.")
@@ -139,6 +141,44 @@ def answer(
     return confusion
 
 
+def answer_steps(
+    run: Run,
+    pairs: Pairs,
+    write: Callable[[bytes], object],
+    advance: Callable[[int], object],
+    max_steps: int,
+) -> Int[np.ndarray, "s 2"]:
+    """Retrieve the steps between every pair, up to `max_steps` in all; otherwise as `answer`.
+
+    The lines hold x, y, answer, its probability, the steps of each factor and, if they are known,
+    the true ones.
+
+    Returns:
+      By number of true steps, from 0 to `max_steps`: the number of pairs, and of those that were
+      answered with exactly these steps.
+    """
+    info = run.info
+    counts = np.zeros((max_steps + 1, 2), np.int64)
+    known = ["action"] if pairs.have_actions else []
+    write(_lines([["x", "y", "answer", "probability", *info.factor_names, *known]]))
+    for batch, x, y in _decoded(pairs.read(), info):
+        found, rows = run.retrieve_steps(x, y, max_steps), []
+        for pair, steps, probability in zip(batch, *found, strict=True):
+            text = steps_text(steps.tolist(), info.factor_names)
+            rows.append([pair.x, pair.y, text, f"{probability:.6g}", *map(str, steps)])
+            if pair.action is not None:
+                rows[-1].append(pair.action)
+                true = _true_steps(pair.action, info)
+                counts[np.abs(true).sum()] += (1, np.array_equal(steps, true))
+        write(_lines(rows))
+        advance(len(batch))
+    return counts
+
+
+def _true_steps(text: str, info: Info) -> Int[np.ndarray, " f"]:
+    return shortest_way(read_steps(text, info.factor_names), info.factor_sizes, info.circular)
+
+
 def _lines(rows: list[list[str]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
@@ -170,12 +210,19 @@ def _rows(path: str, columns: list[str]) -> Iterator[Pair]:
             yield Pair(row["x"], row["y"], folder, row.get("action"), source)
 
 
-def _check(pair: Pair, info: Info) -> None:
-    if pair.action is not None and pair.action not in info.action_names:
-        try:
+def _check(pair: Pair, info: Info, max_steps: int | None) -> None:
+    try:
+        if pair.action is not None and max_steps is not None:
+            length = np.abs(_true_steps(pair.action, info)).sum()
+            if length > max_steps:
+                raise UserError(
+                    f"{pair.action!r} are {length} steps, but at most {max_steps} are looked for. "
+                    "Raise --steps, or remove the line."
+                )
+        elif pair.action is not None and pair.action not in info.action_names:
             info.action_index(pair.action)
-        except UserError as error:
-            raise UserError(f"{pair.source}{error}") from error
+    except UserError as error:
+        raise UserError(f"{pair.source}{error}") from error
     for name in (pair.x, pair.y):
         if not os.path.isfile(os.path.join(pair.folder, name)):
             raise UserError(

@@ -19,7 +19,8 @@ from cdis.data.info import Dataset, Info
 from cdis.data.mechanism import Mechanism
 from cdis.errors import UserError, near_miss
 from cdis.ops.images import to_uint8
-from cdis.trained import BATCH, Trained
+from cdis.ops.retrieve import Steps
+from cdis.trained import BATCH, WIDTH, Trained
 from cdis.training.checkpoint import restore
 from cdis.training.workdir import METRICS
 
@@ -243,15 +244,40 @@ class Run:
         Returns:
           float32 ``[B, A]``, or ``[A]`` for one pair; rows sum to 1, `actions` names the columns.
         """
-        before, single = self._images(x, "x")
-        after, _ = self._images(y, "y")
-        if np.shape(x) != np.shape(y):
-            raise UserError(
-                f"x and y must be as many images, but have the shapes {list(np.shape(x))} and "
-                f"{list(np.shape(y))}."
-            )
+        before, after, single = self._pairs(x, y)
         found = self._trained.retrieve(before, after)
         return found[0] if single else found
+
+    def retrieve_steps(
+        self,
+        x: UInt8[np.ndarray, "*b h w c"],
+        y: UInt8[np.ndarray, "*b h w c"],
+        max_steps: int = 3,
+        *,
+        width: int = WIDTH,
+    ) -> Steps:
+        """The steps of each factor that lead from image x to image y: several actions, or none.
+
+        A beam search through the codes (`cdis.ops.retrieve.search_steps`), by a method that has
+        learnt single actions.
+
+        Args:
+          x: uint8 ``[B, H, W, C]`` or ``[H, W, C]``, before the actions.
+          y: of the same shape, after them.
+          max_steps: the most steps in all, over all factors; 1 or more.
+          width: answers of each number of steps that the search goes on from; 1 or more.
+
+        Returns:
+          ``steps``: int32 ``[B, F]``, or ``[F]`` for one pair, signed: +2 is two steps up. Of a
+          circular factor, the shorter way round. ``probability``: float32 ``[B]``, relative to all
+          answers that the search has scored.
+        """
+        for name, number in (("max_steps", max_steps), ("width", width)):
+            if not _is_whole(number, 1, None):
+                raise UserError(f"{name} must be a whole number above 0, not {number!r}.")
+        before, after, single = self._pairs(x, y)
+        found = self._trained.retrieve_steps(before, after, max_steps=max_steps, width=width)
+        return Steps(*(part[0] for part in found)) if single else found
 
     def intervene(
         self,
@@ -359,6 +385,19 @@ class Run:
             raise UserError(f"{name} holds no images: its shape is {list(array.shape)}.")
         single = array.ndim == 3
         return (array[None] if single else array), single
+
+    def _pairs(
+        self, x: Any, y: Any
+    ) -> tuple[UInt8[np.ndarray, "b h w c"], UInt8[np.ndarray, "b h w c"], bool]:
+        """Two batches of as many images, and whether they were single images."""
+        before, single = self._images(x, "x")
+        after, _ = self._images(y, "y")
+        if np.shape(x) != np.shape(y):
+            raise UserError(
+                f"x and y must be as many images, but have the shapes {list(np.shape(x))} and "
+                f"{list(np.shape(y))}."
+            )
+        return before, after, single
 
     def _labels(self, values: Any, count: int, single: bool) -> Float[np.ndarray, "b f"]:
         array, factors = np.asarray(values), self.info.num_factors

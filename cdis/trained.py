@@ -11,9 +11,12 @@ from cdis.chunks import in_chunks
 from cdis.data.info import Info
 from cdis.errors import UserError
 from cdis.methods.base import ActionGraph, FactorGraph, Method, Variables
+from cdis.ops.retrieve import Steps
 
 #: Rows that a compiled function takes at a time; a single row has a function of its own.
 BATCH = 128
+#: Answers of each length that the search for several actions goes on from.
+WIDTH = 16
 #: How the function of a single row is compiled on a CPU, where compiling in full takes far longer
 #: than it could ever save: without optimisation, and without a thread for each part.
 _QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_parallel_codegen_split_count": 1}
@@ -74,6 +77,24 @@ class Trained:
     ) -> Float[np.ndarray, "b a"]:
         """Probability of each action to be the one that leads from x to y."""
         return self._run("retrieve", self.method.actions.retrieve, x, y)
+
+    def retrieve_steps(
+        self,
+        x: UInt8[np.ndarray, "b h w c"],
+        y: UInt8[np.ndarray, "b h w c"],
+        *,
+        max_steps: int,
+        width: int = WIDTH,
+    ) -> Steps:
+        """The steps of each factor that lead from x to y, up to `max_steps` in all, as NumPy."""
+        search = self.method.actions.retrieve_steps
+
+        def as_dict(variables: Variables, x: Any, y: Any) -> dict[str, Any]:
+            assert search is not None
+            return search(variables, x, y, max_steps=max_steps, width=width)._asdict()
+
+        name = f"retrieve_steps/{max_steps}/{width}"
+        return Steps(**self._run(name, as_dict if search else None, x, y))
 
     def intervene(
         self, images: UInt8[np.ndarray, "b h w c"], action: Int[np.ndarray, "b *k"]
@@ -212,6 +233,7 @@ _ABILITIES = {
     "decode": ("decode representations", "CT-VAE"),
     "reconstruct": ("reconstruct images", "CT-VAE"),
     "retrieve": ("retrieve actions", "CT-VAE"),
+    "retrieve_steps": ("retrieve several actions at once", "CT-VAE"),
     "intervene": ("apply actions", "CT-VAE"),
     "describe": ("describe the graph of an action", "CT-VAE"),
     "do": ("set a factor to a value", "CauF-VAE"),

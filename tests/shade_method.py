@@ -1,8 +1,9 @@
 """A trained workdir without training: a method whose every answer can be computed by hand.
 
 Its images are one light value in all pixels, with the data set below. The representation of an
-image is its mean; action k adds k, and do() adds the values that are set, and 100 for the second. A
-sample is noise, and the factors that are set.
+image is its mean; action k adds k. Where several steps are retrieved, one of the light adds 1 and
+one of the shadow 10. do() adds the values that are set, and 100 for the second. A sample is noise,
+and the factors that are set.
 """
 
 from pathlib import Path
@@ -16,6 +17,7 @@ from ml_collections import ConfigDict
 from cdis.config import common, to_json
 from cdis.data.info import Info
 from cdis.methods.base import Actions, Codes, Factors, Method, Representation, Variables
+from cdis.ops.retrieve import Steps
 from cdis.training.checkpoint import Checkpoints
 from cdis.training.state import State
 from cdis.training.workdir import claim
@@ -54,6 +56,16 @@ def make(config: ConfigDict, info: Info) -> Method:
         step = y[:, 0, 0, 0].astype(jnp.int32) - x[:, 0, 0, 0]
         return 0.6 * jnp.equal(step[:, None], jnp.arange(4)) + 0.1
 
+    def retrieve_steps(
+        variables: Variables, x: Array, y: Array, *, max_steps: int, width: int
+    ) -> Steps:
+        del variables, width
+        change = y[:, 0, 0, 0].astype(jnp.int32) - x[:, 0, 0, 0]
+        shadow = jnp.round(change / 10).astype(jnp.int32)
+        steps = jnp.stack([change - 10 * shadow, shadow], axis=1)
+        found = jnp.abs(steps).sum(1) <= max_steps
+        return Steps(jnp.where(found[:, None], steps, 0), jnp.where(found, 0.75, 0.25))
+
     def intervene(variables: Variables, images: Array, action: Array) -> Array:
         del variables
         return _filled(images[:, 0, 0, 0] + action.reshape(len(images), -1).sum(1))
@@ -83,7 +95,7 @@ def make(config: ConfigDict, info: Info) -> Method:
         encode=encode,
         decode=decode,
         codes=Codes(256, 1),
-        actions=Actions(retrieve, intervene),
+        actions=Actions(retrieve, intervene, retrieve_steps=retrieve_steps),
         factors=Factors(2, do, sample=sample),
     )
 

@@ -1,5 +1,6 @@
 """A tiny data set for methods on pairs: a square at each place of a 4 x 4 grid."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -113,12 +114,32 @@ def assert_can_retrieve_and_intervene(
     np.testing.assert_array_equal(probabilities, retrieve(variables, x, y))
     assert np.ptp(probabilities, axis=-1).min() > 0  # actions differ
 
+    # Of one step or none, the likelier; an action costs log A.
+    assert method.encode and actions.retrieve_steps
+    model: Any = getattr(actions.intervene, "args")[0]  # noqa: B009
+    search = jit(functools.partial(actions.retrieve_steps, max_steps=1, width=1))
+    steps, probability = search(variables, x, y)
+    starts = np.eye(books.shape[1], dtype=np.float32)[represented["codes"]]
+    ends = np.eye(books.shape[1], dtype=np.float32)[jit(method.encode)(variables, y)["codes"]]
+    every, idle = (
+        jit(lambda codes, which=which: predict(model, variables, codes, which, model.gate_key))
+        for which in ("all", "none")
+    )
+    logits = [every(starts).logits, idle(starts).logits]
+    scores = np.einsum("bank,bnk->ba", jax.nn.log_softmax(np.concatenate(logits, axis=1)), ends)
+    undone = jax.nn.log_softmax(np.roll(every(ends).logits, 2, axis=1))
+    scores[:, :-1] += np.einsum("bank,bnk->ba", undone, starts)
+    scores[:, :-1] = scores[:, :-1] / 2 - np.log(INFO.num_actions)
+    p = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    np.testing.assert_allclose(probability, p.max(1), rtol=1e-4)
+    moves = np.concatenate([np.eye(2), -np.eye(2), np.zeros((1, 2))])
+    np.testing.assert_array_equal(steps, moves[p.argmax(1)])
+
     changed = jit(actions.intervene)(variables, x, batch["action"])
     assert changed.shape == decoded.shape and changed.dtype == jnp.float32
     assert np.abs(changed).max() <= 1
 
     # Several actions: each acts on the codes that the one before it led to.
-    model: Any = getattr(actions.intervene, "args")[0]  # noqa: B009
     several = np.stack([batch["action"], np.roll(batch["action"], 1)], 1)
     codes, key = np.asarray(represented["codes"]), model.gate_key
     under = jit(lambda one_hot, action: predict(model, variables, one_hot, action, key).logits)

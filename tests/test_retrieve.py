@@ -113,6 +113,52 @@ def test_json_needs_no_file_of_answers(workdir, listed, capsys):
     }
 
 
+def test_several_steps(workdir, tmp_path, capsys, fails):
+    for light in (20, 21, 32, 45):
+        _save(tmp_path / f"{light}.png", light)
+    x, y = str(tmp_path / "20.png"), str(tmp_path / "32.png")
+    one = ["retrieve", "--workdir", workdir, "--steps", "3", x]
+    assert main([*one, y]) == 0
+    assert capsys.readouterr().out == "light+2 shadow+1\n\nprobability  0.7500\n"
+    assert main([*one, "--json", y]) == 0
+    told = {"answer": "light+2 shadow+1", "probability": 0.75, "steps": {"light": 2, "shadow": 1}}
+    assert json.loads(capsys.readouterr().out) == told
+    assert main([*one, x]) == 0
+    assert capsys.readouterr().out.startswith("none\n")
+
+    # The third truth is wrong; the order of steps, and one named twice, make no difference.
+    pairs_csv, out = tmp_path / "pairs.csv", tmp_path / "answers.csv"
+    true = ["light+1", "shadow+1  light+1 light+1", "light+1", "none"]
+    ends = ((20, 21), (20, 32), (32, 21), (45, 45))
+    rows = [(f"{a}.png", f"{b}.png", action) for (a, b), action in zip(ends, true, strict=True)]
+    _write(pairs_csv, [("x", "y", "action"), *rows])
+    many = ["retrieve", "--workdir", workdir, "--pairs", str(pairs_csv), "--steps", "3"]
+    assert main([*many, "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "exact 0.7500" in shown and "  1 step: 1 of 2 pairs\n" in shown
+    answers = _read(out)
+    assert list(answers[0]) == ["x", "y", "answer", "probability", "light", "shadow", "action"]
+    found = [(row["answer"], row["light"], row["shadow"]) for row in answers]
+    assert found == [
+        ("light+1", "1", "0"), ("light+2 shadow+1", "2", "1"), ("light-1 shadow-1", "-1", "-1"),
+        ("none", "0", "0"),
+    ]  # fmt: skip
+    assert main([*many, "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)["steps_retrieval"]
+    assert scores["by_number"] == [[1, 1], [2, 1], [0, 0], [1, 1]]
+    assert (scores["exact"], scores["num_pairs"]) == (0.75, 4)
+
+    for count in ("0", "10", "two", "-1"):
+        assert "whole number from 1 to 9" in fails("--workdir", workdir, f"--steps={count}", x, y)
+    for truth, said in (
+        ("lihgt+1", "line 2: 'lihgt+1' cannot be read (did you mean 'light'?)"),
+        ("light+1x", "line 2: 'light+1x' cannot be read"),
+        ("light+2 shadow+2", "line 2: 'light+2 shadow+2' are 4 steps"),
+    ):
+        _write(pairs_csv, [("x", "y", "action"), ("20.png", "21.png", truth)])
+        assert said in fails("--workdir", workdir, "--pairs", pairs_csv, "--steps", "3")
+
+
 def test_two_folders(workdir, tmp_path, capsys, fails):
     for folder, lights in (("before", (1, 2, 3)), ("after", (1, 3, 5))):
         (tmp_path / folder).mkdir()

@@ -138,6 +138,16 @@ def test_one_image_needs_no_batch_axis(run):
     np.testing.assert_array_equal(run.do(x, shadow=-1), images(106)[0])
 
 
+def test_steps_of_many_pairs_and_of_one(run):
+    x, y = images(20, 20, 20), images(21, 32, 20)
+    steps, probability = run.retrieve_steps(x, y)
+    np.testing.assert_array_equal(steps, [[1, 0], [2, 1], [0, 0]])
+    np.testing.assert_array_equal(probability, [0.75, 0.75, 0.75])
+    np.testing.assert_array_equal(run.retrieve_steps(x, y, max_steps=2).steps[1], [0, 0])
+    steps, probability = run.retrieve_steps(x[1], y[1])
+    assert steps.tolist() == [2, 1] and probability == 0.75
+
+
 def test_labels_for_an_encoder_that_reads_them(run):
     values = np.array([[3, 0], [4, 0]])
     np.testing.assert_allclose(run.encode(images(1, 2), values)["vectors"], [[2, 6], [4, 8]])
@@ -183,6 +193,9 @@ def test_both_parts_of_a_representation_in_any_order(run):
         (lambda run: run.encode(images(1), [[1.0]]), r"numbers of the shape \[1, 2\].*light, shad"),
         (lambda run: run.retrieve(images(1), images(1, 2)), "x and y must be as many images"),
         (lambda run: run.retrieve(images(1), np.zeros((1, 9, 8, 1), np.uint8)), "y must be uint8"),
+        (lambda run: run.retrieve_steps(images(1), images(1, 2)), "must be as many images"),
+        (lambda run: run.retrieve_steps(images(1), images(1), 0), "max_steps must be a whole"),
+        (lambda run: run.retrieve_steps(images(1), images(1), width=1.5), "width must be a whole"),
         (lambda run: run.intervene(images(1), "lihgt+1"), "did you mean 'light\\+1'"),
         (lambda run: run.intervene(images(1), 4), "numbered from 0 to 3"),
         (lambda run: run.intervene(images(1), -1), "numbered from 0 to 3"),
@@ -231,6 +244,7 @@ def test_what_a_method_cannot_do(tmp_path):
         lambda: run.encode(x),
         lambda: run.decode({"vectors": np.ones((1, 2))}),
         lambda: run.retrieve(x, x),
+        lambda: run.retrieve_steps(x, x),
         lambda: run.intervene(x, 0),
         lambda: run.do(x, light=10),
         lambda: run.sample(1),

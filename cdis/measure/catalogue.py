@@ -5,6 +5,7 @@ from cdis.measure import (
     action_interventions,
     action_retrieval,
     codes,
+    composite_actions,
     counterfactual_axioms,
     disentanglement,
     do_interventions,
@@ -22,6 +23,7 @@ MEASUREMENTS = tuple(
     for module in (
         action_retrieval,
         action_interventions,
+        composite_actions,
         labelled_factors,
         structure,
         elbo,

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from cdis.data.examples import Rows
 from cdis.data.info import Dataset
+from cdis.ops.retrieve import Steps
 
 if TYPE_CHECKING:  # only training needs it
     import optax
@@ -155,6 +156,24 @@ class Retrieve(Protocol):
     ) -> Float[Array, "b a"]: ...
 
 
+class RetrieveSteps(Protocol):
+    """The steps of each factor that lead from x to y, up to `max_steps` in all.
+
+    `width` bounds the answers of each length that the search goes on from.
+    """
+
+    def __call__(
+        self,
+        variables: Variables,
+        x: UInt8[Array, "b h w c"],
+        y: UInt8[Array, "b h w c"],
+        /,
+        *,
+        max_steps: int,
+        width: int,
+    ) -> Steps: ...
+
+
 class Intervene(Protocol):
     """Images after an action on each, or after k actions on each, one after another."""
 
@@ -236,6 +255,7 @@ class Actions(NamedTuple):
     retrieve: Retrieve | None = None
     intervene: Intervene | None = None
     describe: Describe | None = None
+    retrieve_steps: RetrieveSteps | None = None
 
 
 class Factors(NamedTuple):

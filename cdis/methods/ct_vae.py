@@ -298,7 +298,10 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         decode=bind(decode, model),
         codes=Codes(config.model.codes.num_codes, config.model.codes.num_codebooks),
         actions=Actions(
-            bind(retrieve_action, model), bind(intervene, model), bind(describe, model)
+            bind(retrieve_action, model),
+            bind(intervene, model),
+            bind(describe, model),
+            bind(retrieve_steps, model),
         ),
         warnings=fitting.too_small(
             info, num_codes=config.model.codes.num_codes, num_nodes=model.num_nodes
@@ -640,6 +643,30 @@ def retrieve_action(
     """Probability of each action between two images."""
     every = predict(model, variables, one_hot_codes(model, variables, x), "all", model.gate_key)
     return jnp.exp(log_probabilities(model, every.logits, one_hot_codes(model, variables, y)))
+
+
+def retrieve_steps(
+    model: Model,
+    variables: Variables,
+    x: UInt8[Array, "b h w c"],
+    y: UInt8[Array, "b h w c"],
+    *,
+    max_steps: int,
+    width: int,
+) -> retrieve.Steps:
+    """The actions that lead from x to y, in any number up to `max_steps`. Ours."""
+    before, after = (one_hot_codes(model, variables, images) for images in (x, y))
+    return retrieve.search_steps(
+        lambda codes: predict(model, variables, codes, "all", model.gate_key).logits,
+        predict(model, variables, before, "none", model.gate_key).logits[:, 0],
+        before,
+        after,
+        sizes=model.info.factor_sizes,
+        circular=model.info.circular,
+        max_steps=max_steps,
+        width=width,
+        price=math.log(model.info.num_actions),
+    )
 
 
 def intervene(

@@ -47,6 +47,7 @@ network.
 """
 
 import functools
+import math
 from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
@@ -316,7 +317,10 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
         decode=bind(decode, model),
         codes=Codes(settings.codes.num_codes, settings.codes.num_codebooks),
         actions=Actions(
-            bind(retrieve_action, model), bind(intervene, model), bind(describe, model)
+            bind(retrieve_action, model),
+            bind(intervene, model),
+            bind(describe, model),
+            bind(retrieve_steps, model),
         ),
         check=bind(action_labels.check_data, settings.action_labels),
         warnings=fitting.too_small(
@@ -645,6 +649,30 @@ def retrieve_action(
     every = predict(model, variables, one_hot_codes(model, variables, x), "all", model.gate_key)
     target = one_hot_codes(model, variables, y)
     return jnp.exp(log_probabilities(model, variables, every.logits, target))
+
+
+def retrieve_steps(
+    model: Model,
+    variables: Variables,
+    x: UInt8[Array, "b h w c"],
+    y: UInt8[Array, "b h w c"],
+    *,
+    max_steps: int,
+    width: int,
+) -> retrieve.Steps:
+    """The actions that lead from x to y, in any number up to `max_steps`. Ours."""
+    before, after = (one_hot_codes(model, variables, images) for images in (x, y))
+    return retrieve.search_steps(
+        lambda codes: predict(model, variables, codes, "all", model.gate_key).logits,
+        predict(model, variables, before, "none", model.gate_key).logits[:, 0],
+        before,
+        after,
+        sizes=model.info.factor_sizes,
+        circular=model.info.circular,
+        max_steps=max_steps,
+        width=width,
+        price=temperature(variables) * math.log(model.info.num_actions),
+    )
 
 
 def intervene(

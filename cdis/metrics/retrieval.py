@@ -83,3 +83,23 @@ def retrieval_scores(
         "per_action_count": count.tolist(),
         "confusion": confusion.tolist(),
     }
+
+
+def steps_scores(counts: Int[np.ndarray, "steps 2"]) -> dict[str, Any]:
+    """How often all steps between two images were retrieved.
+
+    Args:
+      counts: by number of true steps, from 0: the number of pairs, and of those whose retrieved
+        steps of every factor are the true ones.
+
+    Returns:
+      Values fit for JSON: ``exact``, its 95 % Wilson ``exact_interval``, ``num_pairs`` and
+      ``by_number``, the counts.
+    """
+    num_pairs, right = counts.sum(0).tolist()
+    return {
+        "exact": right / num_pairs,
+        "exact_interval": list(wilson_interval(right, num_pairs)),
+        "num_pairs": num_pairs,
+        "by_number": counts.tolist(),
+    }

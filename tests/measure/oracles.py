@@ -13,6 +13,8 @@ from cdis.data.mechanism import Mechanism
 from cdis.measure import Measured, Subject, evaluation, reporting
 from cdis.methods.base import ActionGraph, Actions, Codes, FactorGraph, Factors, Method
 from cdis.metrics.factor_predictor import FactorPredictor
+from cdis.ops.actions import shortest_way
+from cdis.ops.retrieve import Steps
 from cdis.trained import Trained
 from cdis.training.checkpoint import Restored
 
@@ -75,10 +77,16 @@ def oracle(turn_by: int = 1) -> Method:
         up, down = change == 1, change == -1
         return jnp.concatenate([up, down], 1).astype(jnp.float32)
 
+    def retrieve_steps(variables, x, y, *, max_steps, width):
+        change = shortest_way(factors_of(y) - factors_of(x), INFO.factor_sizes, INFO.circular)
+        steps = jnp.where(jnp.abs(change).sum(1, keepdims=True) <= max_steps, change, 0)
+        return Steps(steps // jnp.array([1, 1, turn_by]), jnp.ones(len(x)))
+
     def intervene(variables, images, action):
         factors = factors_of(images)
-        step = jnp.where(action < 3, 1, -1) * jnp.where(action % 3 == 2, turn_by, 1)
-        factors = (factors + step[:, None] * jax.nn.one_hot(action % 3, 3, dtype=int)) % SIZES
+        for k in action.reshape(len(images), -1).T:
+            step = jnp.where(k < 3, 1, -1) * jnp.where(k % 3 == 2, turn_by, 1)
+            factors = (factors + step[:, None] * jax.nn.one_hot(k % 3, 3, dtype=int)) % SIZES
         codes = jnp.concatenate([7 - factors, jnp.zeros((len(factors), 1), jnp.int32)], 1)
         return decode(variables, {"codes": codes})
 
@@ -94,7 +102,12 @@ def oracle(turn_by: int = 1) -> Method:
         return {"params": {"shift": jnp.zeros(())}}
 
     return Method(
-        init, (), encode, decode, codes=Codes(8, 4), actions=Actions(retrieve, intervene, describe)
+        init,
+        (),
+        encode,
+        decode,
+        codes=Codes(8, 4),
+        actions=Actions(retrieve, intervene, describe, retrieve_steps),
     )
 
 

@@ -1,13 +1,15 @@
 """Measurements of methods with codes and actions, right or wrong by construction."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
-from oracles import INFO, SIZES, STEP, measured, oracle
+from oracles import INFO, SIZES, STEP, dataset, measured, oracle
 
-from cdis.measure import action_interventions, action_retrieval
+from cdis.measure import Subject, action_interventions, action_retrieval, composite_actions
 from cdis.methods.base import Actions, Codes, Method
+from cdis.trained import Trained
 
 
 def test_a_perfect_method():
@@ -38,6 +40,13 @@ def test_a_perfect_method():
     np.testing.assert_allclose(graph["node_factor_mi"], information, atol=0.02)
     assert graph["node_specialisation"] == pytest.approx(1, abs=0.02)
     assert graph["dead_nodes"] == 1
+    composite = metrics["composite_actions"]
+    assert composite["num_answers"] == len(_answers(composite["max_steps"]))
+    for name, scores in composite["kinds"].items():
+        assert scores["exact"] == 1 and scores["num_pairs"] > 50
+        assert scores.get("all_factors_right", 1) == 1
+        assert ("num_interventions" in scores) == (name != "one_step")
+    np.testing.assert_array_equal(arrays["composite_result"], arrays["composite_y"])
     codes = metrics["codes"]
     np.testing.assert_allclose(codes["per_codebook"], [5, 6, 8, 1], rtol=0.06)
     assert codes["used"] == pytest.approx(np.mean(codes["per_codebook"]) / 8)
@@ -56,12 +65,44 @@ def test_a_perfect_method():
     assert arrays["intervention_results"].shape == (8, 6, 4, 4, 1)
 
 
+def _answers(max_steps):
+    """Steps of (left, right, turn), the shorter way round, up to so many in all."""
+    ways = itertools.product(range(-4, 5), range(-5, 6), range(-3, 5))
+    return [steps for steps in ways if sum(map(abs, steps)) <= max_steps]
+
+
+def test_pairs_of_several_steps_are_what_they_say():
+    subject = Subject(Trained(oracle(), {}, INFO), dataset())
+    for kind in composite_actions.KINDS.values():
+        trials = composite_actions._trials(subject, kind)
+        assert (np.sort(abs(trials.steps), 1)[:, -kind.factors :] == kind.steps).all()
+        assert (abs(trials.steps).sum(1) == kind.factors * kind.steps).all()
+        factors = subject.dataset.factors
+        target = factors[trials.x] + trials.steps
+        target[:, 2] %= 8
+        np.testing.assert_array_equal(target, trials.target)
+        assert ((target >= 0) & (target < SIZES)).all()
+        known = trials.y >= 0
+        np.testing.assert_array_equal(factors[trials.y[known]], target[known])
+        assert (
+            np.isin(trials.y[known], subject.test).all() and np.isin(trials.x, subject.test).all()
+        )
+        wanted = {tuple(row) for row in factors[subject.test]}
+        assert not any(tuple(row) in wanted for row in target[~known])
+        rows = np.concatenate([trials.x[:, None], trials.steps], 1)
+        assert len(np.unique(rows, axis=0)) == len(rows)
+
+
 def test_wrong_in_a_known_way():
     metrics, _ = measured(oracle(turn_by=2), {"params": {"shift": np.float32(0.1)}})
     per_action = metrics["interventions"]["per_action"]
     assert per_action["turn+1"]["named_factor_moved"] == 0
     assert per_action["turn-1"]["other_factors_kept"] == 1
     assert per_action["left+1"]["named_factor_moved"] == 1
+    composite = metrics["composite_actions"]["kinds"]
+    assert composite["one_step"]["exact"] < 1
+    for name in ("two_steps", "three_steps"):  # those of the other two factors alone are right
+        assert 0.3 < composite[name]["all_factors_right"] < 0.8
     # 0.1 in [-1, 1] is 0.05 in [0, 1].
     assert metrics["reconstruction"]["mse"] == pytest.approx(0.05**2, rel=1e-3)
 

@@ -25,7 +25,7 @@ from cdis.measure.figures import png
 from cdis.methods.base import Actions, Method
 
 EVERYTHING = {
-    "codes", "confusion", "edges", "interventions", "losses", "masks", "node_factor",
+    "codes", "composite", "confusion", "edges", "interventions", "losses", "masks", "node_factor",
     "reconstructions",
 }  # fmt: skip
 

@@ -1,5 +1,7 @@
 """Action retrieval against loops."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from jax.test_util import check_grads
 
 from cdis.ops import retrieve
+from cdis.ops.actions import direction_of, factor_of, opposite, shortest_way
 
 B, A, N, K = 2, 3, 4, 5
 
@@ -67,3 +70,105 @@ def test_wrong_shapes_and_names_raise(logits):
         retrieve.action_log_probabilities(jnp.zeros((A,)))
     with pytest.raises(KeyError):
         retrieve.code_distances(logits, jnp.zeros((B, N, K)), over_nodes="median")
+
+
+# Several actions
+
+SIZES, CIRCULAR, MOST, PRICE = (4, 3, 5), (False, False, True), 3, 1.5
+FACTORS = len(SIZES)
+
+
+def _world(seed=None):
+    """Logits of codes after each action: node f holds factor f, and only its own actions hit it.
+
+    With a seed, a hit node moves to random codes; without, by one step, as far as its range goes.
+    """
+    codes = max(SIZES)
+    table = np.zeros((2 * FACTORS, codes, codes), np.float32)
+    for action, code in np.ndindex(2 * FACTORS, codes):
+        factor = factor_of(action, FACTORS)
+        moved, size = code + direction_of(action, FACTORS), SIZES[factor]
+        moved = moved % size if CIRCULAR[factor] else np.clip(moved, 0, size - 1)
+        table[action, code, moved] = 6
+    if seed is not None:
+        table = np.random.default_rng(seed).normal(scale=3, size=table.shape).astype(np.float32)
+
+    def predict_all(one_hot):
+        acted = jnp.einsum("bnk,ankl->banl", one_hot, table[:, None] * np.ones((FACTORS, 1, 1)))
+        hit = np.tile(np.eye(FACTORS), (2, 1))[:, :, None]
+        return hit * acted + (1 - hit) * 6 * one_hot[:, None]
+
+    return predict_all
+
+
+def _search(predict_all, x, y, width, most=MOST):
+    x, y = (jax.nn.one_hot(jnp.asarray(codes), max(SIZES)) for codes in (x, y))
+    found = jax.jit(
+        lambda x, y: retrieve.search_steps(
+            predict_all, 6 * x, x, y, sizes=SIZES, circular=CIRCULAR,
+            max_steps=most, width=width, price=PRICE,
+        )
+    )(x, y)  # fmt: skip
+    return [np.asarray(part) for part in found]
+
+
+def _every_sequence(predict_all, x, y):
+    """The steps of the best sequence for one pair and their probability, by walking all of them."""
+    num_actions, eye = 2 * FACTORS, np.eye(max(SIZES))
+
+    def predicted(codes, action):
+        logits = np.asarray(predict_all(eye[codes][None])[0, action])
+        return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+
+    found = []
+    for sequence in itertools.chain.from_iterable(
+        itertools.product(range(num_actions), repeat=length) for length in range(MOST + 1)
+    ):
+        steps = np.zeros(FACTORS, int)
+        for action in sequence:
+            steps[factor_of(action, FACTORS)] += direction_of(action, FACTORS)
+        # No step is undone, and none leaves a range or goes the longer way round a circle.
+        farthest = np.where(CIRCULAR, np.array(SIZES) // 2, np.array(SIZES) - 1)
+        if abs(steps).sum() < len(sequence) or (abs(steps) > farthest).any():
+            continue
+        codes = x
+        for action in sequence[:-2]:
+            codes = predicted(codes, action).argmax(-1)
+        if len(sequence) == 0:
+            idle = np.exp(6 * eye[x])
+            met = (idle / idle.sum(-1, keepdims=True) * eye[y]).sum(-1)
+        elif len(sequence) == 1:
+            (action,) = sequence
+            there = (predicted(x, action) * eye[y]).sum(-1)
+            back = (predicted(y, opposite(action, FACTORS)) * eye[x]).sum(-1)
+            met = np.sqrt(there * back)
+        else:
+            first, last = sequence[-2:]
+            met = predicted(codes, first) * predicted(y, opposite(last, FACTORS))
+            met = met.sum(-1)
+        found.append((np.log(met).sum() - PRICE * len(sequence), tuple(steps)))
+    best = max(found)[1]
+    weights = np.exp([score for score, _ in found])
+    return best, weights[[steps == best for _, steps in found]].sum() / weights.sum()
+
+
+def test_a_wide_search_is_that_of_every_sequence():
+    predict_all, rng = _world(seed=0), np.random.default_rng(1)
+    x, y = rng.integers(0, SIZES, (2, 6, FACTORS))
+    steps, probability = _search(predict_all, x, y, width=2 * FACTORS)
+    for before, after, found, chance in zip(x, y, steps, probability, strict=True):
+        best, expected = _every_sequence(jax.jit(predict_all), before, after)
+        np.testing.assert_array_equal(found, best)
+        assert chance == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("most", "width"), [(1, 1), (2, 1), (3, 6), (4, 20)])
+def test_all_steps_are_found_in_an_ideal_world(most, width):
+    """Up to two steps by any width, as the state before them is x."""
+    every = np.stack(np.unravel_index(np.arange(60), SIZES), 1)
+    x, y = every.repeat(60, 0), np.tile(every, (60, 1))
+    shortest = shortest_way(y - x, SIZES, CIRCULAR)
+    steps, _ = _search(_world(), x, y, width, most)
+    near = abs(shortest).sum(1) <= most
+    np.testing.assert_array_equal(steps[near], shortest[near])
+    assert (abs(steps).sum(1) <= most).all()

@@ -9,11 +9,11 @@ from cdis import data
 from cdis.data import Info, transitions
 from cdis.data.builder import SPLITS, split_of
 from cdis.data.combinations import as_configured, hold_out
-from cdis.data.info import Dataset
+from cdis.data.info import Dataset, Unseen
 from cdis.errors import UserError
 
 INFO = Info(
-    "grid", ("a", "b", "c", "d"), (4, 5, 3, 2), (False, True, False, False), (1, 1, 1), *"xxx"
+    "grid", ("a", "b", "c", "d"), (4, 5, 3, 2), (False, True, False, False), (1, 1, 1), "", "", ""
 )
 
 
@@ -27,6 +27,12 @@ def _grid(info: Info = INFO, copies: int = 1, order: int = 0) -> Dataset:
     splits = {name: np.flatnonzero(split == number) for number, name in enumerate(SPLITS)}
     images = np.zeros((len(factors), 1, 1, 1), np.uint8)
     return Dataset(info, images, factors, splits, factors.astype(np.float32))
+
+
+def _unseen(dataset: Dataset, factors: tuple[str, str], share: float = 0.3) -> Unseen:
+    found = hold_out(dataset, factors, share).unseen
+    assert found is not None
+    return found
 
 
 def _pairs(dataset: Dataset, split: str, *columns: int) -> set[tuple[int, ...]]:
@@ -71,7 +77,7 @@ def test_the_choice_is_permanent():
     chosen = ((0, 0), (0, 1), (1, 0), (1, 4), (2, 2), (3, 3))
 
     def found(dataset, *factors):
-        return hold_out(dataset, factors, 0.3).unseen.combinations
+        return _unseen(dataset, factors).combinations
 
     assert found(_grid(), "a", "b") == chosen
     assert found(_grid(copies=5, order=1), "a", "b") == chosen
@@ -81,7 +87,7 @@ def test_the_choice_is_permanent():
     )
     assert found(_grid(shuffled), "a", "b") == chosen
     # A larger share adds to a smaller one; other factors have others.
-    fewer = set(hold_out(_grid(), ("a", "b"), 0.1).unseen.combinations)
+    fewer = set(_unseen(_grid(), ("a", "b"), 0.1).combinations)
     assert len(fewer) == 2 and fewer < set(chosen)
     assert found(_grid(dataclasses.replace(INFO, factor_names=("e", "b", "c", "d"))), "e", "b") != (
         chosen
@@ -105,9 +111,7 @@ def test_as_the_config_says():
     for settings in ({"name": "grid"}, {"unseen": (), "unseen_share": 7.0}):
         assert as_configured(dataset, settings) is dataset
     found = as_configured(dataset, {"unseen": ("a", "b"), "unseen_share": 0.3})
-    assert found.unseen == hold_out(dataset, ("a", "b"), 0.3).unseen._replace(
-        splits_before=dataset.splits
-    )
+    assert found.unseen == _unseen(dataset, ("a", "b"))
 
 
 def test_data_of_ones_own():
@@ -156,7 +160,7 @@ def test_refuses(factors, share, message):
 
 def test_a_value_of_a_third_factor_that_training_would_lose():
     dataset = _grid()
-    (a, b), *_ = hold_out(dataset, ("a", "b"), 0.3).unseen.combinations
+    a, b = _unseen(dataset, ("a", "b")).combinations[0]
     factors = dataset.factors.copy()
     factors[:, 3] = (factors[:, 0] == a) & (factors[:, 1] == b)
     with pytest.raises(UserError, match="no image with value 1 of d"):

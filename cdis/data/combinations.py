@@ -31,7 +31,8 @@ def hold_out(dataset: Dataset, factors: Sequence[str], share: float) -> Dataset:
 
     - "test": all images with an unseen combination, from whatever split;
     - "train" and "validation": what is left of these splits;
-    - "seen": what is left of the former test split, held-out images to compare with.
+    - "seen": what is left of the former test split, held-out images to compare with, if their
+      combinations occur in training.
 
     So images that belong together and were in one split before are still not in both "train" and
     "seen". Images with a missing label of either factor are in no split.
@@ -79,11 +80,12 @@ def hold_out(dataset: Dataset, factors: Sequence[str], share: float) -> Dataset:
     is_unseen = known & unseen[cell]
     is_seen = known & ~is_unseen
     left = {name: index[is_seen[index]] for name, index in before.items()}
+    in_training = table(left["train"])[cell]
     splits = {
         "train": left["train"],
         "validation": left["validation"],
         "test": everything[is_unseen[everything]],
-        SEEN: left["test"],
+        SEEN: left["test"][in_training[left["test"]]],
     }
     _check_values(dataset, factors, before["train"], splits["train"])
     how = Unseen((factors[0], factors[1]), share, tuple(chosen), int(occurs.sum()), before)
@@ -136,9 +138,11 @@ def _choose(
         )
     chosen = []
     for cell in sorted(cells, key=lambda cell: _hash(factors, cell)):
+        if len(chosen) == wanted:
+            break
         rest = trained.copy()
         rest[cell] = False
-        if len(chosen) < wanted and (_covered(rest, circular) >= _covered(trained, circular)).all():
+        if (_covered(rest, circular) >= _covered(trained, circular)).all():
             chosen.append(cell)
             trained = rest
     if len(chosen) < wanted:

@@ -171,12 +171,13 @@ def _predictor(
 
     Of a split by combination it is trained on the splits before, so that it knows all combinations,
     and shared with runs on these. It is scored on images that it has not seen: those of the test
-    split that were in the test split before, unless there are none.
+    split that were in the test split before or, if there are none, all that were.
     """
     splits, test = dataset.splits, dataset.splits["test"]
     if dataset.unseen is not None:
         splits = dataset.unseen.splits_before
-        test = np.intersect1d(splits["test"], test)
+        both = np.intersect1d(splits["test"], test)
+        test = both if len(both) else splits["test"]
     if not np.isfinite(dataset.values[splits["train"]]).any(1).any():
         return None
     return predictors.factor_predictor(

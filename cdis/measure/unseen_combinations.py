@@ -84,7 +84,8 @@ def _on_seen(subject: Subject) -> Metrics:
     for measurement in _REPEATED:
         if measurement.applies(seen):
             section = measurement.section or measurement.name
-            sections[f"seen_{section}"] = measurement.measure(seen).scores[section]
+            scores = measurement.measure(seen).scores[section]
+            sections[f"seen_{section}"] = scores | {"split": SEEN}
     return sections
 
 

@@ -133,6 +133,7 @@ def test_data_of_ones_own():
     assert (2, 3) not in found.unseen.combinations
     everything = np.concatenate(list(found.splits.values()))
     assert sorted(everything) == list(range(20, 400))  # the rest have no label of "a"
+    assert _pairs(found, "seen", 0, 1) <= _pairs(found, "train", 0, 1)
     # Images of a group that was held out are not trained on.
     assert not set(group[found.splits["seen"]]) & set(group[found.splits["train"]])
     with pytest.raises(UserError, match=r"factor c of arrays is continuous, .* factors \(a, b\)"):

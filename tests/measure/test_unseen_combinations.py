@@ -101,6 +101,7 @@ def test_seen_combinations_are_measured_apart():
     assert scores["reconstruction"]["factor_accuracy"] == pytest.approx(1 - wrong)
     apart = scores["unseen_combinations"]["seen_reconstruction"]
     assert (apart["factor_accuracy"], apart["num_images"]) == (1.0, len(seen))
+    assert apart["split"] == "seen" and scores["reconstruction"]["split"] == "test"
     assert apart["factor_accuracy_real_images"] == 1.0
 
 

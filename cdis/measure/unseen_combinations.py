@@ -2,7 +2,8 @@
 
 The other measurements use the test split, which consists of unseen combinations. Here some of them
 are repeated on the split "seen", held-out images whose combinations occur in training. What is
-lower on the test split than there is due to the combinations.
+lower on the test split than there is due to the combinations. Interventions on the two factors
+lead from some of the seen combinations to unseen ones, and back.
 """
 
 from dataclasses import replace

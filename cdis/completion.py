@@ -27,7 +27,7 @@ _cdis() {{
             --config) words="{experiments}" ;;
             --data) words="{data_sets}" ;;
             --feed) words="decoded records auto" ;;
-            --split) words="train validation test all" ;;
+            --split) words="train validation test seen all" ;;
             --workdir | --data_dir | --manual_dir)
                 COMPREPLY=($(compgen -d -- "$current"))
                 return ;;

@@ -27,7 +27,8 @@ def common() -> ConfigDict:
         {
             "method": "",  # a module that defines make(config, info) -> Method
             "seed": 0,
-            "data": {"name": ""},
+            # Two factors, some of whose combinations are only tested (`cdis.data.combinations`).
+            "data": {"name": "", "unseen": (), "unseen_share": 0.3},
             "parallel": "auto",  # "auto" | "jit" | "pmap" | "sharding"
             "log_every": 100,  # steps
             "validate_every": 1000,
@@ -178,6 +179,8 @@ def _make_tiny(config: ConfigDict) -> None:
 def override(config: ConfigDict, values: Mapping[str, Any]) -> None:
     """Set fields by dotted name, in place; strings are parsed as the type of the current value.
 
+    A tuple is written (32, 64) or 32,64; one of names also without quotes: shape,hue.
+
     Raises `UserError` for an unknown field (naming the nearest one) or a value of another type.
     """
     fields = dict(_flatten(config.to_dict()))
@@ -242,7 +245,9 @@ def _read(name: str, value: Any, present: Any) -> Any:
         try:
             value = ast.literal_eval(value.capitalize() if kind is bool else value)
         except (SyntaxError, ValueError):
-            if present is not None:
+            if kind is tuple and all(isinstance(item, str) for item in present):
+                value = tuple(name.strip() for name in value.split(","))
+            elif present is not None:
                 raise _wrong_type(name, value, present) from None
     if kind is float and type(value) is int:
         return float(value)

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from cdis import data
+from cdis.data.combinations import as_configured
 from cdis.data.decoding import FORMATS
 from cdis.data.info import Dataset, Info
 from cdis.data.progress import Progress
@@ -103,6 +104,8 @@ def _described(info: Info, factor: int, value: float, fixed: set[str]) -> str:
 def dataset_for(run: Run, name: str | None, data_dir: str | None) -> Dataset:
     """The data set `name`, by default the one that was trained on.
 
+    It is split as for training (`cdis.data.combinations`), unless its factors are others.
+
     Raises `UserError` if it cannot be had, or has images of another shape than those trained on.
     """
     wanted = name or run.config.data.name
@@ -121,7 +124,9 @@ def dataset_for(run: Run, name: str | None, data_dir: str | None) -> Dataset:
             f"The images of {info.name} are {_by(shape)}, but the method was trained on images of "
             f"{_by(trained)}. Give other --data."
         )
-    return data.load(wanted, data_dir)
+    dataset = data.load(wanted, data_dir)
+    other = (info.factor_names, info.factor_sizes) != (run.info.factor_names, run.info.factor_sizes)
+    return dataset if name and other else as_configured(dataset, run.config.data)
 
 
 def write_encoded(path: Path, run: Run, dataset: Dataset, split: str) -> int:

@@ -38,6 +38,7 @@ Examples:
   cdis train --config ct_vae/quickstart --workdir runs/quickstart
   cdis train --config ct_vae/quickstart:smoke --workdir runs/smoke
   cdis train --config ct_vae/quickstart --workdir runs/seed1 --config.seed=1
+  cdis train --config ct_vae/quickstart --workdir runs/unseen --config.data.unseen=shape,hue
 
 To resume after Ctrl-C, SIGTERM or a crash, run the same command again: it continues from the last
 checkpoint and ends with the same parameters as an uninterrupted run. A workdir belongs to one
@@ -45,6 +46,13 @@ config; given another, nothing is changed. All fields are listed in DIR/config.j
 
 A finished run can be extended: give more steps for its last stage, such as
 --config.stages.transition.steps=1000. The learning rate then follows the schedule of that length.
+
+With --config.data.unseen=A,B the data are split by combination: 30 % of the combinations of values
+of two discrete factors (--config.data.unseen_share=0.3) are never seen in training, and the test
+split consists of all images that have one of them. Every value of both factors and every step from
+one to the next stays in training, and the choice is always the same. evaluate also scores a split
+"seen": held-out images whose combinations occur in training.
+
 A method or data set of your own (--config.method=my_method, --config.data.name=my_data:NAME) may be
 a Python module in the current folder.
 
@@ -70,11 +78,12 @@ Examples:
 
 Directed retrieval asks for the action (which factor, which direction), undirected retrieval for the
 factor alone. A predictor trained on real images alone reads the factors of reconstructions and of
-images after an intervention. Representations are scored as by cdis score, with its cheaper metrics.
-Methods with discrete codes are scored twice, on quantised vectors and on code indices. If factors
-are continuous, only held-out images are scored; otherwise all images are. Where latents stand for
-factors, images are also decoded from true labels; where the data set can draw, images under do()
-are compared with its own drawings.
+images after an intervention; it knows all combinations, even if the method was trained on some of
+them (--config.data.unseen), and is scored on images that it has not seen. Representations are
+scored as by cdis score, with its cheaper metrics. Methods with discrete codes are scored twice, on
+quantised vectors and on code indices. If factors are continuous, only held-out images are scored;
+otherwise all images are. Where latents stand for factors, images are also decoded from true labels;
+where the data set can draw, images under do() are compared with its own drawings.
 
 If a data set has at least four factors with physical values, two downstream tasks are measured: a
 small classifier learns a label from 100 labelled images or from all of them, and a tint of the
@@ -224,7 +233,7 @@ Usage: cdis encode --workdir DIR --out Z.npz [--data NAME] [--split SPLIT]
   --workdir DIR   of an earlier cdis train
   --out Z.npz     the file to write, for numpy.load
   --data NAME     a data set with images of the same size (default: the one trained on)
-  --split SPLIT   train, validation, test (default) or all
+  --split SPLIT   train, validation, test (default), all or, of a split by combination, seen
   --data_dir DIR  where data sets are kept (see cdis train --help)
   --overwrite     overwrite an existing file
 

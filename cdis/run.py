@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from ml_collections import ConfigDict
 
-from cdis import methods
+from cdis import data, methods
 from cdis.chunks import in_chunks
 from cdis.compiled import keep_compiled_programs
 from cdis.config import load_config, override
+from cdis.data.combinations import as_configured
 from cdis.data.info import Dataset, Info
 from cdis.data.mechanism import Mechanism
 from cdis.errors import UserError, near_miss
@@ -182,6 +183,17 @@ class Run:
             raise UserError(
                 f"{path} is damaged ({error}). Run `cdis evaluate --workdir {self.workdir}` again."
             ) from error
+
+    def dataset(self, data_dir: str | None = None) -> Dataset:
+        """The data set that ``config.data`` names, split as for training.
+
+        Args:
+          data_dir: where data sets are kept; see `cdis.data.prepare`.
+
+        Raises:
+          UserError: it cannot be had; see `cdis.data.load`.
+        """
+        return as_configured(data.load(self.config.data.name, data_dir), self.config.data)
 
     def encode(
         self,

@@ -59,6 +59,19 @@ def test_variants_and_overrides(path):
     assert config.seed == 7
 
 
+@pytest.mark.parametrize(
+    "given", ["shape,hue", "shape, hue", "('shape', 'hue')", ("shape", "hue"), ["shape", "hue"]]
+)
+def test_a_tuple_of_names_needs_no_quotes(path, given):
+    config = load_config(path, {"data.unseen": given})
+    assert config.data.unseen == ("shape", "hue")
+    assert from_json(to_json(config)) == config
+    override(config, {"data.unseen": "shape"})
+    assert config.data.unseen == ("shape",)
+    override(config, {"data.unseen": "()"})
+    assert config.data.unseen == ()
+
+
 @pytest.mark.parametrize("variant", ["", "short"])
 def test_the_smoke_variant_is_derived(path, tmp_path, monkeypatch, variant):
     """Two steps per stage, small batches and the method's own tiny settings; the rest stays."""
@@ -104,7 +117,15 @@ def test_an_unknown_field_names_the_near_miss(path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("seed", "1.5"), ("seed", "x"), ("model.deep", "1"), ("model.sizes", "4"), ("seed", True)],
+    [
+        ("seed", "1.5"),
+        ("seed", "x"),
+        ("model.deep", "1"),
+        ("model.sizes", "4"),
+        ("seed", True),
+        ("model.sizes", "four,5"),
+        ("data.unseen", "4"),
+    ],
 )
 def test_a_value_of_another_type(path, name, value):
     with pytest.raises(UserError, match=f"'{name}' holds"):

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -160,6 +160,21 @@ class Info:
         return actions.opposite(action, self.num_factors)
 
 
+class Unseen(NamedTuple):
+    """A split by combination (`cdis.data.combinations`): what only the test split has."""
+
+    factors: tuple[str, str]  #: two discrete factors
+    share: float  #: of their combinations that was asked for
+    combinations: tuple[tuple[int, int], ...]  #: indices of their values, ascending
+    occurring: int  #: how many combinations the data set has, seen and unseen
+    splits_before: dict[str, np.ndarray]  #: the splits as they were, like `Dataset.splits`
+
+    @property
+    def title(self) -> str:
+        """In words: "unseen combinations of shape and hue"."""
+        return f"unseen combinations of {' and '.join(self.factors)}"
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A whole data set, in memory or memory-mapped.
@@ -170,10 +185,12 @@ class Dataset:
         which support only indexing by an integer, a slice or an array of integers.
       factors: int32 [n, F], the index of each factor's value (0 for a continuous factor; -1 for a
         missing label).
-      splits: "train", "validation", "test" -> sorted int64 indices of images.
+      splits: "train", "validation", "test" -> sorted int64 indices of images; of a split by
+        combination also "seen".
       values: float32 [n, F], the physical value of each factor, in full precision (NaN for a
         missing label).
       feeding: where images are read from, in words, for the log.
+      unseen: how it was split by combination; None if it was not.
     """
 
     info: Info
@@ -182,6 +199,7 @@ class Dataset:
     splits: dict[str, np.ndarray]
     values: np.ndarray
     feeding: str = "in memory"
+    unseen: Unseen | None = None
 
     def fully_labelled(self, index: np.ndarray) -> np.ndarray:
         """Those images of `index` whose labels are all known."""

@@ -15,12 +15,14 @@ from cdis.measure import (
     labels_decoded,
     reconstruction,
     structure,
+    unseen_combinations,
 )
 
 #: In the order of the page.
 MEASUREMENTS = tuple(
     module.MEASUREMENT
     for module in (
+        unseen_combinations,
         action_retrieval,
         action_interventions,
         composite_actions,

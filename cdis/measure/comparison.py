@@ -38,9 +38,10 @@ def compare(
 
     Returns:
       For each experiment, in the order of their first workdirs, ``name`` (what the names of its
-      workdirs have in common), ``seeds`` and ``scores``: dotted name -> ``{"mean", "interval"}``,
-      or None if a run lacks it. ``interval`` is the 95 % interval by Student's t, or None for a
-      single run.
+      workdirs have in common), ``seeds``, ``unseen`` (the two factors whose unseen combinations
+      are its test images; empty for an ordinary test split) and ``scores``: dotted name ->
+      ``{"mean", "interval"}``, or None if a run lacks it. ``interval`` is the 95 % interval by
+      Student's t, or None for a single run.
 
     Raises:
       UserError: a workdir was not evaluated, an experiment has the same seed twice, or no run has
@@ -63,6 +64,7 @@ def compare(
         {
             "name": common_name([run.workdir for run in runs]),
             "seeds": [run.seed for run in runs],
+            "unseen": runs[0].metrics.get("unseen", []),
             "scores": {
                 name: _over_runs([_number(run.metrics, name) for run in runs]) for name in names
             },
@@ -74,13 +76,19 @@ def compare(
 def markdown(
     experiments: Sequence[dict[str, Any]], *, measurements: Sequence[Measurement] = MEASUREMENTS
 ) -> str:
-    """The result of `compare` as a table: mean ± half the width of its interval."""
+    """The result of `compare` as a table: mean ± half the width of its interval.
+
+    If test splits differ, or are of unseen combinations, a row says what they are.
+    """
     titles = _titles(measurements)
     lines = [
         ("", *(column["name"] for column in experiments)),
         ("---",) * (1 + len(experiments)),
         ("seeds", *(", ".join(map(str, column["seeds"])) for column in experiments)),
     ]
+    if any(column["unseen"] for column in experiments):
+        tested = (" x ".join(column["unseen"]) or "no" for column in experiments)
+        lines.append(("test images: unseen combinations of", *tested))
     for name in experiments[0]["scores"]:
         cells = (_cell(column["scores"][name]) for column in experiments)
         lines.append((titles.get(name, name), *cells))

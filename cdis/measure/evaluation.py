@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cdis import data, methods
+from cdis.data.combinations import as_configured
 from cdis.data.info import Dataset, Info
 from cdis.errors import UserError
 from cdis.files import write_bytes
@@ -37,6 +38,8 @@ def evaluate(
 ) -> Metrics:
     """Measure the newest checkpoint of `workdir` on the test split of its data set, or of another.
 
+    Data are split as the config of the run says, other data likewise: see
+    `cdis.data.combinations.hold_out`.
     Writes metrics.json and, for the figures of the report, evaluation.npz, each atomically; of data
     with other facts than those trained on, metrics.NAME.json and evaluation.NAME.npz.
     Measurements that do not apply to the method are left out. All numbers but the timings are
@@ -54,8 +57,10 @@ def evaluate(
       progress: receives lines of text.
 
     Returns:
-      The content of metrics.json: "step", "data", "method", "labels_at_evaluation" (was the
-      method given the labels of test images?), a section for each measurement and "timing".
+      The content of metrics.json: "step", "data", "unseen" (the two factors whose unseen
+      combinations are the test split; empty for an ordinary one), "method", "labels_at_evaluation"
+      (was the method given the labels of test images?), a section for each measurement and
+      "timing".
 
     Raises:
       UserError: no usable checkpoint (see `cdis.training.checkpoint.restore`), or data that cannot
@@ -66,7 +71,7 @@ def evaluate(
     config, info = restored.config, restored.info
     if dataset is None:
         dataset, mechanism = _load(name, config.data.name, data_dir)
-    facts, dataset = dataset.info, _as_trained_on(info, dataset)
+    facts, dataset = dataset.info, as_configured(_as_trained_on(info, dataset), config.data)
     subject = Subject(
         Trained(methods.make(config, info), restored.variables, info),
         dataset,
@@ -81,6 +86,7 @@ def evaluate(
     metrics = {
         "step": restored.step,
         "data": dataset.info.name,
+        "unseen": list(dataset.unseen.factors) if dataset.unseen else [],
         "method": config.method,
         "labels_at_evaluation": subject.method.labels_at_evaluation,
     }
@@ -161,17 +167,27 @@ def measure(subject: Subject, measurements: Sequence[Measurement] = MEASUREMENTS
 def _predictor(
     dataset: Dataset, data_dir: str | None, steps: int, progress: Progress
 ) -> predictors.FactorPredictor | None:
-    """Trains or loads the factor predictor; None if there are no labels to train it on."""
-    if not np.isfinite(dataset.values[dataset.splits["train"]]).any(1).any():
+    """Trains or loads the factor predictor; None if there are no labels to train it on.
+
+    Of a split by combination it is trained on the splits before, so that it knows all combinations,
+    and shared with runs on these. It is scored on images that it has not seen: those of the test
+    split that were in the test split before or, if there are none, all that were.
+    """
+    splits, test = dataset.splits, dataset.splits["test"]
+    if dataset.unseen is not None:
+        splits = dataset.unseen.splits_before
+        both = np.intersect1d(splits["test"], test)
+        test = both if len(both) else splits["test"]
+    if not np.isfinite(dataset.values[splits["train"]]).any(1).any():
         return None
     return predictors.factor_predictor(
         dataset.images,
         dataset.factors,
         dataset.info.factor_sizes,
         values=dataset.values,
-        train_index=dataset.splits["train"],
-        validation_index=dataset.splits["validation"],
-        test_index=dataset.splits["test"],
+        train_index=splits["train"],
+        validation_index=splits["validation"],
+        test_index=test,
         cache=data.directory(data_dir) / "factor_predictors",
         steps=steps,
         progress=progress,

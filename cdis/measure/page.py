@@ -67,12 +67,17 @@ def html_page(
       tables: the columns and tables of each measurement.
       pictures: figures with their PNG files.
     """
-    given = "; the method is given their labels" if metrics.get("labels_at_evaluation") else ""
+    of_images = "the test split"
+    if unseen := metrics.get("unseen"):
+        of_images += f", unseen combinations of {' and '.join(unseen)}"
+    if metrics.get("labels_at_evaluation"):
+        of_images += "; the method is given their labels"
     parts = [
         f"<h1>{_escape(name)}</h1>",
         f"<p>{_escape(config.method)} on {_escape(info.name)}, step {metrics['step']}, seed "
-        f"{config.seed}. Unless noted otherwise, numbers are for held-out images (the test split"
-        f"{given}) and deterministic; brackets are 95 % intervals of the sampling error.</p>",
+        f"{config.seed}. Unless noted otherwise, numbers are for held-out images ("
+        f"{_escape(of_images)}) and deterministic; brackets are 95 % intervals of the sampling "
+        "error.</p>",
         _cards(headlines),
         *(
             f"<p>Not measured: {_escape(section)}. {_escape(reason)}</p>"

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from cdis import data, methods
 from cdis.chunks import in_chunks
 from cdis.config import override, to_json
+from cdis.data.combinations import as_configured
 from cdis.data.info import Dataset
 from cdis.data.pipeline import batches
 from cdis.errors import UserError
@@ -76,6 +77,7 @@ def train(
     else:
         config = config.copy_and_resolve_references()
         override(config, {"data.name": dataset.info.name})
+    dataset = as_configured(dataset, config.data)
     config = methods.fitted(config, dataset.info)
     method = methods.make(config, dataset.info)
     _check(config, method, layout)
@@ -119,6 +121,12 @@ def train(
             log.say(f"Resuming from step {step} of {ends[-1]} in {workdir}.")
         if step < ends[-1]:
             log.say(f"Images of {dataset.info.name}: {dataset.feeding}")
+            if dataset.unseen is not None:
+                log.say(
+                    f"Test split: {len(dataset.splits['test'])} images with "
+                    f"{dataset.unseen.title} ({len(dataset.unseen.combinations)} of "
+                    f"{dataset.unseen.occurring})"
+                )
             for note in notes:
                 log.say(note)
 

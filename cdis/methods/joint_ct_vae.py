@@ -16,7 +16,10 @@ effect of the main ones.
                       images [the autoencoder is trained alone, then frozen]
     joint stage       every node's code is predicted from its own code and the action alone, which
                       makes codes autonomous [no such stage]; two factors should not move the same
-                      node (`weights.sharing`) [no such loss]
+                      node (`weights.sharing`) [no such loss]; the encoder reads the codes of images
+                      that the decoder draws of recombined codes (`weights.consistency`), so that
+                      combinations never seen are encoded like others (Wiedemer et al.,
+                      arXiv 2310.05327) [no such loss]
     batches           every pair trains both retrieval and prediction [base, action and retrieval
                       mode take turns], and is also used from y to x with the opposite action [not]
     labels            only some pairs may have a label of their action, and labels may be wrong
@@ -120,6 +123,7 @@ def defaults() -> ConfigDict:
             "ramps": {
                 "transitions": (300, 500),
                 "sharing": (0, 1000),
+                "consistency": (500, 1500),
                 "doubt": (1500, 2500),
                 "mask": (0, 1000),
             },
@@ -173,6 +177,7 @@ def defaults() -> ConfigDict:
                 "orphans": 0.0,
                 "mask": 4.0,
                 "sharing": 6.0,  # for each pair of factors
+                "consistency": 1.0,
             },
         }
     )
@@ -532,6 +537,25 @@ def image_term(
     return jnp.mean(weight * losses)
 
 
+def consistency_term(
+    model: Model, variables: Variables, one_hot: Float[Array, "b n k"], key: PRNGKeyArray
+) -> Float[Array, ""]:
+    """How badly the encoder reads the codes of images that the decoder draws of recombined codes.
+
+    Each node takes its code from another image of the batch. Cross-entropy of the soft assignments
+    against these codes, mean over nodes; it trains the encoder alone.
+    """
+    fixed = jax.lax.stop_gradient(variables)
+    codes, vectors = jax.lax.stop_gradient(one_hot), codebooks(fixed)
+    shifts = jax.random.randint(key, codes.shape[1:2], 0, len(codes))
+    codes = jax.vmap(functools.partial(jnp.roll, axis=0), (1, 0), 1)(codes, shifts)
+    drawn = pixel_logits(model, fixed, quantize.lookup_one_hot(codes, vectors))
+    h = latents(model, variables, 2 * jax.nn.sigmoid(drawn) - 1)
+    temperature = model.config.codes.assignment_temperature
+    log_soft = quantize.log_assignment(h, vectors, temperature=temperature)
+    return -jnp.mean(jnp.sum(codes * log_soft[:, :, 0], axis=-1))
+
+
 def ramp(step: Int[Array, ""], between: tuple[int, int]) -> Float[Array, ""]:
     """0 up to the first of two steps, 1 from the second on, linear in between."""
     begin, end = between
@@ -558,7 +582,7 @@ def joint_loss(
     influence = ramp(step, model.config.ramps.transitions)
     fixed = jax.lax.stop_gradient(one_hot)
     x, y = jnp.split(fixed + influence * (one_hot - fixed), 2)
-    key = jax.random.split(key)[1]
+    mix_key, key = jax.random.split(key)
     trust = ramp(step, model.config.action_labels.ramp)
     more, logits, belief, seen = transition_terms(
         model, variables, x, y, batch["action"], key, trust, identity_graph=True
@@ -574,6 +598,8 @@ def joint_loss(
         num_factors=num_factors,
         axis_name=axis_name,
     )
+    if model.config.weights.consistency:
+        terms["consistency"] = consistency_term(model, variables, one_hot[:pairs], mix_key)
     if model.config.weights.image:
         terms["image"] = influence * image_term(
             model, variables, logits, images[pairs:], belief.weight

@@ -14,7 +14,9 @@ Each rung of the ladder keeps the changes of those above it:
                the additive mask
     gates      deterministic, in place of stochastic
     joint      transitions shape the codes, in place of reconstruction alone
-    sharing    two factors should not move the same node: ours, a third as long as the quickstart
+    sharing    two factors should not move the same node
+    consistency  the encoder reads recombined codes off their images: ours, a third as long as the
+               quickstart
 
 Two changes make the published autoencoder worse, so they lead off the ladder, from its first rung:
 
@@ -45,6 +47,7 @@ _RUNGS = {
     "gates": {"model.gates": "stochastic"},
     "joint": {"model.ramps.transitions": (1_000_000, 1_000_001)},
     "sharing": {"model.weights.sharing": 0.0},
+    "consistency": {"model.weights.consistency": 0.0},
 }
 _BESIDE = {
     "symmetric": {"model.images": "symmetric"},

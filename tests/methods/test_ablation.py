@@ -11,7 +11,7 @@ from cdis.config import differences, load_config
 from cdis.errors import UserError
 
 NAME = "ct_vae/ablation"
-RUNGS = ("networks", "rate", "sum", "table", "gates", "joint", "sharing")
+RUNGS = ("networks", "rate", "sum", "table", "gates", "joint", "sharing", "consistency")
 BESIDE = ("symmetric", "normal")
 #: What changes from the rung above.
 CHANGES = {
@@ -25,6 +25,7 @@ CHANGES = {
     "gates": {"model.gates"},
     "joint": {"model.ramps.transitions"},
     "sharing": {"model.weights.sharing"},
+    "consistency": {"model.weights.consistency"},
     "symmetric": {"model.images"},
     "normal": {"model.codes.start"},
 }

@@ -114,7 +114,7 @@ def test_losses(name):
         assert np.isfinite(value)
         factors = {
             term: np.clip((step - ramps[term][0]) / (ramps[term][1] - ramps[term][0]), 0, 1)
-            for term in ("sharing", "doubt", "mask")
+            for term in ("sharing", "consistency", "doubt", "mask")
         }
         expected = sum(
             factors.get(term, 1) * weights[term] * x
@@ -122,11 +122,44 @@ def test_losses(name):
             if term in weights
         )
         np.testing.assert_allclose(value, expected, rtol=1e-4)
-        assert ("sharing" in aux.metrics) == (name == "joint")
+        assert {"sharing", "consistency"} <= set(aux.metrics) or name == "transition"
         assert all(np.isfinite(slope).all() for slope in slopes.values())
         # Every part that a stage trains has a gradient in some of its parameters.
         for part in {path.split("/")[0] for path in spots.trained(stage, variables)}:
             assert any(np.any(v) for k, v in slopes.items() if k.startswith(f"{part}/")), part
+
+
+def test_consistency_equals_its_literal_twin():
+    """One image and one node at a time; it trains the encoder and nothing else."""
+    config, *_, variables, _, represented = _case()
+    networks = joint_ct_vae.networks(config, spots.INFO)
+    model = joint_ct_vae.Model(config.model, spots.INFO, networks, None)
+    key, codes = jax.random.key(7), np.asarray(represented["codes"])
+    one_hot = jax.nn.one_hot(codes, config.model.codes.num_codes)
+
+    def loss(variables):
+        return joint_ct_vae.consistency_term(model, variables, one_hot, key)
+
+    value, slopes = quick_jit(jax.value_and_grad(loss))(variables)
+    books = np.asarray(variables["params"]["codebook"]["vectors"])
+    shifts = np.asarray(jax.random.randint(key, codes.shape[1:], 0, len(codes)))
+    assert len(set(shifts)) > 1
+    images_of = quick_jit(
+        lambda v: 2 * jax.nn.sigmoid(joint_ct_vae.pixel_logits(model, variables, v)) - 1
+    )
+    latents_of = quick_jit(lambda images: joint_ct_vae.latents(model, variables, images))
+    mixed = np.array(
+        [[codes[b - shifts[n], n] for n in range(codes.shape[1])] for b in range(len(codes))]
+    )
+    vectors = np.array([[books[n, k] for n, k in enumerate(row)] for row in mixed])
+    h = np.asarray(latents_of(images_of(vectors[:, :, None])))[:, :, 0]
+    losses = []
+    for b, n in np.ndindex(*codes.shape):
+        logits = -((h[b, n] - books[n]) ** 2).sum(-1) / config.model.codes.assignment_temperature
+        losses.append(np.log(np.exp(logits).sum()) - logits[mixed[b, n]])
+    np.testing.assert_allclose(value, np.mean(losses), rtol=1e-4)
+    moved = {path.split("/")[1] for path, slope in by_path(slopes).items() if np.any(slope)}
+    assert moved == {"encoder"}
 
 
 def test_ramp():

@@ -114,22 +114,19 @@ def assert_can_retrieve_and_intervene(
     np.testing.assert_array_equal(probabilities, retrieve(variables, x, y))
     assert np.ptp(probabilities, axis=-1).min() > 0  # actions differ
 
-    # Of one step or none, the likelier; an action costs log A.
+    # One step, the likelier in both directions, or none between equal codes.
     assert method.encode and actions.retrieve_steps
     model: Any = getattr(actions.intervene, "args")[0]  # noqa: B009
     search = jit(functools.partial(actions.retrieve_steps, max_steps=1, width=1))
     steps, probability = search(variables, x, y)
     starts = np.eye(books.shape[1], dtype=np.float32)[represented["codes"]]
     ends = np.eye(books.shape[1], dtype=np.float32)[jit(method.encode)(variables, y)["codes"]]
-    every, idle = (
-        jit(lambda codes, which=which: predict(model, variables, codes, which, model.gate_key))
-        for which in ("all", "none")
-    )
-    logits = [every(starts).logits, idle(starts).logits]
-    scores = np.einsum("bank,bnk->ba", jax.nn.log_softmax(np.concatenate(logits, axis=1)), ends)
+    every = jit(lambda codes: predict(model, variables, codes, "all", model.gate_key))
+    scores = np.einsum("bank,bnk->ba", jax.nn.log_softmax(every(starts).logits), ends)
     undone = jax.nn.log_softmax(np.roll(every(ends).logits, 2, axis=1))
-    scores[:, :-1] += np.einsum("bank,bnk->ba", undone, starts)
-    scores[:, :-1] = scores[:, :-1] / 2 - np.log(INFO.num_actions)
+    scores = (scores + np.einsum("bank,bnk->ba", undone, starts)) / 2 - np.log(INFO.num_actions)
+    nothing = np.where((starts == ends).all((1, 2)), 0, -np.inf)
+    scores = np.concatenate([scores, nothing[:, None]], axis=1)
     p = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
     np.testing.assert_allclose(probability, p.max(1), rtol=1e-4)
     moves = np.concatenate([np.eye(2), -np.eye(2), np.zeros((1, 2))])

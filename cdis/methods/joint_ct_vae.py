@@ -56,7 +56,7 @@ from typing import Any, NamedTuple, Protocol
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 from cdis.config import common, stage
@@ -358,7 +358,7 @@ def trained_last(model: Model, path: Path) -> bool:
 
 
 def init(model: Model, key: PRNGKeyArray, batch: Batch) -> Variables:
-    """Initial parameters, all in "params"; latents of `batch` are standardised."""
+    """Initial parameters, and no action seen yet; latents of `batch` are standardised."""
     codes, networks, keys = model.config.codes, model.networks, jax.random.split(key, 4)
     image = from_uint8(batch["x"]["image"])
     encoder: Any = networks.encoder.init(keys[0], image)["params"]
@@ -375,7 +375,8 @@ def init(model: Model, key: PRNGKeyArray, batch: Batch) -> Variables:
             "transition": networks.transition.init(keys[2], one_hot, "all")["params"],
             "retrieval": {"log_temperature": jnp.log(temperature)},
             "codebook": {"vectors": codes.initial_scale * jax.random.normal(keys[3], shape)},
-        }
+        },
+        "seen": {"counts": jnp.zeros((model.info.num_actions, *shape[:2]))},
     }
 
 
@@ -622,10 +623,27 @@ def transition_loss(
         vectors = quantize.lookup_one_hot(y, codebooks(variables))
         output = pixel_logits(model, variables, vectors)
         terms["reconstruction"] = reconstruction.cross_entropy(output, target)
-    return weighted_sum(model, terms, context.step), Aux(terms | metrics, {})
+    counts = jnp.einsum("pa,pnk->ank", jax.nn.one_hot(belief.action, model.info.num_actions), x)
+    if context.axis_name is not None:
+        counts = jax.lax.psum(counts, context.axis_name)
+    seen = {"counts": variables["seen"]["counts"] + counts}
+    return weighted_sum(model, terms, context.step), Aux(terms | metrics, {"seen": seen})
 
 
 # What a trained model does
+
+
+def possible(variables: Variables, one_hot: Float[Array, "b n k"]) -> Bool[Array, "b a"]:
+    """Which actions are possible: those that training has seen on all of these codes.
+
+    At the end of its range a factor cannot go on, and what the model would predict is arbitrary. A
+    code speaks against an action if it came with it less than a tenth as often as by chance.
+    """
+    counts = variables["seen"]["counts"]
+    chance = counts.sum((1, 2)) / jnp.maximum(counts.sum(), 1)
+    share = counts / jnp.maximum(counts.sum(0), 1)
+    against = (share < chance[:, None, None] / 10) & (counts.sum(0) > 0)
+    return ~(jnp.einsum("bnk,ank->ba", one_hot, against.astype(one_hot.dtype)) > 0)
 
 
 def encode(
@@ -690,7 +708,7 @@ def retrieve_steps(
     before, after = (one_hot_codes(model, variables, images) for images in (x, y))
     return retrieve.search_steps(
         lambda codes: predict(model, variables, codes, "all", model.gate_key).logits,
-        predict(model, variables, before, "none", model.gate_key).logits[:, 0],
+        functools.partial(possible, variables),
         before,
         after,
         sizes=model.info.factor_sizes,

@@ -64,7 +64,7 @@ class _Beam(NamedTuple):
 
 def search_steps(
     predict_all: Callable[[Float[Array, "b n k"]], Float[Array, "b a n k"]],
-    idle: Float[Array, "b n k"],
+    possible: Callable[[Float[Array, "b n k"]], Bool[Array, "b a"]],
     x: Float[Array, "b n k"],
     y: Float[Array, "b n k"],
     *,
@@ -76,10 +76,9 @@ def search_steps(
 ) -> Steps:
     """The actions that lead from x to y, by a model of single actions: a beam search. Ours.
 
-    One action is scored by the mean of log p(codes of y | x, action) and log p(codes of x | y, its
-    opposite): at the end of a factor's range an action that was never seen may lead anywhere, but
-    its opposite does not lead back. The last of several is undone on y, so that two
-    predictions meet in the middle: the score of `..., a, b` is
+    Nothing happened if and only if x and y have the same codes. One action is scored by the mean of
+    log p(codes of y | x, action) and log p(codes of x | y, its opposite). The last of several is
+    undone on y, so that two predictions meet in the middle: the score of `..., a, b` is
 
         sum_n log sum_k p(code k of node n | state, a) p(code k of node n | y, opposite of b)
 
@@ -87,13 +86,14 @@ def search_steps(
     up to two actions, no prediction has to be cut down to one code. Each action has a price. With
     `log A`, the sequences of n actions share a prior weight of 1, whatever n is, as there are A^n.
 
-    No sequence undoes a step, leaves the range of a factor or goes the longer way round a circle.
+    No sequence undoes a step, leaves the range of a factor or goes the longer way round a circle,
+    nor has it an action that is not possible: what a model predicts for one is arbitrary.
     The order of actions does not matter, but at the ends of ranges, so that of the states that the
     same steps lead to, one is kept. Up to three steps, a width of 2 F leaves no sequence out.
 
     Args:
       predict_all: one-hot codes to logits of the codes after each action, A = 2 F.
-      idle: logits of the codes after no action on x.
+      possible: one-hot codes to whether each action is possible there.
       x, y: one-hot codes.
       sizes: number of values of each factor.
       circular: whether each factor wraps around.
@@ -101,8 +101,8 @@ def search_steps(
       width: states that are kept after each action.
       price: of an action, in nats.
     """
-    chex.assert_rank([idle, x, y], 3)
-    chex.assert_equal_shape([idle, x, y])
+    chex.assert_rank([x, y], 3)
+    chex.assert_equal_shape([x, y])
     num_factors, places = len(sizes), (len(x), width)
     identity = np.eye(num_factors, dtype=np.int32)
     moves = np.concatenate([identity, -identity])
@@ -111,16 +111,20 @@ def search_steps(
     undone = jnp.roll(jax.nn.softmax(predict_all(y)), num_factors, axis=1)
     goals = jnp.concatenate([y[:, None], undone], axis=1)
     back = _log_overlap("bank,bnk->ban", undone, x)
+    # Undoing the last action has to be possible at y.
+    undoable = jnp.roll(possible(y), num_factors, axis=1)
+    ending = jnp.concatenate([jnp.ones_like(undoable[:, :1]), undoable], axis=1)
 
     def after(place: tuple[Array, Array]) -> tuple[Array, Array]:
         """Evidence for each action and end, `[B, A, 1 + A]`, and the codes after each action."""
         codes, score = place
 
         def predicted() -> tuple[Array, Array]:
-            p = jax.nn.softmax(predict_all(jax.nn.one_hot(codes, x.shape[-1])))
-            return _log_overlap("bank,benk->baen", p, goals), jnp.argmax(p, axis=-1).astype(
-                jnp.int32
-            )
+            one_hot = jax.nn.one_hot(codes, x.shape[-1])
+            p = jax.nn.softmax(predict_all(one_hot))
+            allowed = possible(one_hot)[..., None] & ending[:, None]
+            found = jnp.where(allowed, _log_overlap("bank,benk->baen", p, goals), -jnp.inf)
+            return found, jnp.argmax(p, axis=-1).astype(jnp.int32)
 
         def nothing() -> tuple[Array, Array]:
             return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(predicted))
@@ -132,7 +136,8 @@ def search_steps(
         # One place after another, in the memory that retrieving one action takes.
         by_place = jax.tree.map(lambda part: part.swapaxes(0, 1), (beam.codes, beam.score))
         log_p, codes = jax.tree.map(lambda part: part.swapaxes(0, 1), jax.lax.map(after, by_place))
-        log_p = log_p.at[..., 0].set((log_p[..., 0] + back[:, None]) / 2)
+        both = (log_p[..., 0] + back[:, None]) / 2
+        log_p = log_p.at[..., 0].set(jnp.where(undoable[:, None], both, -jnp.inf))
         steps = shortest_way(beam.steps[:, :, None] + moves, sizes, circular)
         begun = _goes_on(beam.steps, sizes, circular) & jnp.isfinite(beam.score)[..., None]
         finished = _goes_on(steps, sizes, circular) & (count < max_steps)
@@ -152,7 +157,7 @@ def search_steps(
     )
     _, levels = jax.lax.scan(deepen, start, jnp.arange(1, max(max_steps, 2)))
     steps, score = (jnp.moveaxis(part, 0, 1).reshape(len(x), -1, part.shape[-1]) for part in levels)
-    no_steps = -code_distances(idle[:, None], y, over_nodes="sum")
+    no_steps = jnp.where((x == y).all((1, 2), keepdims=True)[..., 0], 0.0, -jnp.inf)
     steps = jnp.concatenate([start.steps[:, :1], steps], axis=1)
     first = jnp.full_like(score[:, :1], -jnp.inf).at[..., 0].set(no_steps)
     return _answer(steps, jnp.concatenate([first, score], axis=1), ends, sizes, circular)

@@ -67,7 +67,7 @@ def test_stages():
     assert all(stage.rows is examples.PAIRS for stage in method.stages)
     assert stages["joint"].columns == ("image",)
     assert stages["transition"].columns == ("codes", "image")
-    assert set(variables) == {"params"}
+    assert set(variables) == {"params", "seen"}
     first, last = (spots.trained(stage, variables) for stage in method.stages)
     assert {path.split("/")[0] for path in first} == {
         "encoder",
@@ -160,6 +160,28 @@ def test_consistency_equals_its_literal_twin():
     np.testing.assert_allclose(value, np.mean(losses), rtol=1e-4)
     moved = {path.split("/")[1] for path, slope in by_path(slopes).items() if np.any(slope)}
     assert moved == {"encoder"}
+
+
+def test_an_action_that_training_never_saw_on_a_code_is_impossible():
+    """Two actions, a node of two codes and a node of one: the first action never meets code 1."""
+    counts = np.array([[[90, 0], [90, 0]], [[10, 100], [110, 0]]], np.float32)
+    one_hot = np.eye(2, dtype=np.float32)[[[0, 0], [1, 0], [1, 1]]]
+    found = joint_ct_vae.possible({"seen": {"counts": counts}}, one_hot)
+    # Code 1 of the second node has never occurred, so it speaks against nothing.
+    np.testing.assert_array_equal(found, [[True, True], [False, True], [False, True]])
+
+
+@pytest.mark.slow
+def test_the_last_stage_counts_codes_by_action():
+    config, method, variables, batch, _ = _case()
+    stage = spots.stage(method, "transition")
+    context = Context(jax.random.key(0), jnp.int32(0), None)
+    _, aux = quick_jit(stage.objectives[0].loss)(variables, batch, context)
+    expected = np.zeros((spots.INFO.num_actions, 3, config.model.codes.num_codes))
+    for action, codes in zip(batch["action"], batch["x"]["codes"], strict=True):
+        for n, k in enumerate(codes):
+            expected[action, n, k] += 1
+    np.testing.assert_array_equal(aux.variables["seen"]["counts"], expected)
 
 
 def test_ramp():

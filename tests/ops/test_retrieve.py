@@ -101,24 +101,31 @@ def _world(seed=None):
     return predict_all
 
 
-def _search(predict_all, x, y, width, most=MOST):
+def _anything(one_hot):
+    return jnp.ones((len(one_hot), 2 * FACTORS), bool)
+
+
+def _search(predict_all, x, y, width, most=MOST, possible=_anything):
     x, y = (jax.nn.one_hot(jnp.asarray(codes), max(SIZES)) for codes in (x, y))
     found = jax.jit(
         lambda x, y: retrieve.search_steps(
-            predict_all, 6 * x, x, y, sizes=SIZES, circular=CIRCULAR,
+            predict_all, possible, x, y, sizes=SIZES, circular=CIRCULAR,
             max_steps=most, width=width, price=PRICE,
         )
     )(x, y)  # fmt: skip
     return [np.asarray(part) for part in found]
 
 
-def _every_sequence(predict_all, x, y):
+def _every_sequence(predict_all, against, x, y):
     """The steps of the best sequence for one pair and their probability, by walking all of them."""
     num_actions, eye = 2 * FACTORS, np.eye(max(SIZES))
 
     def predicted(codes, action):
         logits = np.asarray(predict_all(eye[codes][None])[0, action])
         return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+
+    def possible(codes, action):
+        return not any(against[action, n, k] for n, k in enumerate(codes))
 
     found = []
     for sequence in itertools.chain.from_iterable(
@@ -131,12 +138,19 @@ def _every_sequence(predict_all, x, y):
         farthest = np.where(CIRCULAR, np.array(SIZES) // 2, np.array(SIZES) - 1)
         if abs(steps).sum() < len(sequence) or (abs(steps) > farthest).any():
             continue
-        codes = x
+        codes, able = x, True
         for action in sequence[:-2]:
+            able &= possible(codes, action)
             codes = predicted(codes, action).argmax(-1)
+        if sequence:
+            able &= possible(codes, sequence[-2:][0])
+            able &= possible(y, opposite(sequence[-1], FACTORS))
+        if not able:
+            continue
         if len(sequence) == 0:
-            idle = np.exp(6 * eye[x])
-            met = (idle / idle.sum(-1, keepdims=True) * eye[y]).sum(-1)
+            if tuple(x) != tuple(y):
+                continue
+            met = np.ones(FACTORS)
         elif len(sequence) == 1:
             (action,) = sequence
             there = (predicted(x, action) * eye[y]).sum(-1)
@@ -155,9 +169,15 @@ def _every_sequence(predict_all, x, y):
 def test_a_wide_search_is_that_of_every_sequence():
     predict_all, rng = _world(seed=0), np.random.default_rng(1)
     x, y = rng.integers(0, SIZES, (2, 6, FACTORS))
-    steps, probability = _search(predict_all, x, y, width=2 * FACTORS)
+    y[0] = x[0]
+    against = rng.random((2 * FACTORS, FACTORS, max(SIZES))) < 0.1
+
+    def possible(one_hot):
+        return jnp.einsum("bnk,ank->ba", one_hot, against.astype(np.float32)) == 0
+
+    steps, probability = _search(predict_all, x, y, 2 * FACTORS, possible=possible)
     for before, after, found, chance in zip(x, y, steps, probability, strict=True):
-        best, expected = _every_sequence(jax.jit(predict_all), before, after)
+        best, expected = _every_sequence(jax.jit(predict_all), against, before, after)
         np.testing.assert_array_equal(found, best)
         assert chance == pytest.approx(expected, rel=1e-4)
 

@@ -32,9 +32,10 @@ def test_node_cross_entropy():
         losses[b] -= np.log(p[codes[b, n]]) / N
         target[b, n, codes[b, n]] = 1
     weight = np.arange(B, dtype=np.float32)
+    logits, target, given = map(jnp.asarray, (logits, target, weight))
     for found, expected in (
         (transition.node_cross_entropy(logits, target), losses.mean()),
-        (transition.node_cross_entropy(logits, target, weight), (weight * losses).mean()),
+        (transition.node_cross_entropy(logits, target, given), (weight * losses).mean()),
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 

@@ -7,39 +7,38 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
-from jaxtyping import Array, Float, Int
 
 Results = TypeVar("Results")
 
 
 def each_action(
     function: Callable[..., Results],
-    select: Int[Array, " s"],
-    *arrays: Float[Array, "#b s ..."],
+    *arrays: Any,
     work: int,
 ) -> Results:
-    """`function(select, *arrays)`, in one pass or one action at a time.
+    """`function(*arrays)`, in one pass or one action at a time.
 
     If a single action keeps any device busy, walking through the actions takes no longer, and only
     the pairs of nodes of one action need memory.
 
     Args:
       function: its results have the axis of actions second.
-      select: indices of weights.
-      arrays: what else depends on the action, with the axis of actions second.
+      arrays: pytrees of weights and of what else depends on the action, with the axis of actions
+        second. What `function` captures instead has a gradient that is summed over actions, one by
+        one: of the weights of all actions this would be slow.
       work: how many numbers to compute for one action.
     """
-    if not _is_large(work):
-        return function(select, *arrays)
+    if not _is_large(work) or jax.tree.leaves(arrays)[0].shape[1] == 1:
+        return function(*arrays)
+
+    def swapped(tree: Any) -> Any:
+        return jax.tree.map(lambda x: x.swapaxes(0, 1), tree)
 
     def one(of_action: Any) -> Any:
-        select, arrays = jax.tree.map(lambda x: x[None], of_action)
-        return jax.tree.map(
-            lambda x: x[:, 0], function(select, *(x.swapaxes(0, 1) for x in arrays))
-        )
+        results = function(*jax.tree.map(lambda x: x[:, None], of_action))
+        return jax.tree.map(lambda x: x[:, 0], results)
 
-    results = jax.lax.map(one, (select, [x.swapaxes(0, 1) for x in arrays]))
-    return jax.tree.map(lambda x: x.swapaxes(0, 1), results)
+    return swapped(jax.lax.map(one, swapped(arrays)))
 
 
 def each_image(function: Callable[..., Results], *arrays: Any, work: int) -> Results:

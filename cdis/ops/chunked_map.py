@@ -11,11 +11,7 @@ import jax
 Results = TypeVar("Results")
 
 
-def each_action(
-    function: Callable[..., Results],
-    *arrays: Any,
-    work: int,
-) -> Results:
+def each_action(function: Callable[..., Results], *arrays: Any, work: int) -> Results:
     """`function(*arrays)`, in one pass or one action at a time.
 
     If a single action keeps any device busy, walking through the actions takes no longer, and only
@@ -24,8 +20,7 @@ def each_action(
     Args:
       function: its results have the axis of actions second.
       arrays: pytrees of weights and of what else depends on the action, with the axis of actions
-        second. What `function` captures instead has a gradient that is summed over actions, one by
-        one: of the weights of all actions this would be slow.
+        second.
       work: how many numbers to compute for one action.
     """
     if not _is_large(work) or jax.tree.leaves(arrays)[0].shape[1] == 1:

@@ -127,8 +127,6 @@ def message_passing(
     """
     # Extra parents are few: their pairs are small enough to form.
     lead = jnp.broadcast_shapes(target.shape[:3], extra.shape[:3])
-    if weight is not None:
-        lead = jnp.broadcast_shapes(lead, weight[:, :, None].shape[:3])
     pairs = (*lead, target.shape[3], *extra.shape[-2:])
     sent: Array = broadcast((extra + edge[..., None, :])[..., None, :, :], pairs)
     z = target[..., :, None, :] + sent

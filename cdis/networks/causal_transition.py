@@ -201,7 +201,7 @@ class CausalTransition(nn.Module):
             return jax.nn.sigmoid(base), graph.straight_through_bernoulli(key, base)
         if chosen.shared:
             of_actions = functools.partial(logits, (), nodes)
-            both = each_action(of_actions, _all_rows(networks), work=len(nodes) * work)
+            both = each_action(of_actions, _all_rows(networks), images=len(nodes), work=work)
         else:
             acting = _rows(networks, 1 + chosen.index)
             both = each_image(functools.partial(logits, (idle,)), nodes, acting, work=work)
@@ -481,7 +481,7 @@ def _received(
             x, extra = _message_layer(layer, slope, sides, extra, weight, connected)
         return _read_blocks(last, acting, x, extra, weight, connected) if last else x
 
-    return each_action(passed, acting, *graphs, work=len(nodes) * pairs)
+    return each_action(passed, acting, *graphs, images=len(nodes), work=pairs)
 
 
 def _message_layer(

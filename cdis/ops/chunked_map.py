@@ -9,21 +9,25 @@ from typing import Any, TypeVar
 import jax
 
 Results = TypeVar("Results")
+_MUCH = 2**18  # numbers to compute that keep any device busy
 
 
-def each_action(function: Callable[..., Results], *arrays: Any, work: int) -> Results:
+def each_action(function: Callable[..., Results], *arrays: Any, images: int, work: int) -> Results:
     """`function(*arrays)`, in one pass or one action at a time.
 
     If a single action keeps any device busy, walking through the actions takes no longer, and only
-    the pairs of nodes of one action need memory.
+    the pairs of nodes of one action need memory. One pass compiles faster, by a third for the
+    published layer on 16 nodes.
 
     Args:
       function: its results have the axis of actions second.
       arrays: pytrees of weights and of what else depends on the action, with the axis of actions
         second.
-      work: how many numbers to compute for one action.
+      images: how many.
+      work: how many numbers to compute for one action and image.
     """
-    if not _is_large(work) or jax.tree.leaves(arrays)[0].shape[1] == 1:
+    large = _is_large(work) or images * work >= _MUCH
+    if not large or jax.tree.leaves(arrays)[0].shape[1] == 1:
         return function(*arrays)
 
     def swapped(tree: Any) -> Any:
@@ -59,4 +63,4 @@ def each_image(function: Callable[..., Results], *arrays: Any, work: int) -> Res
 
 def _is_large(work: int) -> bool:
     """Whether computing so many numbers keeps a device busy; a CPU's caches hold a few 2**15."""
-    return work >= (2**15 if jax.default_backend() == "cpu" else 2**18)
+    return work >= (2**15 if jax.default_backend() == "cpu" else _MUCH)

@@ -20,7 +20,7 @@ def test_each_action(monkeypatch, large):
         seen.append(weights["w"].shape[1])
         return weights["w"][..., None] * x, x.sum(-1)
 
-    product, total = chunked_map.each_action(function, {"w": weights}, x, None, work=1)
+    product, total = chunked_map.each_action(function, {"w": weights}, x, None, images=B, work=1)
     np.testing.assert_allclose(product, weights[..., None] * x)
     np.testing.assert_allclose(total, x.sum(-1), rtol=1e-6)
     assert set(seen) == {1 if large else S}

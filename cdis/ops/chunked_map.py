@@ -16,8 +16,8 @@ def each_action(function: Callable[..., Results], *arrays: Any, images: int, wor
     """`function(*arrays)`, in one pass or one action at a time.
 
     If a single action keeps any device busy, walking through the actions takes no longer, and only
-    the pairs of nodes of one action need memory. One pass compiles faster: the gradient of published
-    retrieval on 16 nodes by a third.
+    the pairs of nodes of one action need memory. One pass compiles faster: published
+    retrieval on 16 nodes, with its gradient, by a third.
 
     Args:
       function: its results have the axis of actions second.

@@ -41,5 +41,5 @@ def test_it_runs(tmp_path):
     assert [row["task"] for row in found["results"]] == list(benchmark.TASKS)
     for row in found["results"]:
         assert row["time_ratio"] == pytest.approx(row["twin_seconds"] / row["seconds"])
-        assert row["memory_ratio"] > 0 and row["floor_seconds"] > 0
+        assert row["memory_ratio"] > 0 and row["floor_seconds"] > 0 and row["compile_seconds"] > 0
         assert f"{row['task']:9}   4" in done.stdout

@@ -5,8 +5,8 @@ codes.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
@@ -119,8 +119,8 @@ class CausalTransition(nn.Module):
             return Transition(logits, mask, identity, identity)
         nodes = self._node_features(one_hot, keys["noise"], drop_node)
         edges, gates = self._edges(nodes, chosen, mask, keys["graph"])
-        gates, weight = (identity, identity) if identity_graph else (gates, edges * gates)
-        idle, acted = self._mechanisms(one_hot, nodes, chosen, weight, gates, keys["noise"])
+        gates, parents = (identity, None) if identity_graph else (gates, (edges * gates, gates))
+        idle, acted = self._mechanisms(one_hot, nodes, chosen, parents, keys["noise"])
         return Transition(self._after(one_hot, idle, acted, mask, gates), mask, edges, gates)
 
     def _start(self, fan_in: int, otherwise: Callable[..., Any]) -> Callable[..., Any]:
@@ -192,20 +192,19 @@ class CausalTransition(nn.Module):
         key: PRNGKeyArray | None,
     ) -> tuple[Float[Array, "b s n n"], Float[Array, "b s n n"]]:
         """Edge probabilities and gates; network 0 is for no action, 1 + a for action a."""
-        logits = functools.partial(
-            _edge_logits, self._edge_networks(nodes.shape[-1]), self.edge_start, self._slope
-        )
+        networks = self._edge_networks(nodes.shape[-1])
+        logits = functools.partial(_edge_logits, self.edge_start, self._slope)
+        work = self.num_nodes * self.edge_hidden
+        idle = _all_rows(jax.tree.map(lambda w: w[:1], networks))
         if chosen.index is None:
-            base = logits(jnp.zeros((1,), jnp.int32), nodes)
+            base = logits((), nodes, idle)
             return jax.nn.sigmoid(base), graph.straight_through_bernoulli(key, base)
-        select = 1 + chosen.index
-        select = jnp.concatenate([jnp.zeros_like(select[..., :1]), select], axis=-1)
         if chosen.shared:
-            of_actions = functools.partial(logits, nodes=nodes)
-            work = nodes[..., 0].size * self.edge_hidden
-            both = each_action(of_actions, select, work=work)
+            of_actions = functools.partial(logits, (), nodes)
+            both = each_action(of_actions, _all_rows(networks), images=len(nodes), work=work)
         else:
-            both = each_image(logits, select, nodes, work=self.num_nodes * self.edge_hidden)
+            acting = _rows(networks, 1 + chosen.index)
+            both = each_image(functools.partial(logits, (idle,)), nodes, acting, work=work)
         edges = jax.nn.sigmoid(both)
         edges = graph.intervened_edges(edges[:, :1], edges[:, 1:], mask)
         if self.published:
@@ -237,28 +236,36 @@ class CausalTransition(nn.Module):
         one_hot: Float[Array, "b n k"],
         nodes: Float[Array, "b n d"],
         chosen: "_Chosen",
-        weight: Float[Array, "b s n n"],
-        gates: Float[Array, "b s n n"],
+        parents: tuple[Float[Array, "b s n n"], Float[Array, "b s n n"]] | None,
         key: PRNGKeyArray | None,
     ) -> tuple[Array, Array | float]:
-        """Message passing, then logits of the codes by idle mechanisms and by the action's."""
+        """Message passing, then logits of the codes by idle mechanisms and by the action's.
+
+        `parents` are edge weights and gates; None: each node is its own only parent.
+        """
         hidden, last = self._message_weights(nodes.shape[-1])
         extra = self._extra_parents(nodes, chosen, key)
         extra = jnp.broadcast_to(extra, (len(nodes), *extra.shape[1:]))
-        # A node is always among its own parents.
-        connected = jnp.maximum(gates, jnp.eye(self.num_nodes))
-        if self.published:
-            connected = jax.lax.stop_gradient(connected)
-            weight = graph.mean_self_weights(weight, connected, others=extra.shape[2])
-        graphs = (weight, connected, extra)
-        pairs = (self.message_heads or 1 + self.num_actions) * self.num_nodes**2
-        select = None if chosen.index is None else 1 + chosen.index
+        pairs = (self.message_heads or 1 + self.num_actions) * self.num_nodes
+        weight = connected = None
+        if parents is not None:
+            pairs *= self.num_nodes
+            weight, gates = parents
+            # A node is always among its own parents.
+            connected = jnp.maximum(gates, jnp.eye(self.num_nodes))
+            if self.published:
+                connected = jax.lax.stop_gradient(connected)
+                weight = graph.mean_self_weights(weight, connected, others=extra.shape[2])
+        graphs = (nodes[:, None], weight, connected, extra)
         received = functools.partial(_received, hidden, last, self._slope, pairs)
-        if select is None or chosen.shared:
-            received = functools.partial(received, select)
-            results = each_image(received, nodes[:, None], *graphs, work=pairs)
+        if last is None or chosen.index is None:
+            results = each_image(functools.partial(received, None), *graphs, work=pairs)
+        elif chosen.shared:
+            acting = _all_rows(jax.tree.map(lambda w: w[1:], last))
+            results = each_image(functools.partial(received, acting), *graphs, work=pairs)
         else:
-            results = each_image(received, select, nodes[:, None], *graphs, work=pairs)
+            acting = _rows(last, 1 + chosen.index)
+            results = each_image(received, acting, *graphs, work=pairs)
         return results if last else self._node_mechanisms(one_hot, results, chosen)
 
     def _message_weights(self, width: int) -> tuple[list["_Message"], "_Message | None"]:
@@ -364,20 +371,23 @@ class _EdgeNetworks(NamedTuple):
 
 
 def _edge_logits(
-    weights: _EdgeNetworks,
     start: float,
     slope: float,
-    select: Int[Array, "b s"] | Int[Array, " s"],
+    before: tuple[_EdgeNetworks, ...],
     nodes: Float[Array, "b n d"],
+    last: _EdgeNetworks,
 ) -> Float[Array, "b s n n"]:
-    """Logits of the networks in `select`: `[S]` for all images or `[B, S]`."""
-    target = _project(nodes[:, None], weights.target[select])
-    target += weights.bias[select][..., None, :]
-    source = _project(nodes[:, None], weights.source[select])
-    target, source = target[:, :, None], source[:, :, None]
-    head = _with_batch(weights.readout[select], select)[:, :, None]
-    scores = pair_scores(target, source, head, slope=slope)[:, :, 0]
-    return scores + (_with_batch(weights.offset[select], select)[..., None, None] + start)
+    """Logits of networks whose weights are `[1, S, ...]` or, for each image, `[B, S, ...]`.
+
+    Those of the networks `before` come first.
+    """
+    networks, nodes = (*before, last), nodes[:, None]
+    target = _joined([_project(nodes, w.target, w.bias) for w in networks], axis=1)
+    source = _joined([_project(nodes, w.source) for w in networks], axis=1)
+    head = _joined([w.readout for w in networks], axis=1)
+    offset = _joined([w.offset for w in networks], axis=1)
+    scores = pair_scores(target[:, :, None], source[:, :, None], head[:, :, None], slope=slope)
+    return scores[:, :, 0] + (offset[..., None, None] + start)
 
 
 class _Message(NamedTuple):
@@ -447,32 +457,31 @@ def _received(
     last: _Message | None,
     slope: float,
     pairs: int,
-    select: Int[Array, " s"] | Int[Array, "b 1"] | None,
+    acting: _Message | None,
     nodes: Float[Array, "b 1 n d"],
-    *graphs: Array,
+    *graphs: Array | None,
 ) -> Any:
     """Messages that the nodes have received after all layers, `[B, S, N, E]`.
 
     With a `last` layer instead logits `[B, S, N, K]` of two of its blocks: without action, and of
-    the actions in `select`. `graphs` are the edge weights, the connections and the extra parents;
-    `slope` is that of LeakyReLU between layers; `pairs` is how many numbers there are to compute
-    for one image and action.
+    the actions to whose blocks `acting` holds the weights, `[1, S, ...]` or `[B, 1, ...]`. `graphs`
+    are the edge weights, the connections (None for both: each node is its own only parent) and the
+    extra parents; `slope` is that of LeakyReLU between layers; `pairs` is how many numbers there
+    are to compute for one image and action.
     """
     # The first layer's transformed nodes are the same for all actions.
     first = _sides(hidden[0], nodes) if hidden else None
 
     def passed(
-        select: Array | None, weight: Array, connected: Array, extra: Array
+        acting: _Message | None, weight: Array | None, connected: Array | None, extra: Array
     ) -> Array | tuple[Array, Array]:
         x = nodes
         for i, layer in enumerate(hidden):
             sides = first if first and i == 0 else _sides(layer, x)
             x, extra = _message_layer(layer, slope, sides, extra, weight, connected)
-        return _read_blocks(last, x, extra, select, weight, connected) if last else x
+        return _read_blocks(last, acting, x, extra, weight, connected) if last else x
 
-    if select is None or select.ndim == 2:
-        return passed(select, *graphs)
-    return each_action(passed, select, *graphs, work=len(nodes) * pairs)
+    return each_action(passed, acting, *graphs, images=len(nodes), work=pairs)
 
 
 def _message_layer(
@@ -480,8 +489,8 @@ def _message_layer(
     slope: float,
     sides: tuple[Array, Array],
     extra: Float[Array, "b s x d"],
-    weight: Float[Array, "b s n n"],
-    connected: Float[Array, "b s n n"],
+    weight: Float[Array, "b s n n"] | None,
+    connected: Float[Array, "b s n n"] | None,
 ) -> tuple[Array, Array]:
     """All heads of a hidden layer: new features of the nodes and of the extra parents."""
     target, source = sides
@@ -497,31 +506,51 @@ def _message_layer(
 
 def _read_blocks(
     layer: _Message,
+    acting: _Message | None,
     nodes: Float[Array, "b s n d"],
     extra: Float[Array, "b s x d"],
-    select: Int[Array, " s"] | Int[Array, "b 1"] | None,
-    weight: Float[Array, "b s n n"],
-    connected: Float[Array, "b s n n"],
+    weight: Float[Array, "b s n n"] | None,
+    connected: Float[Array, "b s n n"] | None,
 ) -> tuple[Float[Array, "b s n k"], Float[Array, "b s n k"]]:
     """The last layer's block for no action and that of the action: of 1 + A, the two read."""
+    idle = _all_rows(jax.tree.map(lambda w: w[:1], layer))
+    blocks = [idle] if acting is None else [idle, acting]
 
-    def block(select: Array) -> Float[Array, "b s n k"]:
-        def of_head(x: Array, weights: Array, bias: Array | None) -> Array:
-            y = _project(x, weights[select])
-            return y if bias is None else y + bias[select][..., None, :]
+    def heads(of_block: Callable[[_Message], Array]) -> Float[Array, "b s g ..."]:
+        return _joined([of_block(block)[:, :, None] for block in blocks], axis=2)
 
-        parts = (
-            of_head(nodes, layer.target, layer.target_bias)[:, :, None],
-            of_head(nodes, layer.source, layer.source_bias)[:, :, None],
-            of_head(extra, layer.source, layer.source_bias)[:, :, None],
-            _with_batch(layer.readout[select], select)[:, :, None],
-            _with_batch(layer.edge[select], select)[:, :, None],
-        )
-        received = graph.message_passing(*parts, weight, connected)[:, :, 0]
-        return received + _with_batch(layer.bias[select], select)[:, :, None]
+    received = graph.message_passing(
+        heads(lambda block: _project(nodes, block.target, block.target_bias)),
+        heads(lambda block: _project(nodes, block.source, block.source_bias)),
+        heads(lambda block: _project(extra, block.source, block.source_bias)),
+        heads(lambda block: block.readout),
+        heads(lambda block: block.edge),
+        weight,
+        connected,
+    )
+    received += heads(lambda block: block.bias)[..., None, :]
+    return received[:, :, 0], received[:, :, -1]
 
-    idle = block(jnp.zeros((1,), jnp.int32))
-    return idle, jnp.zeros_like(idle) if select is None else block(select)
+
+def _joined(parts: Sequence[Array], axis: int) -> Array:
+    """Arrays one after the other along an axis; along the axes before it they broadcast."""
+    if len(parts) == 1:
+        return parts[0]
+    lead = jnp.broadcast_shapes(*(x.shape[:axis] for x in parts))
+    return jnp.concatenate([jnp.broadcast_to(x, (*lead, *x.shape[axis:])) for x in parts], axis)
+
+
+Weights = TypeVar("Weights", _EdgeNetworks, _Message)
+
+
+def _rows(weights: Weights, select: Int[Array, "b s"]) -> Weights:
+    """The weights of the networks or blocks in `select`: `[B, S, ...]`."""
+    return jax.tree.map(lambda w: w[select], weights)
+
+
+def _all_rows(weights: Weights) -> Weights:
+    """The weights of all networks or blocks, the same for all images: `[1, S, ...]`."""
+    return jax.tree.map(lambda w: w[None], weights)
 
 
 def _with_batch(x: Array, select: Array) -> Array:
@@ -534,10 +563,15 @@ def _merge_heads(x: Float[Array, "b s g n h"]) -> Float[Array, "b s n g*h"]:
     return x.reshape(*x.shape[:3], -1)
 
 
-def _project(x: Float[Array, "b #s n d"], weights: Array) -> Float[Array, "b s n e"]:
-    """Nodes times one matrix for each action, `[S, D, E]`, or image and action, `[B, S, D, E]`."""
+def _project(
+    x: Float[Array, "b #s n d"],
+    weights: Float[Array, "#b s d e"],
+    bias: Float[Array, "#b s e"] | None = None,
+) -> Float[Array, "b s n e"]:
+    """Nodes times one matrix for each action, or image and action."""
     # As matrix products: an einsum over three axes gives a transposed result, which is copied.
-    return x @ (weights if weights.ndim == 4 else weights[None])
+    y = x @ weights
+    return y if bias is None else y + bias[..., None, :]
 
 
 class DenseTransition(nn.Module):

@@ -7,39 +7,37 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
-from jaxtyping import Array, Float, Int
 
 Results = TypeVar("Results")
+_MUCH = 2**18  # numbers to compute that keep any device busy
 
 
-def each_action(
-    function: Callable[..., Results],
-    select: Int[Array, " s"],
-    *arrays: Float[Array, "#b s ..."],
-    work: int,
-) -> Results:
-    """`function(select, *arrays)`, in one pass or one action at a time.
+def each_action(function: Callable[..., Results], *arrays: Any, images: int, work: int) -> Results:
+    """`function(*arrays)`, in one pass or one action at a time.
 
     If a single action keeps any device busy, walking through the actions takes no longer, and only
-    the pairs of nodes of one action need memory.
+    the pairs of nodes of one action need memory. One pass compiles faster: published
+    retrieval on 16 nodes, with its gradient, by a third.
 
     Args:
       function: its results have the axis of actions second.
-      select: indices of weights.
-      arrays: what else depends on the action, with the axis of actions second.
-      work: how many numbers to compute for one action.
+      arrays: pytrees of weights and of what else depends on the action, with the axis of actions
+        second.
+      images: how many.
+      work: how many numbers to compute for one action and image.
     """
-    if not _is_large(work):
-        return function(select, *arrays)
+    large = _is_large(work) or images * work >= _MUCH
+    if not large or jax.tree.leaves(arrays)[0].shape[1] == 1:
+        return function(*arrays)
+
+    def swapped(tree: Any) -> Any:
+        return jax.tree.map(lambda x: x.swapaxes(0, 1), tree)
 
     def one(of_action: Any) -> Any:
-        select, arrays = jax.tree.map(lambda x: x[None], of_action)
-        return jax.tree.map(
-            lambda x: x[:, 0], function(select, *(x.swapaxes(0, 1) for x in arrays))
-        )
+        results = function(*jax.tree.map(lambda x: x[:, None], of_action))
+        return jax.tree.map(lambda x: x[:, 0], results)
 
-    results = jax.lax.map(one, (select, [x.swapaxes(0, 1) for x in arrays]))
-    return jax.tree.map(lambda x: x.swapaxes(0, 1), results)
+    return swapped(jax.lax.map(one, swapped(arrays)))
 
 
 def each_image(function: Callable[..., Results], *arrays: Any, work: int) -> Results:
@@ -65,4 +63,4 @@ def each_image(function: Callable[..., Results], *arrays: Any, work: int) -> Res
 
 def _is_large(work: int) -> bool:
     """Whether computing so many numbers keeps a device busy; a CPU's caches hold a few 2**15."""
-    return work >= (2**15 if jax.default_backend() == "cpu" else 2**18)
+    return work >= (2**15 if jax.default_backend() == "cpu" else _MUCH)

@@ -113,22 +113,31 @@ def message_passing(
     extra: Float[Array, "#b s g x h"],
     readout: Float[Array, "#b #s g h"],
     edge: Float[Array, "#b #s g h"],
-    weight: Float[Array, "b s n n"],
-    connected: Float[Array, "b s n n"],
+    weight: Float[Array, "b s n n"] | None,
+    connected: Float[Array, "b s n n"] | None,
 ) -> Float[Array, "b s g n h"]:
     """Dense masked GATv2: for each node, the attention-weighted mean of its parents' messages.
 
     `sum_j c_ij exp(s_ij) r_j / sum_j c_ij exp(s_ij)` with `s = pair_scores`. `connected` is 0 or 1
     and carries its straight-through gradient. `extra` nodes (the action node, a noise node) are
     parents of every node, with edge weight 1.
+
+    Without `weight` and `connected`, each node is its only parent among the nodes, with weight 1:
+    no pair has to be looked at.
     """
-    scores: Array = pair_scores(target, source, readout, weight[:, :, None], edge)
     # Extra parents are few: their pairs are small enough to form.
-    pairs = (*scores.shape[:-1], *extra.shape[-2:])
+    lead = jnp.broadcast_shapes(target.shape[:3], extra.shape[:3])
+    pairs = (*lead, target.shape[3], *extra.shape[-2:])
     sent: Array = broadcast((extra + edge[..., None, :])[..., None, :, :], pairs)
     z = target[..., :, None, :] + sent
     flat = z.reshape(*z.shape[:3], -1, z.shape[-1])
     extra_scores = (leaky(flat) @ readout[..., None]).reshape(z.shape[:-1])
+    if weight is None or connected is None:
+        alone = leaky(target + source + edge[..., None, :]) @ readout[..., None]
+        alone = jnp.broadcast_to(alone, (*extra_scores.shape[:-1], 1))
+        shares = jax.nn.softmax(jnp.concatenate([alone, extra_scores], axis=-1), axis=-1)
+        return shares[..., :1] * source + shares[..., 1:] @ extra
+    scores: Array = pair_scores(target, source, readout, weight[:, :, None], edge)
     gates: Array = broadcast(connected[:, :, None], scores.shape)
     # Relative to the best parent, not the best node, or all parents' votes could underflow. A node
     # that is not a parent has no vote, but the gradient of its gate sees one: the bound keeps that

@@ -1,5 +1,6 @@
 """CT-VAE as published: what it promises to the loop and to evaluation, and that it learns."""
 
+import dataclasses
 import functools
 import itertools
 from pathlib import Path
@@ -202,6 +203,24 @@ def test_published_modes_take_turns():
         values.append(value)
     # The same mode on the same batch with the same key.
     np.testing.assert_allclose(values[3], values[0], rtol=1e-6)
+
+
+def test_the_published_transition_step_stays_small():
+    # On 16 nodes. Compilation takes the longer, the more operations and loops there are.
+    info = dataclasses.replace(spots.INFO, image_shape=(32, 32, 1))
+    method = ct_vae.make(ct_vae.defaults(), info)
+    stage = spots.stage(method, "transition")
+    images = {"x": {"image": jnp.zeros((16, *info.image_shape), jnp.uint8)}}
+    variables = jax.eval_shape(method.init, jax.random.key(0), images)
+    codes, number = (jax.ShapeDtypeStruct(shape, jnp.int32) for shape in ((16, 16), ()))
+    action = jax.ShapeDtypeStruct((16,), jnp.int32)
+    batch = {"x": {"codes": codes}, "y": {"codes": codes}, "action": action}
+    optimizer = optax.adam(1e-3)
+    moments = jax.eval_shape(optimizer.init, split(variables["params"], stage.objectives[0])[0])
+    update = make_update(stage, (optimizer,), seed=0, start=0, axis_name=None)
+    program = jax.jit(update).lower(State(variables, (moments,), number), batch).as_text()
+    assert program.count(" = ") < 18_500
+    assert program.count("stablehlo.while") < 27
 
 
 def test_validation_has_all_modes_and_no_dropout():

@@ -13,17 +13,17 @@ B, S, N = 5, 3, 2  # five images: the last chunk of two is not full
 def test_each_action(monkeypatch, large):
     monkeypatch.setattr(chunked_map, "_is_large", lambda work: large)
     rng = np.random.default_rng(0)
-    weights, x = jnp.asarray(rng.normal(size=4)), jnp.asarray(rng.normal(size=(B, S, N)))
+    weights, x = jnp.asarray(rng.normal(size=(1, S))), jnp.asarray(rng.normal(size=(B, S, N)))
     seen = []
 
-    def function(select, x):
-        seen.append(select.shape)
-        return weights[select][None, :, None] * x, x.sum(-1)
+    def function(weights, x, nothing):
+        seen.append(weights["w"].shape[1])
+        return weights["w"][..., None] * x, x.sum(-1)
 
-    product, total = chunked_map.each_action(function, jnp.array([2, 0, 3]), x, work=1)
-    np.testing.assert_allclose(product, np.asarray(weights)[[2, 0, 3]][None, :, None] * x)
+    product, total = chunked_map.each_action(function, {"w": weights}, x, None, images=B, work=1)
+    np.testing.assert_allclose(product, weights[..., None] * x)
     np.testing.assert_allclose(total, x.sum(-1), rtol=1e-6)
-    assert set(seen) == {(1,) if large else (S,)}
+    assert set(seen) == {1 if large else S}
 
 
 @pytest.mark.parametrize("large", [False, True])

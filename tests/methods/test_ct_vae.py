@@ -364,19 +364,22 @@ def test_an_update_is_alike_on_all_devices():
 
 
 @pytest.mark.slow
-def test_autoencoder_loss_falls():
-    _, method = _make("moving average")
+def test_an_autoencoder_learns_to_draw():
+    """Wider than the other tests' networks, which small initial weights keep at the mean image."""
+    wide = {"model.autoencoder.widths": (32, 32, 32), "model.codes.code_dim": 32}
+    _, method = _make("moving average", wide | {"model.codes.num_codes": 16})
     batch = {"x": {"image": jnp.asarray(spots.IMAGES)}}
     variables = quick_jit(method.init)(jax.random.key(0), batch)
-    stage, optimizer = spots.stage(method, "autoencoder"), optax.adam(5e-3)
+    stage, optimizer = spots.stage(method, "autoencoder"), optax.adam(3e-3)
     update = make_update(stage, (optimizer,), seed=0, start=0, axis_name=None)
     trained, _ = split(variables["params"], stage.objectives[0])
     state = State(variables, (optimizer.init(trained),), jnp.int32(0))
     state, metrics = jax.jit(
-        lambda state: jax.lax.scan(lambda s, _: update(s, batch), state, length=60)
+        lambda state: jax.lax.scan(lambda s, _: update(s, batch), state, length=200)
     )(state)
-    after, loss = state.variables, np.asarray(metrics["loss"])
-    assert np.isfinite(loss).all() and loss[-5:].mean() < 0.7 * loss[:3].mean()
+    after, error = state.variables, np.asarray(metrics["reconstruction"])
+    of_mean_image = np.var(spots.IMAGES / 255.0)
+    assert error[0] > of_mean_image and error[-1] < of_mean_image / 3
     assert not np.array_equal(after["codebook"]["vectors"], variables["codebook"]["vectors"])
     np.testing.assert_array_equal(
         by_path(after)["params/transition/mask_bias"],

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cdis.metrics import score
     from cdis.run import evaluate, load, train
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = ["evaluate", "load", "score", "train"]
 
 # Imported when asked for, so that `import cdis` imports no JAX.

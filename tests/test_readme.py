@@ -24,7 +24,7 @@ def test_the_python_runs(tmp_path, monkeypatch):
     exec(PYTHON, names)
     images, codes, action_names = names["images"], names["codes"], names["run"].actions
     assert images.shape == names["after"].shape == (691, 32, 32, 3)
-    assert codes.shape == (691, 8) and len(PYTHON.splitlines()) == 12
+    assert codes.shape == (691, 8) and len(PYTHON.splitlines()) == 11
     assert names["probability"].shape == (691, len(action_names)) == (691, 10)
     assert set(names["scores"]["metrics"]) == {"mig", "mcc"}
 

@@ -176,7 +176,7 @@ def defaults() -> ConfigDict:
                 "graph_size": 0.0,
                 "orphans": 0.0,
                 "mask": 4.0,
-                "sharing": 6.0,  # for each pair of factors
+                "sharing": 4.0,  # for each pair of factors
                 "consistency": 1.0,
             },
         }

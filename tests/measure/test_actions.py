@@ -3,6 +3,7 @@
 import itertools
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import INFO, SIZES, STEP, dataset, measured, oracle
@@ -119,6 +120,19 @@ def test_what_a_method_cannot_do_is_left_out():
         Method(method.init, (), actions=Actions(describe=method.actions.describe))
     )
     assert "node_factor_mi" not in metrics["graph"]
+
+
+def test_several_actions_are_asked_of_a_method_that_retrieves_single_ones():
+    right = oracle().actions
+    assert right.retrieve is not None
+
+    def wrong(variables, x, y):
+        return jnp.roll(right.retrieve(variables, x, y), 1, axis=1)
+
+    actions = Actions(wrong, retrieve_steps=right.retrieve_steps)
+    metrics, _ = measured(Method(oracle().init, (), actions=actions), predictor=None)
+    (reason,) = metrics["composite_actions"].values()
+    assert reason.startswith("Single actions are retrieved in 0.00 of cases")
 
 
 def test_a_large_split_is_sampled(monkeypatch):

@@ -124,10 +124,11 @@ def test_what_a_method_cannot_do_is_left_out():
 
 def test_several_actions_are_asked_of_a_method_that_retrieves_single_ones():
     right = oracle().actions
-    assert right.retrieve is not None
+    retrieve = right.retrieve
+    assert retrieve is not None
 
     def wrong(variables, x, y):
-        return jnp.roll(right.retrieve(variables, x, y), 1, axis=1)
+        return jnp.roll(retrieve(variables, x, y), 1, axis=1)
 
     actions = Actions(wrong, retrieve_steps=right.retrieve_steps)
     metrics, _ = measured(Method(oracle().init, (), actions=actions), predictor=None)

@@ -165,7 +165,7 @@ def test_consistency_equals_its_literal_twin():
 def test_an_action_that_training_never_saw_on_a_code_is_impossible():
     """Two actions, a node of two codes and a node of one: the first action never meets code 1."""
     counts = np.array([[[90, 0], [90, 0]], [[10, 100], [110, 0]]], np.float32)
-    one_hot = np.eye(2, dtype=np.float32)[[[0, 0], [1, 0], [1, 1]]]
+    one_hot = jax.nn.one_hot(jnp.array([[0, 0], [1, 0], [1, 1]]), 2)
     found = joint_ct_vae.possible({"seen": {"counts": counts}}, one_hot)
     # Code 1 of the second node has never occurred, so it speaks against nothing.
     np.testing.assert_array_equal(found, [[True, True], [False, True], [False, True]])

@@ -26,5 +26,5 @@ def get_config(variant: str = "") -> ConfigDict:
         config.model.action_labels.update(wrong=0.1, assumed_wrong=0.1)
     if variant == "oriented":
         config.data.name = "sprites2d/oriented"
-        config.stages.joint.steps = 9000
+        config.stages.joint.steps = 11_000
     return config

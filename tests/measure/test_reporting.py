@@ -80,8 +80,9 @@ def test_page_is_whole_and_needs_nothing(workdir):
     assert len(page.fetched) == len(EVERYTHING)
     assert all(source.startswith("data:image/png;base64,") for source in page.fetched)
     assert "url(" not in path.read_text() and "<script" not in path.read_text()
-    assert page.titles[-3:] == ["By action", "By factor", "All numbers and the config"]
-    assert len(page.titles) == len(EVERYTHING) + 3
+    tables = ["By action", "By factor", "Composite actions"]
+    assert page.titles[-4:] == [*tables, "All numbers and the config"]
+    assert len(page.titles) == len(EVERYTHING) + 4
     metrics = json.loads((directory / "metrics.json").read_text())
     for number in (metrics["codes"]["perplexity"], metrics["action_retrieval"]["directed"]):
         assert f"{number:.2f}" in page.text

@@ -285,9 +285,14 @@ def test_on_ideal_codes_an_action_hits_the_node_of_its_factor_and_no_other():
         mask, np.eye(info.num_factors)[held_out.action % info.num_factors]
     )
 
-    before, after = by_path(variables), by_path(state.variables)
-    frozen = [path for path in before if path.removeprefix("params/") not in by_path(trained)]
-    assert any(path.startswith("params/encoder/") for path in frozen)
+    # It has also seen where each factor ends.
+    ends = [(codes[test] < np.array(info.factor_sizes) - 1), codes[test] > 0]
+    found = joint_ct_vae.possible(state.variables, one_hot[test])
+    np.testing.assert_array_equal(found, np.concatenate(ends, axis=1))
+
+    before, after = (by_path(v["params"]) for v in (variables, state.variables))
+    frozen = [path for path in before if path not in by_path(trained)]
+    assert any(path.startswith("encoder/") for path in frozen)
     for path in frozen:
         np.testing.assert_array_equal(before[path], after[path], err_msg=path)
 

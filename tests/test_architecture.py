@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "measure": _TRAINING | {"trained"},
     "image_files": {"data"},
     "run": _TRAINING | {"compiled", "measure", "trained"},
-    "pairs": {"data", "image_files", "metrics", "run", "trained"},
+    "pairs": _PURE | {"data", "image_files", "metrics", "run", "trained"},
     "exports": {"data", "image_files", "measure", "run", "trained"},
     "cli": _TRAINING
     | {"compiled", "completion", "exports", "help_texts", "image_files", "measure", "memory"}

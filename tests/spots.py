@@ -116,6 +116,7 @@ def assert_can_retrieve_and_intervene(
 
     # One step, the likelier in both directions, or none between equal codes.
     assert method.encode and actions.retrieve_steps
+    # A partial, of which the types of methods say nothing.
     model: Any = getattr(actions.intervene, "args")[0]  # noqa: B009
     search = jit(functools.partial(actions.retrieve_steps, max_steps=1, width=1))
     steps, probability = search(variables, x, y)

@@ -60,7 +60,7 @@ def test_the_face():
     for name in cdis.__all__:
         assert callable(getattr(cdis, name))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        cdis.nothing  # noqa: B018  # pyright: ignore
+        cdis.nothing  # noqa: B018  # pyright: ignore  # that is the point
 
 
 def test_packages_of_the_same_name_do_not_hide_the_face():

@@ -61,7 +61,6 @@ from ml_collections import ConfigDict
 
 from cdis.config import common, stage
 from cdis.data.info import Info
-from cdis.errors import UserError
 from cdis.methods import action_labels, diagnose, fitting
 from cdis.methods.action_labels import UNKNOWN, Belief
 from cdis.methods.base import (
@@ -78,7 +77,7 @@ from cdis.methods.base import (
     Stage,
     Variables,
 )
-from cdis.methods.switches import check_switches
+from cdis.methods.switches import check_noise, check_switches
 from cdis.networks import autoencoder
 from cdis.networks.apply import apply
 from cdis.networks.causal_transition import (
@@ -291,7 +290,8 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
     """
     config = fit(config, info)
     settings = config.model
-    _check(settings)
+    check_switches(settings, SWITCHES)
+    check_noise(settings)
     action_labels.check(settings.action_labels, info)
     gate_key = None if settings.gates == "deterministic" else jax.random.key(config.seed)
     model = Model(settings, info, networks(config, info), gate_key)
@@ -332,15 +332,6 @@ def make(config: ConfigDict, info: Info, networks: MakeNetworks = networks) -> M
             info, num_codes=settings.codes.num_codes, num_nodes=settings.codes.num_codebooks
         ),
     )
-
-
-def _check(config: ConfigDict) -> None:
-    check_switches(config, SWITCHES)
-    if config.transition.noise != "off" and config.gates == "deterministic":
-        raise UserError(
-            f"config.model.transition.noise is {config.transition.noise!r}, but deterministic "
-            "gates exclude noise. Set config.model.gates to 'stochastic' or the noise to 'off'."
-        )
 
 
 def trained_jointly(model: Model, path: Path) -> bool:
@@ -575,7 +566,7 @@ def joint_loss(
     model: Model, variables: Variables, batch: Batch, context: Context
 ) -> tuple[Float[Array, ""], Aux]:
     """Of stage "joint": autoencoder and transitions of pairs of images."""
-    key, step, axis_name = context[:3]
+    step, axis_name = context.step, context.axis_name
     images = from_uint8(jnp.concatenate([batch["x"]["image"], batch["y"]["image"]]))
     pairs = len(images) // 2
     terms, one_hot, h, metrics = autoencoder_terms(model, variables, images, pairs, axis_name)
@@ -583,7 +574,7 @@ def joint_loss(
     influence = ramp(step, model.config.ramps.transitions)
     fixed = jax.lax.stop_gradient(one_hot)
     x, y = jnp.split(fixed + influence * (one_hot - fixed), 2)
-    mix_key, key = jax.random.split(key)
+    mix_key, key = jax.random.split(context.key)
     trust = ramp(step, model.config.action_labels.ramp)
     more, logits, belief, seen = transition_terms(
         model, variables, x, y, batch["action"], key, trust, identity_graph=True

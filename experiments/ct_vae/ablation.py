@@ -23,9 +23,9 @@ Two changes make the published autoencoder worse, so they lead off the ladder, f
     symmetric  images in [-1, 1], in place of [0, 1]
     normal     code vectors drawn from a normal distribution, of norm 1.1, in place of a uniform one
 
-All rungs but the first take the same steps of batches of the same size, about 45 ms each on one
-core, so two minutes. A step of the first rung takes up to ten times as long, and in two minutes
-it would learn nothing; it has the length of `ct_vae/published` instead.
+All rungs but the first take the same steps of batches of the same size: two to three minutes on one
+core. A step of the first rung takes about ten times as long, and in three minutes it would learn
+nothing; it has the length of `ct_vae/published` instead.
 """
 
 from ml_collections import ConfigDict

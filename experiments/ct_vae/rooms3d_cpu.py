@@ -1,4 +1,4 @@
-"""Joint CT-VAE on 10,000 rooms (rooms3d/small): about seven minutes on two CPU cores.
+"""Joint CT-VAE on 10,000 rooms (rooms3d/small): about twelve minutes on one CPU core.
 
     cdis train --config experiments/ct_vae/rooms3d_cpu.py --workdir runs/rooms3d_cpu
 

@@ -75,6 +75,7 @@ def _case(name: str) -> Case:
 
 def _model(method: Method) -> ct_vae.Model:
     """What the method's functions know."""
+    # A partial, of which the types of methods say nothing.
     return getattr(method.encode, "args")[0]  # noqa: B009
 
 
